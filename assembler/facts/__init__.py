@@ -1,0 +1,1 @@
+"""Abstract interpretation of a graph: what is known of every port before any tensor exists."""

@@ -1,0 +1,72 @@
+"""Facts: the types that inference found, in the shape of the graph they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from assembler.graph.model import Edge
+from assembler_schemas.kind import Definition
+from assembler_schemas.shape import Dim, Type
+from assembler_schemas.span import NOWHERE, Span
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What is known of one node: the type at every port, and every solved size.
+
+    An input's type is that of the value *after* the edge (a `many` port lists each edge).
+    `inner` holds a group's scope; `runs` a repeat's copies: (how many, facts of each of them),
+    split further than the graph's runs where the types change from copy to copy.
+    """
+
+    inputs: Mapping[str, tuple[Type, ...]]
+    outputs: Mapping[str, Type]
+    sizes: Mapping[str, Dim] = field(default_factory=dict)
+    definition: Definition | None = None
+    """A leaf's definition (for `by_rank` kinds the one for the rank that was found)."""
+    inner: ScopeFacts | None = None
+    runs: tuple[tuple[int, NodeFacts], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeFacts:
+    inputs: Mapping[str, Type]
+    nodes: Mapping[str, NodeFacts]
+    outputs: Mapping[str, Type]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition on run-time sizes: `left` is a multiple of / at most / equal to `right`.
+
+    Asserted once at the model's entry; both sides are over the names of the recipe's inputs.
+    """
+
+    relation: str
+    left: Dim
+    right: Dim
+    address: str = ""
+    span: Span = NOWHERE
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """What does not fit. `code` is the diagnostic's; the message is written by `checks`."""
+
+    code: str
+    address: str
+    """The node, as an address pattern (`encoder.*.attend`)."""
+    port: str = ""
+    edge: Edge | None = None
+    found: object = None
+    wanted: object = None
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    root: ScopeFacts
+    guards: tuple[Guard, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()

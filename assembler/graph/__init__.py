@@ -1,0 +1,1 @@
+"""The graph builder: a recipe's sugar becomes plain nodes and edges. No torch."""

@@ -1,0 +1,137 @@
+"""The graph: what a recipe means once all sugar is gone. Frozen; a step makes a new one.
+
+A graph is a tree of scopes. A scope holds named nodes and the edges between them; a node is a
+`Leaf` (one use of a kind), a `Group` (a scope inside) or a `Repeat` (copies in a row). Every edge
+stays inside one scope: what crosses a border is passed through it, as an input or an output of
+the group. So each scope can be inferred, compiled and read by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from assembler_schemas.kind import Definition, Kind, Options, Port
+from assembler_schemas.span import NOWHERE, Span
+
+
+class Ref(NamedTuple):
+    """A value inside one scope. `node` "" is the scope itself: one of its inputs.
+
+    `port` is an address below the node: `y`, `3.y` (copy 3 of a repeat), `3.think.balance_loss`.
+    """
+
+    node: str
+    port: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What feeds one input: a value of the same scope, and what the recipe says of this edge."""
+
+    source: Ref
+    span: Span = NOWHERE
+    adapt: str | None = None
+    """The adapter asked for (`adapt: linear`), or None."""
+    adapt_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every node has. `name` is its name in its scope."""
+
+    name: str
+    inputs: Mapping[str, tuple[Edge, ...]]
+    span: Span = NOWHERE
+    cause: str = ""
+    """Why we put it there (`pre norm of encoder.attend`); empty for a node of the recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf(Common):
+    """One use of a kind."""
+
+    kind: Kind = None  # type: ignore[assignment]
+    options: Options = None  # type: ignore[assignment]
+    definition: Definition = None  # type: ignore[assignment]
+    """For `by_rank` kinds without a rank: the names of the ports; facts hold the whole one."""
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    """Where each stated option stands."""
+    same: str = ""
+    """Address of the node whose module this is one more use of."""
+    ties: Mapping[str, str] = field(default_factory=dict)
+    """Own parameter -> address of the parameter it is tied to."""
+    freeze: bool = False
+    seed: int | None = None
+    dtype: str | None = None
+    init: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Named nodes and what of them the outside sees. `nodes` is in topological order."""
+
+    inputs: Mapping[str, Port]
+    nodes: Mapping[str, Leaf | Group | Repeat]
+    outputs: Mapping[str, Ref]
+    """Output name (or, for an inner value passed out, its address below the group) -> value."""
+    main: str = ""
+    """The output that the group's address means."""
+    losses: tuple[str, ...] = ()
+    """Those outputs that are auxiliary losses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group(Common):
+    """A scope used as a node: `kind: graph`, a bus, a sequence, a parallel."""
+
+    scope: Scope = None  # type: ignore[assignment]
+    kind: str = "graph"
+    same: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`count` copies in a row that are alike. The node's inputs are those of the repeat, by name."""
+
+    count: int
+    node: Leaf | Group
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat(Common):
+    """Copies in a row: the stream output of one feeds the stream input of the next, every other
+    input goes to each copy, losses add up. Copy 3 has the address `<address>.3`.
+
+    `share`: one set of weights under the address itself (a single run).
+    `taps`: outputs of single copies that somebody reads, as addresses below the repeat: `1.y`.
+    """
+
+    runs: tuple[Run, ...] = ()
+    stream: tuple[str, str] = ("x", "y")
+    share: bool = False
+    taps: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return sum(run.count for run in self.runs)
+
+
+Node = Leaf | Group | Repeat
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A whole recipe as a graph."""
+
+    name: str
+    scope: Scope
+    inputs: Mapping[str, Any]
+    """Input name -> its PortType, as stated."""
+    policy: str = "auto"
+    """When an adapter may be put on an edge: auto, explicit, never."""
+    description: str = ""
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    """Where each input (`inputs.x`), output (`outputs.y`) and rule stands."""

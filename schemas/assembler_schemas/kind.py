@@ -1,0 +1,175 @@
+"""A kind: the card of one sort of module. What it takes and gives, demands, owns and computes.
+
+A card is a name, an options model, and one function from those options to a `Definition`.
+Sizes that an option leaves open stay names in the definition; type inference solves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Size = Annotated[int, Field(ge=1, le=2**31 - 1), "size"]
+"""An option that is a size: a recipe may give an expression, or leave it to inference."""
+
+Count = Annotated[int, Field(ge=0, le=2**31 - 1), "size"]
+"""Like `Size`, where zero means something (padding)."""
+
+
+class Options(BaseModel):
+    """Base of every kind's options: strict, closed, frozen. `in` is spelled `in_` in Python."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One typed end of a node: `type` is spelled as in recipes, `[... seq d]`, `ids(vocab) [...]`.
+
+    `many`: takes any number of edges (a join). `follows`: its width never decides, it adapts to
+    the others (a write head onto a stream). `loss`: an auxiliary loss, collected by `losses`.
+    """
+
+    type: str
+    optional: bool = False
+    many: bool = False
+    follows: bool = False
+    loss: bool = False
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Require:
+    """A demand on sizes, as expressions: `left` is a multiple of / at most / equal to `right`."""
+
+    relation: Literal["multiple_of", "at_most", "equal"]
+    left: str
+    right: str
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter (or buffer): shape as expressions over the sizes, and how it starts.
+
+    `writes`: it belongs to the writing layer, the last linear map of the kind (for init roles).
+    `init`: `ones`, `zeros`, `normal(s)`, `uniform(bound-expression)`: what the module really does.
+    """
+
+    shape: tuple[str, ...]
+    init: str
+    writes: bool = False
+    buffer: bool = False
+    dtype: str = "float"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One primitive of a body: `output = op(*inputs, **attributes)`. Inputs are ports,
+    parameters or earlier outputs. The primitives are listed in docs/primitives.md."""
+
+    output: str
+    op: str
+    inputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def step(output: str, op: str, *inputs: str, **attributes: Any) -> Step:
+    return Step(output, op, inputs, attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """A constructor argument that is a size expression, solved before the text is written."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """Built as a submodule: `nn.Linear`, or a class of `library/modules` (`Attention`).
+
+    `arguments` are (name, value) in order; a value is a literal or an `Expr`. A name of "" is
+    positional.
+    """
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """Written as an expression, with no submodule: `{a} + {b}`, `torch.cat([{parts}], dim=-1)`.
+
+    `{port}` is the value; of a `many` port its values joined by ", ". `{=expr}` is a solved size,
+    spelled as its number: only over sizes that are never run-time ones.
+    `fold` (for one `many` port): how a running value takes the next one, `{a} + {b}`; `text` is
+    then applied to the result as `{x}` (`{x} / {=n}` for a mean; `n` counts the edges).
+    """
+
+    text: str
+    fold: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A kind with its options fixed: everything that checking and compiling need to know."""
+
+    inputs: Mapping[str, Port]
+    outputs: Mapping[str, Port]
+    build: Module | Inline
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Sizes that the options state, by their names in the port texts."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """What an open size is when nothing else decides it *at all inputs known*: `{"out": "in"}`."""
+    requires: tuple[Require, ...] = ()
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    body: tuple[Step, ...] = ()
+    main: str = ""
+    """The output that the node's address means; the only non-loss one if empty."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The card. `define` is called once per distinct options."""
+
+    name: str
+    summary: str
+    options: type[Options]
+    define: Callable[..., Definition]
+    """options -> Definition; with `by_rank` (options, rank), see there."""
+    source: str = ""
+    """The paper (authors, year) or the PyTorch class it follows."""
+    example: str = ""
+    """A node, as YAML flow text."""
+    container: bool = False
+    """Takes parts, and is unfolded into plain nodes by the graph builder."""
+    by_rank: bool = False
+    """The definition depends on the number of axes of the first input (`flatten`, `batch_norm`):
+    `define(options, rank)`; `rank` None asks for the names of the ports only."""
+    places: Callable[[Any], Mapping[str, str]] | None = None
+    """Inner submodules that have addresses of their own: `attend.q` (name -> what it is)."""
+    version: int = 1
+
+    @cached_property
+    def size_options(self) -> frozenset[str]:
+        """Names (as recipes spell them) of the options that take size expressions."""
+        return frozenset(
+            (info.alias or name)
+            for name, info in self.options.model_fields.items()
+            if "size" in info.metadata or _has_size(info.annotation)
+        )
+
+
+def _has_size(annotation: Any) -> bool:
+    todo, found = [annotation], False
+    while todo:
+        item = todo.pop()
+        if "size" in getattr(item, "__metadata__", ()):
+            found = True
+        todo.extend(getattr(item, "__args__", ()))
+    return found
