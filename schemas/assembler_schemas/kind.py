@@ -57,7 +57,8 @@ class Parameter:
     """One parameter (or buffer): shape as expressions over the sizes, and how it starts.
 
     `writes`: it belongs to the writing layer, the last linear map of the kind (for init roles).
-    `init`: `ones`, `zeros`, `normal(s)`, `uniform(bound-expression)`: what the module really does.
+    `init`: `ones`, `zeros`, `constant(c)`, `normal(s)`, `uniform(bound-expression)`: what the module
+    really does (docs/primitives.md).
     """
 
     shape: tuple[str, ...]
