@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from assembler_schemas.kind import Parameter, Step, step
 from pydantic import Field
@@ -31,6 +31,11 @@ Activation = Literal[
 def sizes(**values: int | None) -> dict[str, int]:
     """The sizes that are stated, under the names that port texts use: `in_` is `in`."""
     return {name.rstrip("_"): value for name, value in values.items() if value is not None}
+
+
+def unless(default: Any, **argument: Any) -> tuple[tuple[str, Any], ...]:
+    """A constructor argument that is only written where it differs from the module's default."""
+    return tuple((name, value) for name, value in argument.items() if value != default)
 
 
 def linear_parameters(rows: str, columns: str, bias: bool, at: str = "", writes: bool = False) -> dict[str, Parameter]:

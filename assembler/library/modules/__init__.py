@@ -1,0 +1,18 @@
+"""The modules that compiled text names. Every file here imports torch only, so eject can copy it."""
+
+from assembler.library.modules.attention import Attention, CrossAttention
+from assembler.library.modules.mlp import GLU, MLP, GatedMLP, QuickGELU
+from assembler.library.modules.position import LearnedPosition, SinusoidalPosition
+from assembler.library.modules.scale import Scale
+
+__all__ = [
+    "GLU",
+    "MLP",
+    "Attention",
+    "CrossAttention",
+    "GatedMLP",
+    "LearnedPosition",
+    "QuickGELU",
+    "Scale",
+    "SinusoidalPosition",
+]
