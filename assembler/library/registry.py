@@ -20,10 +20,12 @@ _FILES = {
     "basic": "activation dropout scale softmax identity zero",
     "contain": "graph sequence parallel bus",
     "attention": "attention cross_attention",
-    "conv": "conv1d conv2d max_pool2d avg_pool2d patch_embed batch_norm group_norm",
-    "token": "mean_pool cls_token cls_pool",
-    "reshape": "flatten rearrange permute",
-    "adapt": "gate low_rank cast detach",
+    "conv": "conv1d conv2d max_pool2d avg_pool2d",
+    "statistics_norm": "batch_norm group_norm",
+    "token": "patch_embed mean_pool cls_token cls_pool",
+    "gate": "gate",
+    "reshape": "flatten rearrange",
+    "adapt": "permute low_rank cast detach",
 }
 
 STATIC: dict[str, str] = {name: file for file, names in _FILES.items() for name in names.split()}

@@ -1,17 +1,23 @@
 """The modules that compiled text names. Every file here imports torch only, so eject can copy it."""
 
+from assembler.library.modules.adapt import LowRank
 from assembler.library.modules.attention import Attention, CrossAttention
 from assembler.library.modules.mlp import GLU, MLP, GatedMLP, QuickGELU
 from assembler.library.modules.position import LearnedPosition, SinusoidalPosition
 from assembler.library.modules.scale import Scale
+from assembler.library.modules.token import ClsToken, MeanPool, PatchEmbed
 
 __all__ = [
     "GLU",
     "MLP",
     "Attention",
+    "ClsToken",
     "CrossAttention",
     "GatedMLP",
     "LearnedPosition",
+    "LowRank",
+    "MeanPool",
+    "PatchEmbed",
     "QuickGELU",
     "Scale",
     "SinusoidalPosition",
