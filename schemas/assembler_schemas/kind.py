@@ -44,12 +44,17 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Require:
-    """A demand on sizes, as expressions: `left` is a multiple of / at most / equal to `right`."""
+    """A demand on sizes, as expressions: `left` is a multiple of / at most / equal to `right`.
+
+    `training`: holds in training only, so it is judged where both sides are numbers and never
+    becomes a guard (a batch of one in `batch_norm`).
+    """
 
     relation: Literal["multiple_of", "at_most", "equal"]
     left: str
     right: str
     about: str = ""
+    training: bool = False
 
 
 @dataclass(frozen=True, slots=True)
