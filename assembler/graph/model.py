@@ -35,6 +35,8 @@ class Edge:
     adapt: str | None = None
     """The adapter asked for (`adapt: linear`), or None."""
     adapt_options: Mapping[str, Any] = field(default_factory=dict)
+    follows: bool = False
+    """Its width never decides: it is bridged to what the others say (a write onto a stream)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class Graph:
     name: str
     scope: Scope
     inputs: Mapping[str, Any]
-    """Input name -> its PortType, as stated."""
+    """Input name -> its Type (vars worked out, other names rigid)."""
     policy: str = "auto"
     """When an adapter may be put on an edge: auto, explicit, never."""
     description: str = ""

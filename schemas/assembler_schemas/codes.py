@@ -90,6 +90,8 @@ CODES: dict[str, Code] = {
         vars-cycle               vars that need one another
         port-type-syntax         a port type that cannot be read
         pattern-syntax           a rearrange pattern that cannot be read
+        name-taken               one name for two things of one graph
+        unsupported              a part of the language that this release does not build
         place-conflict           two keys of a node contradict each other
         norm-place               a norm stands where it cannot
     """),

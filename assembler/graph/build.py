@@ -1,0 +1,280 @@
+"""Recipe to graph: places become nodes, containers become scopes. All sugar ends here.
+
+Nodes are drafted first (`draft.py`), then each scope is wired (`wire.py`), then all is frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from assembler.graph import container, wire
+from assembler.graph.draft import Draft, ScopeDraft
+from assembler.graph.env import Env, wrong_expression
+from assembler.graph.feed import read_feeds
+from assembler.graph.model import Graph
+from assembler.graph.options import Field, choose
+from assembler.graph.place import Resolved, Resolver
+from assembler.graph.rule import RuleBook
+from assembler.graph.shared import Shared, read_shared
+from assembler.source.parse import did_you_mean
+from assembler.source.recipe import GraphSpec, Place, Recipe
+from assembler.source.tree import Value, value_of
+from assembler_schemas.diagnostic import Diagnostic, Note
+from assembler_schemas.expression import ExpressionError
+from assembler_schemas.kind import Port
+from assembler_schemas.shape import Type, name as dim_name, parse_port_type, port_type_data
+from assembler_schemas.span import Span
+
+MAX_WRITTEN = 30_000
+"""Nodes that a recipe may spell out, slots unfolded."""
+MAX_UNFOLDED = 200_000
+"""Leaves that it may unfold into, copies counted."""
+MAX_NESTING = 64
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Where we build: the address for texts, the address for rules, and what is inherited."""
+
+    address: str
+    path: tuple[str | int, ...] = ()
+    counts: tuple[int, ...] = ()
+    inherited: Mapping[str, Field] = None  # type: ignore[assignment]
+
+    def below(self, name: str | int, count: int = 0, shown: str | None = None, inherited: Mapping[str, Field] | None = None) -> At:
+        text = str(name) if shown is None else shown
+        return At(f"{self.address}.{text}" if self.address else text, (*self.path, name), (*self.counts, count),
+                  self.inherited if inherited is None else inherited)  # fmt: skip
+
+
+def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
+    """The graph that a recipe means, and everything that is wrong with its names and wires."""
+    builder = Builder()
+    outer = Env(None, None, builder.say)
+    scope = builder.graph(recipe.graph, outer, At("", inherited=_own(recipe.tree, outer)), {})
+    wire.finish(builder, scope, recipe.graph)
+    inputs = {name: builder.types[name] for name in recipe.graph.inputs if name in builder.types}
+    graph = Graph(
+        recipe.name or "model", scope.freeze(), inputs, recipe.graph.policy, recipe.description,
+        {**{f"inputs.{k}": v.span for k, v in recipe.graph.inputs.items()}, **{f"outputs.{k}": v.span for k, v in recipe.graph.outputs.items()}},
+    )  # fmt: skip
+    return graph, builder.found
+
+
+def _own(tree: Value, env: Env) -> dict[str, Field]:
+    return {}
+
+
+class Builder:
+    """What is shared while one recipe is built: findings, rules, and how much was unfolded."""
+
+    def __init__(self) -> None:
+        self.found: list[Diagnostic] = []
+        self.rules = RuleBook(self.say)
+        self.resolver = Resolver(self.rules, self.say)
+        self.types: dict[str, Type] = {}
+        self.written = 0
+        self.full = False
+        self.later: list[tuple[Draft, ScopeDraft, str, Span]] = []
+        """Drafts whose `same` is looked up once everything stands."""
+        self.tied: list[tuple[Draft, ScopeDraft, str, str, Span]] = []
+
+    def say(self, diagnostic: Diagnostic) -> None:
+        self.found.append(diagnostic)
+
+    # --- graphs ---
+    def graph(self, spec: GraphSpec, outer: Env, at: At, arguments: Mapping[str, Field]) -> ScopeDraft:
+        env = Env(outer, spec, self.say)
+        path = f"{spec.path}." if spec.path else ""
+        for name, (value, _) in arguments.items():
+            if name not in spec.vars:
+                self.say(Diagnostic("argument-unknown", f"the graph has no var `{name}`", value.key,
+                                    help=did_you_mean(name, spec.vars) or f"its vars are {', '.join(spec.vars) or 'none'}"))  # fmt: skip
+        env.define(spec.vars, {k: v for k, v in arguments.items() if k in spec.vars}, f"{path}vars")
+        self._shadows(spec, outer, env)
+        scope = ScopeDraft(at.address, env, known=frozenset(spec.nodes))
+        for name, value in spec.inputs.items():
+            self._input(scope, name, value, f"{path}inputs.{name}", root=not at.path)
+        mark = self.rules.open(spec.rules, env, len(at.path))
+        scope.places = {name: (place, env) for name, place in spec.nodes.items()}
+        for name, place in spec.nodes.items():
+            self.node(place, scope, at.below(name))
+        wire.wire(self, scope)
+        wire.outputs(self, scope, spec)
+        self.rules.close(mark)
+        self._unused(spec, env, scope)
+        return scope
+
+    def _input(self, scope: ScopeDraft, name: str, value: Value, path: str, root: bool) -> None:
+        stated, optional = value, False
+        if isinstance(value.data, dict):
+            kind, flag = value.data.get("type"), value.data.get("optional")
+            optional = flag is not None and flag.data is True
+            for key, item in value.data.items():
+                if key not in ("type", "optional"):
+                    self.say(Diagnostic("unknown-key", f"an input has no key `{key}`", item.key.at(path), help="it has `type` and `optional`"))
+            if kind is None:
+                self.say(Diagnostic("missing-key", f"the input `{name}` has no type", value.span.at(path), help='write `type: "[batch seq 64]"`'))
+                return
+            stated = kind
+        found = self._type(stated, scope.env, path)
+        scope.inputs[name] = Port(str(found) if found else "", optional=optional)
+        if found is not None and root:
+            self.types[name] = found
+
+    def _type(self, value: Value, env: Env, path: str) -> Type | None:
+        """A stated port type, its vars worked out; every other name stays a name."""
+        try:
+            text = port_type_data(value.plain())
+            stated = parse_port_type(text)
+            known = {}
+            for item in (*stated.dims, *((stated.vocabulary,) if stated.vocabulary is not None else ())):
+                for symbol in item.names:
+                    word = env.find(symbol)
+                    if env.is_broken(symbol):
+                        return None
+                    if word is not None and type(word) is not int:
+                        self.say(Diagnostic("value-type", f"`{symbol}` is {word!r}, not a size", value.span.at(path)))
+                        return None
+                    known[symbol] = dim_name(symbol) if word is None else word
+            dims = tuple(item.evaluate(known) for item in stated.dims)
+            vocabulary = stated.vocabulary.evaluate(known) if stated.vocabulary is not None else None
+        except ExpressionError as error:
+            whole = Value(value.data if isinstance(value.data, str) else "", value.span)
+            self.say(wrong_expression(error, whole, path))
+            return None
+        for dim in dims:
+            if isinstance(dim, int) and not 1 <= dim <= 2**31 - 1:
+                self.say(Diagnostic("dim-range", f"an axis of {dim}: sizes go from 1 to 2**31-1", value.span.at(path)))
+                return None
+        return Type(stated.medium, stated.dtype, dims, stated.lead or "", vocabulary)
+
+    def _shadows(self, spec: GraphSpec, outer: Env, env: Env) -> None:
+        for name in spec.vars:
+            if spec.path and outer.find(name) is not None and outer.find(name) != env.values.get(name) and name in env.values and not spec.path.startswith("slots"):
+                self.say(Diagnostic("vars-shadow", f"`{name}` hides an outer var of another value", env.spans[name].at(f"{spec.path}.vars.{name}"),
+                                    help="rename it, or hand it over in `vars` where the graph is used"))  # fmt: skip
+
+    def _unused(self, spec: GraphSpec, env: Env, scope: ScopeDraft) -> None:
+        for name, value in spec.vars.items():
+            if name not in env.used:
+                self.say(Diagnostic("vars-unused", f"nothing uses the var `{name}`", value.key.at(f"{spec.path}.vars.{name}".lstrip(".")), help="remove it"))
+        for name, slot in spec.slots.items():
+            if f"slot {name}" not in self._used_slots:
+                self.say(Diagnostic("slot-unused", f"no node uses the slot `{name}`", slot.span.at(f"slots.{name}"), help=f"write `slot: {name}` where it belongs, or remove it"))
+
+    @property
+    def _used_slots(self) -> set[str]:
+        return self.resolver.used
+
+    # --- nodes ---
+    def node(
+        self, place: Place, scope: ScopeDraft, at: At, in_bus: bool = False
+    ) -> Draft:  # fmt: skip
+        """Draft one place and put it, with its norms, into the scope. A broken one stays as a name."""
+        broken = Draft(place.name, at.address, place.span, broken=True, path=place.path)
+        if self._limits(place, at):
+            return scope.add(broken)
+        find = lambda text, span: wire.find_place(self, scope, text, span)  # noqa: E731
+        resolved = self.resolver.resolve(place, scope.env, at.path, at.counts, at.inherited, find)
+        if resolved is None:
+            return scope.add(broken)
+        if resolved.slot:
+            scope.fed_by_slot = True
+        shared = read_shared(resolved, at.inherited, in_bus, self.say)
+        if shared is None:
+            return scope.add(broken)
+        feeds = read_feeds(resolved.fields.get("from"), place.path, self.say)
+        offered = frozenset(label for label in list(feeds.entries)[1:]) | scope.offered
+        if shared.repeat is None:
+            draft = self.single(resolved, shared, scope, at, offered)
+        else:
+            draft = self._repeat(resolved, shared, scope, at, offered, find)
+        draft.feeds, draft.path, draft.span, draft.shared = feeds, place.path, place.span, shared
+        if resolved.same is not None and not draft.broken:
+            self.later.append((draft, scope, *resolved.same))
+        scope.add(draft)
+        if not draft.broken and (shared.repeat is None or resolved.kind.container):
+            container.norms(self, draft, shared, scope)
+        return draft
+
+    def _limits(self, place: Place, at: At) -> bool:
+        self.written += 1
+        if self.full:
+            return True
+        if self.written > MAX_WRITTEN:
+            self.say(Diagnostic("limit-nodes", f"the recipe unfolds into more than {MAX_WRITTEN:,} written nodes", place.span, help="use `repeat:` for copies"))
+        elif len(at.path) > MAX_NESTING:
+            self.say(Diagnostic("limit-depth", f"parts nest deeper than {MAX_NESTING} levels", place.span))
+        else:
+            return False
+        self.full = True
+        return True
+
+    def single(self, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str]) -> Draft:
+        """One node without its copies and norms."""
+        name, kind = resolved.place.name, resolved.kind
+        draft = Draft(name, at.address, resolved.place.span, kind=kind, path=resolved.place.path)
+        below = replace(at, inherited={**at.inherited, **shared.inherited})
+        if resolved.graph is not None:
+            draft.inner = self.graph(resolved.graph, scope.env if resolved.slot else resolved.env, below, resolved.arguments)
+            draft.ports = dict(draft.inner.inputs)
+            container.gives(draft)
+        elif kind.container:
+            container.fill(self, draft, resolved, shared, scope, below, offered)
+        else:
+            self._leaf(draft, resolved, shared, scope)
+        return draft
+
+    def _leaf(self, draft: Draft, resolved: Resolved, shared: Shared, scope: ScopeDraft) -> None:
+        chosen = choose(resolved.kind, resolved.fields, resolved.place.path, draft.name, self.say)
+        if chosen is None:
+            draft.broken = True
+            return
+        definition = chosen.definition
+        draft.chosen = chosen
+        draft.ports = dict(definition.inputs)
+        draft.gives = dict(definition.outputs)
+        plain = [name for name, port in definition.outputs.items() if not port.loss]
+        draft.main = definition.main or (plain[0] if len(plain) == 1 else "")
+        draft.said = dict(shared.said)
+        ties = resolved.fields.get("tie")
+        for own, value in ties[0].items() if ties else ():
+            self.tied.append((draft, scope, own, str(value.data), value.span.at(f"{draft.path}.tie.{own}")))
+
+    def _repeat(self, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str], find: object) -> Draft:
+        count = shared.repeat or 1
+        name = resolved.place.name
+        draft = Draft(name, at.address, resolved.place.span, share=shared.share, path=resolved.place.path, kind=resolved.kind)
+        breaks = [0, count] if shared.share else self.rules.breaks(at.path, at.counts, count)
+        for start, stop in zip(breaks, breaks[1:], strict=False):
+            shown = "*" if stop - start == count else str(start) if stop - start == 1 else f"{start}:{stop}"
+            here = at if shared.share else at.below(start, count, shown)
+            copy, own = resolved, shared
+            if self.rules.rules and not shared.share:
+                again = self.resolver.resolve(resolved.place, scope.env, at.path, at.counts, at.inherited, find, here.path)  # type: ignore[arg-type]
+                copy = again or resolved
+                own = read_shared(copy, at.inherited, False, self.say) or shared
+            node = container.copy_of(self, copy, own, scope, here, offered)
+            if node.broken:
+                draft.broken = True
+                return draft
+            draft.runs.append((stop - start, node))
+        container.join_runs(self, draft, resolved)
+        return draft
+
+    def weigh(self, draft: Draft) -> None:
+        """Hold what a draft unfolds into against the limit, before anything is unfolded."""
+        if draft.runs:
+            draft.weight = sum(count * node.weight for count, node in draft.runs)
+        elif draft.inner is not None:
+            draft.weight = sum(node.weight for node in draft.inner.nodes.values())
+        if draft.weight > MAX_UNFOLDED and not self.full:
+            self.full = True
+            parts = " + ".join(f"{count:,} x {node.weight:,}" for count, node in draft.runs[:4]) or f"{draft.weight:,}"
+            self.say(Diagnostic("limit-nodes", f"`{draft.address}` unfolds into {draft.weight:,} nodes ({parts}); the limit is {MAX_UNFOLDED:,}",
+                                draft.span.at(draft.path), help="lower `repeat`", related=(Note("counted, not built"),)))  # fmt: skip
+
+
+__all__ = ["At", "Builder", "build", "value_of"]

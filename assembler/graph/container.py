@@ -1,0 +1,224 @@
+"""Containers unfold here: bus, sequence, parallel, copies in a row, and norms at boundaries."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from assembler.graph import wire
+from assembler.graph.draft import ANY, Draft, ScopeDraft
+from assembler.graph.model import Edge, Ref
+from assembler.graph.insert import insert
+from assembler.graph.options import Field, choose
+from assembler.graph.place import Resolved
+from assembler.graph.shared import Shared
+from assembler.library import registry
+from assembler.source.parse import did_you_mean
+from assembler.source.recipe import Place
+from assembler_schemas.diagnostic import Diagnostic
+from assembler_schemas.kind import Port
+
+if TYPE_CHECKING:
+    from assembler.graph.build import At, Builder
+
+STREAM = "x"
+"""A container's first input, whatever the label in `from`."""
+
+
+# --- norms ---
+def norms(builder: Builder, draft: Draft, shared: Shared, scope: ScopeDraft) -> None:
+    """Norm nodes before and behind a node, as its `norm` says (`post` is the bus's business)."""
+    if shared.norm in ("pre", "both") and draft.kind is not None and not _is_bus(draft):
+        before = _norm(builder, scope, f"{draft.name}_pre_norm", shared, f"pre norm of {draft.address}", draft)
+        draft.reads = before.name
+    if shared.norm in ("out", "both") and not _is_bus(draft):
+        behind = _norm(builder, scope, f"{draft.name}_out_norm", shared, f"out norm of {draft.address}", draft)
+        if not behind.broken:
+            behind.edges["x"] = [Edge(Ref(draft.name, draft.main), draft.span)]
+            draft.after = Ref(behind.name, behind.main)
+
+
+def _is_bus(draft: Draft) -> bool:
+    return draft.kind is not None and draft.kind.name == "bus"
+
+
+def _norm(builder: Builder, scope: ScopeDraft, name: str, shared: Shared, cause: str, draft: Draft) -> Draft:
+    kind, options = "layer_norm", {}
+    if shared.norm_kind is not None:
+        value, env = shared.norm_kind
+        if isinstance(value.data, dict):
+            options = {key: (item, env) for key, item in value.data.items()}
+            value = value.data.get("kind", value)
+        word = env.find(value.data) if isinstance(value.data, str) else None
+        kind = str(word if isinstance(word, str) else value.data)
+        card = registry.kind(kind)
+        if card is None or not kind.endswith("_norm"):
+            known = ("layer_norm", "rms_norm", "batch_norm", "group_norm")
+            builder.say(Diagnostic("unknown-kind", f"there is no norm `{kind}`", value.span.at(f"{draft.path}.norm_kind"),
+                                   help=did_you_mean(kind, known) or f"the norms are {', '.join(known)}"))  # fmt: skip
+            broken = Draft(scope.free(name), name, draft.span, broken=True)
+            return scope.add(broken)
+    said = {key: item for key, item in shared.said.items() if key != "seed"} | ({"seed": shared.said["seed"]} if "seed" in shared.said else {})
+    return insert(builder, scope, name, kind, options, cause, draft.span, said)
+
+
+# --- parts in order ---
+def ordered(parts: Mapping[str, Place], say: Callable[[Diagnostic], None]) -> list[Place]:
+    """The parts as written, moved where `before` and `after` say."""
+    if not any("before" in place.fields or "after" in place.fields for place in parts.values()):
+        return list(parts.values())
+    names = list(parts)
+    fixed = [name for name in names if "before" not in parts[name].fields and "after" not in parts[name].fields]
+    needs: dict[str, set[str]] = {name: set() for name in names}
+    for one, two in zip(fixed, fixed[1:], strict=False):
+        needs[two].add(one)
+    for name, place in parts.items():
+        for word in ("before", "after"):
+            value = place.fields.get(word)
+            if value is None:
+                continue
+            other = str(value.data)
+            if other not in parts:
+                say(Diagnostic("address-unknown", f"there is no part `{other}` here", value.span.at(f"{place.path}.{word}"), help=did_you_mean(other, names)))
+                continue
+            needs[other if word == "before" else name].add(name if word == "before" else other)
+            if word == "after" and other in fixed and fixed.index(other) + 1 < len(fixed):
+                needs[fixed[fixed.index(other) + 1]].add(name)
+            elif word == "before" and other in fixed and fixed.index(other) > 0:
+                needs[name].add(fixed[fixed.index(other) - 1])
+    try:
+        return [parts[name] for name in graphlib.TopologicalSorter(needs).static_order()]
+    except graphlib.CycleError as error:
+        first = parts[error.args[1][0]]
+        say(Diagnostic("order-conflict", f"`before` and `after` lead in a circle: {' -> '.join(error.args[1])}", first.span.at(first.path)))
+        return list(parts.values())
+
+
+def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str]) -> None:
+    """The inside of a sequence, a bus or a parallel."""
+    parts = resolved.parts
+    if not parts:
+        builder.say(Diagnostic("missing-key", f"`{draft.name}` has no parts", draft.span.at(draft.path), help="write `parts: {name: {kind: ...}}`"))
+        draft.broken = True
+        return
+    if choose(resolved.kind, {k: v for k, v in resolved.fields.items() if k != "parts"}, draft.path, draft.name, builder.say) is None:
+        draft.broken = True
+        return
+    inner = ScopeDraft(at.address, resolved.env, scope, {STREAM: ANY}, offered, known=frozenset(parts))
+    draft.inner = inner
+    inner.places = {name: (place, resolved.env) for name, place in parts.items()}
+    order = ordered(parts, builder.say) if resolved.kind.name != "parallel" else list(parts.values())
+    is_bus = resolved.kind.name == "bus"
+    if is_bus and shared.norm is not None:
+        at = _with(at, norm=resolved.fields.get("norm") or at.inherited.get("norm"))
+    else:
+        at = _with(at, norm=None)
+    stream = Ref("", STREAM)
+    drafts = []
+    for place in order:
+        part = builder.node(place, inner, at.below(place.name), in_bus=is_bus)
+        part.part = True
+        part.implicit = stream
+        drafts.append(part)
+        if part.broken:
+            continue
+        if resolved.kind.name == "sequence":
+            stream = part.after or Ref(part.name, part.main)
+        elif is_bus:
+            stream = _write(builder, inner, part, stream)
+    if resolved.kind.name == "parallel":
+        stream = _join(builder, inner, drafts, resolved)
+    inner.outputs = {"y": stream}
+    inner.main = "y"
+    wire.wire(builder, inner)
+    wire.collect(builder, inner)
+    draft.ports = dict(inner.inputs)
+    draft.broken = all(part.broken for part in drafts) and len(drafts) > 0
+    gives(draft)
+    scope.fed_by_slot |= inner.fed_by_slot
+    builder.weigh(draft)
+
+
+def _with(at: At, norm: Field | None) -> At:
+    inherited = {key: item for key, item in at.inherited.items() if key != "norm"}
+    if norm is not None:
+        inherited["norm"] = norm
+    return replace(at, inherited=inherited)
+
+
+def _write(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref) -> Ref:
+    """A bus part's write: stream + part, and a norm behind the add where it is `post`."""
+    if part.kind is not None and part.kind.name == "bus":
+        builder.say(Diagnostic("bus-in-bus", f"`{part.name}` is a bus directly inside a bus: the stream would be counted twice", part.span.at(part.path),
+                               help="write `kind: sequence`, or move its parts into the outer bus"))  # fmt: skip
+    add = insert(builder, inner, f"{part.name}_add", "add", {}, f"write of {part.address}", part.span)
+    written = part.after or Ref(part.name, part.main)
+    add.edges["x"] = [Edge(stream, part.span), Edge(written, part.span, follows=True)]
+    result = Ref(add.name, add.main)
+    if part.shared is not None and part.shared.norm == "post":
+        norm = _norm(builder, inner, f"{part.name}_post_norm", part.shared, f"post norm of {part.address}", part)
+        if not norm.broken:
+            norm.edges["x"] = [Edge(result, part.span)]
+            result = Ref(norm.name, norm.main)
+    return result
+
+
+def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Resolved) -> Ref:
+    item = resolved.fields.get("join")
+    data = item[0].data if item is not None else "add"
+    word = item[1].find(data) if item is not None and isinstance(data, str) else None
+    kind = str(word if isinstance(word, str) else data)
+    join = insert(builder, inner, "join", kind, {}, f"join of {inner.address}", item[0].span if item is not None else resolved.place.span)
+    port = next(iter(join.ports), "x")
+    join.edges[port] = [Edge(part.after or Ref(part.name, part.main), part.span) for part in parts if not part.broken]
+    return Ref(join.name, join.main)
+
+
+def gives(draft: Draft) -> None:
+    """What a group gives out: its scope's outputs."""
+    assert draft.inner is not None
+    draft.gives = {name: Port("", loss=name in draft.inner.losses) for name in draft.inner.outputs}
+    draft.main = draft.inner.main
+
+
+# --- copies ---
+def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str]) -> Draft:
+    """One copy of a repeat. A leaf with norms becomes a group that holds both."""
+    if resolved.kind.container or not (shared.norm in ("pre", "out", "both")):
+        return builder.single(resolved, shared, scope, at, offered)
+    inner = ScopeDraft(at.address, resolved.env, scope)
+    leaf = builder.single(resolved, shared, inner, at.below(resolved.place.name), offered)
+    group = Draft(resolved.place.name, at.address, resolved.place.span, kind=registry.kind("graph"), inner=inner, broken=leaf.broken, path=leaf.path)
+    inner.add(leaf)
+    if leaf.broken:
+        return group
+    norms(builder, leaf, shared, inner)
+    inner.inputs = dict(leaf.ports)
+    for port in leaf.ports:
+        edge = Edge(Ref("", port), leaf.span)
+        if port == leaf.first and leaf.reads:
+            inner.nodes[leaf.reads].edges["x"] = [edge]
+            leaf.edges[port] = [Edge(Ref(leaf.reads, inner.nodes[leaf.reads].main), leaf.span)]
+        else:
+            leaf.edges[port] = [edge]
+    leaf.reads = ""
+    inner.outputs = {"y": leaf.after or Ref(leaf.name, leaf.main)}
+    inner.main = "y"
+    group.ports = dict(inner.inputs)
+    gives(group)
+    builder.weigh(group)
+    return group
+
+
+def join_runs(builder: Builder, draft: Draft, resolved: Resolved) -> None:
+    """A repeat's ports: those of all its runs together; its outputs: those of the last."""
+    for _, node in draft.runs:
+        draft.ports.update(node.ports)
+    last = draft.runs[-1][1]
+    draft.gives, draft.main = dict(last.gives), last.main
+    builder.weigh(draft)
+    if not draft.main:
+        builder.say(Diagnostic("port-ambiguous", f"`{draft.name}` cannot be repeated: it has no main output to feed the next copy", draft.span.at(draft.path)))
+        draft.broken = True

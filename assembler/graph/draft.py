@@ -1,0 +1,149 @@
+"""Drafts: the graph while it is being built. Edges and exports are still added; then it freezes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from assembler.graph.env import Env
+from assembler.graph.feed import NONE, Feeds
+from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Run, Scope
+from assembler.graph.options import Chosen
+from assembler.graph.shared import Shared
+from assembler.source.recipe import Place
+from assembler_schemas.kind import Kind, Port
+from assembler_schemas.span import NOWHERE, Span
+
+ANY = Port("")
+"""A container's input or output: it has the type of what it is fed."""
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """A node that is being built: a leaf (`chosen`), a group (`inner`) or a repeat (`runs`)."""
+
+    name: str
+    address: str
+    span: Span = NOWHERE
+    cause: str = ""
+    ports: dict[str, Port] = field(default_factory=dict)
+    gives: dict[str, Port] = field(default_factory=dict)
+    main: str = ""
+    edges: dict[str, list[Edge]] = field(default_factory=dict)
+    kind: Kind | None = None
+    chosen: Chosen | None = None
+    inner: ScopeDraft | None = None
+    runs: list[tuple[int, Draft]] = field(default_factory=list)
+    share: bool = False
+    taps: dict[str, None] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)
+    """freeze, seed, dtype, same, ties, init: what a leaf carries beside its options."""
+    after: Ref | None = None
+    """Where its main output is really read: behind its `out` norm."""
+    reads: str = ""
+    """The node in front of it that takes its first input: its `pre` norm."""
+    feeds: Feeds = NONE
+    implicit: Ref | None = None
+    """What its place feeds to its first input, unless its own `from` does."""
+    path: str = ""
+    shared: Shared | None = None
+    part: bool = False
+    """Stands in a container, whose other inputs reach it by name."""
+    broken: bool = False
+    """Something of it is wrong and said; edges from it are left out in silence."""
+    weight: int = 1
+    """How many leaves it unfolds into."""
+
+    @property
+    def first(self) -> str:
+        return next(iter(self.ports), "")
+
+    @property
+    def count(self) -> int:
+        return sum(count for count, _ in self.runs)
+
+    def freeze(self) -> Node:
+        inputs = {port: tuple(edges) for port, edges in self.edges.items() if edges}
+        common: dict[str, Any] = {"name": self.name, "inputs": inputs, "span": self.span, "cause": self.cause}
+        if self.runs:
+            losses = tuple(port for port, given in self.gives.items() if given.loss)
+            runs = tuple(Run(count, node.freeze()) for count, node in self.runs)  # type: ignore[arg-type]
+            return Repeat(**common, runs=runs, stream=(self.first, self.main), share=self.share, taps=tuple(self.taps), losses=losses)
+        if self.inner is not None:
+            return Group(**common, scope=self.inner.freeze(), kind=self.kind.name if self.kind else "graph", same=self.said.get("same", ""))
+        assert self.kind is not None and self.chosen is not None
+        return Leaf(**common, kind=self.kind, options=self.chosen.options, definition=self.chosen.definition, spans=self.chosen.spans, **self.said)
+
+
+@dataclass(slots=True, eq=False)
+class ScopeDraft:
+    """The inside of a graph or container while it is being built."""
+
+    address: str
+    env: Env
+    outer: ScopeDraft | None = None
+    """Where a name that is not found here may be looked up; None for a closed graph."""
+    inputs: dict[str, Port] = field(default_factory=dict)
+    offered: frozenset[str] = frozenset()
+    """Inputs that parts may take by name."""
+    taken: dict[str, None] = field(default_factory=dict)
+    tunnels: dict[str, tuple[str, Span]] = field(default_factory=dict)
+    """Own input -> the outer address that something inside reads by it, and where it says so."""
+    nodes: dict[str, Draft] = field(default_factory=dict)
+    outputs: dict[str, Ref] = field(default_factory=dict)
+    main: str = ""
+    losses: dict[str, None] = field(default_factory=dict)
+    known: frozenset[str] = frozenset()
+    """Names of the nodes that will stand here, before they are built."""
+    places: Mapping[str, tuple[Place, Env]] = field(default_factory=dict)
+    """The nodes as they are written, for `same` and `like`."""
+    fed_by_slot: bool = False
+    """A slot's filler stands somewhere inside."""
+
+    def add(self, draft: Draft) -> Draft:
+        self.nodes[draft.name] = draft
+        return draft
+
+    def free(self, name: str) -> str:
+        while name in self.nodes or name in self.known or name in self.inputs:
+            name += "_"
+        return name
+
+    def freeze(self) -> Scope:
+        nodes = {draft.name: draft.freeze() for draft in self.ordered() if not draft.broken}
+        return Scope(dict(self.inputs), nodes, dict(self.outputs), self.main, tuple(self.losses))
+
+    def needs(self) -> dict[str, set[str]]:
+        """Node -> the nodes of this scope that feed it."""
+        return {
+            name: {edge.source.node for edges in draft.edges.values() for edge in edges if edge.source.node}
+            for name, draft in self.nodes.items()
+        }  # fmt: skip
+
+    def ordered(self) -> Iterator[Draft]:
+        """The nodes, each after what feeds it, otherwise as they were written. No circle remains."""
+        done: set[str] = set()
+        for root in self.nodes:
+            stack = [root]
+            while stack:
+                name = stack[-1]
+                if name in done:
+                    stack.pop()
+                    continue
+                draft = self.nodes[name]
+                waiting = [
+                    edge.source.node
+                    for edges in draft.edges.values()
+                    for edge in edges
+                    if edge.source.node and edge.source.node not in done
+                ]
+                if waiting:
+                    stack.extend(reversed(waiting))
+                    continue
+                stack.pop()
+                done.add(name)
+                yield draft
+
+
+__all__ = ["ANY", "Draft", "Graph", "ScopeDraft"]

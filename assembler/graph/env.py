@@ -1,0 +1,206 @@
+"""Vars: named numbers and words, where they are looked up, and what expressions come to."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Callable, Mapping
+
+from assembler.source.parse import did_you_mean
+from assembler.source.recipe import GraphSpec, Slot
+from assembler.source.tree import Value
+from assembler_schemas.diagnostic import Diagnostic, Note
+from assembler_schemas.expression import ExpressionError, check_size, parse_expression
+from assembler_schemas.span import Span
+
+Word = int | float | str | bool
+Say = Callable[[Diagnostic], None]
+MISSING = object()
+
+
+def narrow(span: Span, text: str, start: int, end: int) -> Span:
+    """The place of `text[start:end]`, where the text stands unquoted on one line at `span`."""
+    if span.line == span.end_line and span.end_column - span.column == len(text) and end > start:
+        return span._replace(column=span.column + start, end_column=span.column + end)
+    return span
+
+
+def wrong_expression(error: ExpressionError, value: Value, path: str, known: tuple[str, ...] = ()) -> Diagnostic:
+    help_text = ""
+    if error.code == "expression-unknown":
+        name = str(value.data)[error.start : error.end]
+        help_text = did_you_mean(name, known) or f"put it under `vars`: `vars: {{{name}: ...}}`"
+    return Diagnostic(
+        error.code, error.message, narrow(value.span, str(value.data), error.start, error.end).at(path), help=help_text
+    )  # fmt: skip
+
+
+class Env:
+    """The vars that are known at one place; what it does not hold is looked up outward."""
+
+    def __init__(self, outer: Env | None, spec: GraphSpec | None, say: Say) -> None:
+        self.outer = outer
+        self.spec = spec
+        self.values: dict[str, Word] = {}
+        self.spans: dict[str, Span] = {}
+        self.used: set[str] = set()
+        self._say = say
+        self._broken: set[str] = set()
+
+    def define(self, values: Mapping[str, Value], arguments: Mapping[str, tuple[Value, Env]], path: str) -> None:
+        """Take the vars of a graph or a slot's filler; `arguments` win and are evaluated outside."""
+        for name, (value, env) in arguments.items():
+            word = env.word(value, f"{path}.{name}")
+            self.spans[name] = value.span
+            if word is None:
+                self._broken.add(name)
+            else:
+                self.values[name] = word
+        own = {name: value for name, value in values.items() if name not in arguments}
+        self.spans.update((name, value.key) for name, value in own.items())
+        needs = {name: self._needs(value, own) for name, value in own.items()}
+        try:
+            order = list(graphlib.TopologicalSorter(needs).static_order())
+        except graphlib.CycleError as error:
+            circle = list(reversed(error.args[1]))
+            self._broken.update(own)
+            self._say(Diagnostic(
+                "vars-cycle", f"vars that need one another: {' -> '.join(circle)}", own[circle[0]].span.at(f"{path}.{circle[0]}"),
+                related=tuple(Note(f"`{a}` needs `{b}`", own[a].span) for a, b in zip(circle[1:-1], circle[2:], strict=True)),
+                help="give one of them a number",
+            ))  # fmt: skip
+            return
+        for name in order:
+            word = self.word(own[name], f"{path}.{name}", var=True) if not needs[name] & self._broken else None
+            if word is None:
+                self._broken.add(name)
+            else:
+                self.values[name] = word
+
+    @staticmethod
+    def _needs(value: Value, own: Mapping[str, Value]) -> set[str]:
+        if not isinstance(value.data, str):
+            return set()
+        try:
+            return {name for name in parse_expression(value.data).names if name in own}
+        except ExpressionError:
+            return set()
+
+    # --- looking up ---
+    def find(self, name: str) -> Word | None:
+        """The value of a var, here or further out; None where it is unknown (or broken)."""
+        env: Env | None = self
+        while env is not None:
+            if name in env.values or name in env._broken:
+                env.used.add(name)
+                return env.values.get(name)
+            env = env.outer
+        return None
+
+    def known(self) -> tuple[str, ...]:
+        names: dict[str, None] = {}
+        env: Env | None = self
+        while env is not None:
+            names.update(dict.fromkeys(env.values))
+            env = env.outer
+        return tuple(names)
+
+    def is_broken(self, name: str) -> bool:
+        env: Env | None = self
+        while env is not None:
+            if name in env._broken:
+                return True
+            if name in env.values:
+                return False
+            env = env.outer
+        return False
+
+    def slot(self, name: str) -> tuple[Slot, Env] | None:
+        env: Env | None = self
+        while env is not None:
+            if env.spec is not None and name in env.spec.slots:
+                return env.spec.slots[name], env
+            env = env.outer
+        return None
+
+    def slot_names(self) -> list[str]:
+        names: list[str] = []
+        env: Env | None = self
+        while env is not None:
+            names.extend(env.spec.slots if env.spec is not None else ())
+            env = env.outer
+        return names
+
+    # --- evaluating ---
+    def word(self, value: Value, path: str, var: bool = False) -> Word | None:
+        """A number or a word: the value itself, the var it names, or the size it works out to."""
+        data = value.data
+        if isinstance(data, str):
+            found = self.find(data)
+            if found is not None:
+                return found
+            if self.is_broken(data):
+                return None
+            if data.isidentifier():
+                return data
+            return self.number(value, path)
+        if data is None or isinstance(data, (list, dict)):
+            kind = "nothing" if data is None else "a list" if isinstance(data, list) else "a mapping"
+            code = "missing-value" if data is None else "value-type"
+            self._say(Diagnostic(code, f"a var is a number or a word, not {kind}", (value.key if data is None else value.span).at(path)))
+            return None
+        return data
+
+    def number(self, value: Value, path: str) -> int | None:
+        """What a size expression comes to; None (and a diagnostic) where it cannot be worked out."""
+        data = value.data
+        if type(data) is int:
+            return data
+        if not isinstance(data, str):
+            self._wrong_number(value, path)
+            return None
+        found = self.find(data)
+        if found is not None:
+            if type(found) is int:
+                return found
+            self._say(Diagnostic("value-type", f"`{data}` is {found!r}, where a whole number is wanted", value.span.at(path)))
+            return None
+        try:
+            expression = parse_expression(data)
+            if not expression.names and data.strip().isdigit():
+                self._wrong_number(value, path)
+                return None
+            if any(self.is_broken(name) for name in expression.names):
+                return None
+            result = expression.evaluate(self._integers(expression.names))
+        except ExpressionError as error:
+            self._say(wrong_expression(error, value, path, self.known()))
+            return None
+        return result if isinstance(result, int) else None
+
+    def size(self, value: Value, path: str, low: int = 1) -> int | None:
+        """Like `number`, and held against the range of a size."""
+        number = self.number(value, path)
+        if number is None:
+            return None
+        if low == 0 and number == 0:
+            return 0
+        try:
+            check_size(number, str(value.data))
+        except ExpressionError as error:
+            self._say(Diagnostic(error.code, error.message, value.span.at(path)))
+            return None
+        return number
+
+    def _integers(self, names: tuple[str, ...]) -> dict[str, int]:
+        found = {name: self.find(name) for name in names}
+        return {name: value for name, value in found.items() if type(value) is int}  # type: ignore[misc]
+
+    def _wrong_number(self, value: Value, path: str) -> None:
+        data = value.data
+        if data is None:
+            self._say(Diagnostic("missing-value", "a size without a value", value.key.at(path), help="write a number, a var or an expression"))
+            return
+        meant = ""
+        if isinstance(data, str) or isinstance(data, float) and data.is_integer():
+            meant = f"write {int(data)}"
+        self._say(Diagnostic("value-type", f"a whole number is wanted, not {value.plain()!r}", value.span.at(path), help=meant or "write a whole number, a var or an expression"))

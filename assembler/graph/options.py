@@ -1,0 +1,168 @@
+"""A kind's options: expressions worked out, then held against the card's own strict model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from assembler.graph.env import Env, Say
+from assembler.library import registry
+from assembler.source.parse import did_you_mean, nearest
+from assembler.source.recipe import PLACE_KEYS
+from assembler.source.tree import Value
+from assembler_schemas.diagnostic import Diagnostic, Edit, Fix
+from assembler_schemas.kind import Definition, Kind, Options
+from assembler_schemas.span import Span
+
+Field = tuple[Value, Env]
+
+
+class Chosen(NamedTuple):
+    """A kind with its options fixed."""
+
+    options: Options
+    definition: Definition
+    spans: Mapping[str, Span]
+
+
+_KNOWN: dict[tuple[Any, ...], tuple[Options, Definition]] = {}
+"""Options and definitions already made, by kind and plain options; equal nodes share them."""
+
+
+def choose(kind: Kind, fields: Mapping[str, Field], path: str, name: str, say: Say) -> Chosen | None:
+    """The options of one use of `kind`, or None after saying what is wrong with them."""
+    plain: dict[str, Any] = {}
+    spans: dict[str, Span] = {}
+    broken = False
+    sizes = kind.size_options
+    for key, (value, env) in fields.items():
+        if key in PLACE_KEYS:
+            continue
+        data = value.data
+        span = value.span
+        spans[key] = span
+        if type(data) is int or data is True or data is False or type(data) is float:
+            plain[key] = data
+            continue
+        if data is None and (span.line, span.column) == (span.end_line, span.end_column) and span.override is None:
+            say(Diagnostic("missing-value", f"`{key}` has no value", value.key.at(f"{path}.{key}"), help="write one, `null` for none, or remove the key"))
+            broken = True
+            continue
+        found = _plain(value, env, key in sizes, f"{path}.{key}")
+        if found is _WRONG:
+            broken = True
+        else:
+            plain[key] = found
+    if broken:
+        return None
+    made = _make(kind, plain, spans, fields, path, name, say)
+    return Chosen(*made, spans) if made else None
+
+
+_WRONG = object()
+
+
+def _plain(value: Value, env: Env, size: bool, path: str) -> Any:
+    """An option as plain data, its vars and expressions worked out."""
+    data = value.data
+    if isinstance(data, list):
+        items = [_plain(item, env, size, f"{path}[{i}]") for i, item in enumerate(data)]
+        return _WRONG if _WRONG in items else tuple(items)
+    if isinstance(data, dict):
+        pairs = {key: _plain(item, env, size, f"{path}.{key}") for key, item in data.items()}
+        return _WRONG if any(item is _WRONG for item in pairs.values()) else pairs
+    if not isinstance(data, str):
+        return data
+    if size:
+        if not _looks_like_size(data, env):
+            return data
+        number = env.number(value, path)
+        return _WRONG if number is None else number
+    found = env.find(data)
+    return data if found is None else found
+
+
+def _looks_like_size(text: str, env: Env) -> bool:
+    """A size option may also take a word of its own (`padding: same`): not an expression then."""
+    return not (text == "same" and env.find(text) is None)
+
+
+def _make(
+    kind: Kind, plain: dict[str, Any], spans: Mapping[str, Span], fields: Mapping[str, Field], path: str, name: str, say: Say
+) -> tuple[Options, Definition] | None:
+    key = (kind.name, kind.version, *((k, type(v), v if not isinstance(v, dict) else tuple(v.items())) for k, v in sorted(plain.items())))
+    found = _KNOWN.get(key)
+    if found is not None:
+        return found
+    try:
+        options = kind.options.model_validate(plain)
+        definition = kind.define(options, None) if kind.by_rank else kind.define(options)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            say(_wrong(item, kind, plain, spans, fields, path, name))
+        return None
+    if len(_KNOWN) > 20_000:
+        _KNOWN.clear()
+    _KNOWN[key] = (options, definition)
+    return options, definition
+
+
+def option_names(kind: Kind) -> list[str]:
+    return [info.alias or field for field, info in kind.options.model_fields.items()]
+
+
+def _wrong(
+    item: Any, kind: Kind, plain: Mapping[str, Any], spans: Mapping[str, Span], fields: Mapping[str, Field], path: str, name: str
+) -> Diagnostic:
+    """What pydantic found, in our words and at the recipe's place."""
+    key = str(item["loc"][0]) if item["loc"] else ""
+    field_names = {field: info.alias or field for field, info in kind.options.model_fields.items()}
+    key = field_names.get(key, key)
+    at = f"{path}.{key}" if key else path
+    span = spans.get(key) or (fields["kind"][0].span if "kind" in fields else Span())
+    value = plain.get(key)
+    known = option_names(kind)
+    what = item["type"]
+    context = item.get("ctx", {})
+    if what == "extra_forbidden":
+        keyspan = fields[key][0].key if key in fields else span
+        close = nearest(key, [*known, *PLACE_KEYS], 1)
+        owners = [] if close else registry.owners(key)
+        help_text = did_you_mean(key, [*known, *PLACE_KEYS]) or (
+            f"`{key}` is an option of {', '.join(owners[:3])}" if owners else f"`{kind.name}` has {', '.join(known) or 'no options'}"
+        )  # fmt: skip
+        fix = Fix((Edit(keyspan, close[0]),), "maybe") if close and keyspan.override is None else None
+        return Diagnostic("unknown-option", f"`{kind.name}` has no option `{key}`", keyspan.at(at), label="unknown option", help=help_text, fix=fix)
+    if what == "missing":
+        return Diagnostic("missing-key", f"`{kind.name}` needs `{key}`", span.at(path), help=f"write it: `{key}: ...`; an example: {kind.example}")
+    if what in ("greater_than_equal", "less_than_equal", "greater_than", "less_than", "finite_number", "too_short", "too_long"):
+        size = key in kind.size_options
+        return Diagnostic("dim-range" if size else "value-range", f"`{key}` of `{name or kind.name}` is {value!r}: {_bound(what, context)}", span.at(at))
+    if what == "literal_error":
+        choices = context.get("expected", "").replace("'", "").replace(" or ", ", ")
+        return Diagnostic("value-range", f"`{key}` cannot be {value!r}", span.at(at), label="not one of its words",
+                          help=did_you_mean(str(value), choices.split(", ")) or f"one of {choices}")  # fmt: skip
+    if what == "value_error":
+        inner = context.get("error")
+        return Diagnostic(getattr(inner, "code", "value-range"), str(inner), span.at(at), help=getattr(inner, "help", ""))
+    return Diagnostic("value-type", f"`{key}` of `{name or kind.name}` is {value!r}: {item['msg'].lower()}", span.at(at), help=_meant(what, value))
+
+
+def _bound(what: str, context: Mapping[str, Any]) -> str:
+    words = {"greater_than_equal": "at least", "less_than_equal": "at most", "greater_than": "more than", "less_than": "less than"}
+    limit = next(iter(context.values()), "")
+    return f"it must be {words[what]} {limit}" if what in words else "it must be a finite number" if what == "finite_number" else "the wrong number of entries"
+
+
+def _meant(what: str, value: Any) -> str:
+    if what == "bool_type" and isinstance(value, str) and value.lower() in {"yes", "no", "on", "off", "y", "n", "true", "false"}:
+        return f"write {'true' if value.lower() in ('yes', 'on', 'y', 'true') else 'false'}"
+    if what in ("int_type", "int_from_float") and isinstance(value, (float, str)):
+        try:
+            number = float(value)
+        except ValueError:
+            return "write a whole number, a var or an expression"
+        return f"write {int(number)}" if number.is_integer() else "write a whole number"
+    return {"bool_type": "write true or false", "int_type": "write a whole number", "float_type": "write a number"}.get(what, "")

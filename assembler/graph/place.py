@@ -1,0 +1,211 @@
+"""What stands at a place once slots, `like`, `same` and rules are worked out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from assembler.graph.env import Env, Say
+from assembler.graph.options import Field
+from assembler.graph.rule import RuleBook
+from assembler.library import registry
+from assembler.source.parse import did_you_mean
+from assembler.source.recipe import NOUNS, PLACE_KEYS, GraphSpec, Place
+from assembler.source.tree import Value
+from assembler_schemas.diagnostic import Diagnostic, Note
+from assembler_schemas.kind import Kind
+from assembler_schemas.span import Span
+
+MAX_HOPS = 32
+"""How many slots and `like`s may lead to one another before something is built."""
+
+
+@dataclass(slots=True)
+class Resolved:
+    """A place worked out: one kind, every key with the env that its expressions are read in."""
+
+    place: Place
+    kind: Kind
+    fields: dict[str, Field]
+    parts: Mapping[str, Place] | None
+    graph: GraphSpec | None
+    env: Env
+    """Of the parts and the graph inside."""
+    arguments: dict[str, Field] = field(default_factory=dict)
+    slot: str = ""
+    same: tuple[str, Span] | None = None
+    """The address that `same` names: this place is one more use of its module."""
+
+    def span(self, key: str) -> Span:
+        item = self.fields.get(key)
+        return item[0].span.at(f"{self.place.path}.{key}") if item else self.place.span
+
+
+Find = Callable[[str, Span], tuple[Place, Env] | None]
+"""Looks up the place that `like` or `same` names, as it is written, and its env."""
+
+
+class Resolver:
+    """Works places out. `effective` values for rules are those without rules."""
+
+    def __init__(self, rules: RuleBook, say: Say) -> None:
+        self.rules = rules
+        self.say = say
+        self.used: set[str] = set()
+        """`slot NAME` of each slot that some place uses."""
+
+    def resolve(
+        self, place: Place, env: Env, address: tuple[str | int, ...], counts: tuple[int, ...],
+        inherited: Mapping[str, Field], find: Find, also: tuple[str | int, ...] | None = None,
+    ) -> Resolved | None:  # fmt: skip
+        """`also`: for a copy of a repeat, the address with the copy's number; its rules hold too."""
+        fields: dict[str, Field] = {key: (value, env) for key, value in place.fields.items()}
+        base = self._hops(place, env, fields, find)
+        if not self.rules.rules:
+            return base
+        settings = self._settings(base, fields, address, counts, inherited)
+        if also is not None:
+            settings.update(self._settings(base, fields, also, counts, inherited))
+        if not settings:
+            return base
+        if any(key in NOUNS for key in settings):
+            fields = {key: item for key, item in fields.items() if key in PLACE_KEYS and key not in (*NOUNS, "vars", "tie")}
+            place = Place(place.name, place.path, place.span, place.fields)
+        return self._hops(place, env, {**fields, **settings}, find)
+
+    def _settings(
+        self, base: Resolved | None, fields: dict[str, Field], address: tuple[str | int, ...], counts: tuple[int, ...], inherited: Mapping[str, Field]
+    ) -> dict[str, Field]:
+        def effective(key: str) -> object:
+            source = base.fields if base is not None else fields
+            item = source.get(key) or inherited.get(key)
+            if item is not None:
+                data = item[0].data
+                if isinstance(data, str):
+                    found = item[1].find(data)
+                    return data if found is None else found
+                return data
+            if base is not None:
+                for name, info in base.kind.options.model_fields.items():
+                    if (info.alias or name) == key:
+                        return info.default
+            return _DEFAULTS.get(key)
+
+        return self.rules.settings(address, counts, effective)
+
+    def _hops(self, place: Place, env: Env, fields: dict[str, Field], find: Find) -> Resolved | None:
+        """Follow `slot`, `like` and `same` until a kind stands there."""
+        arguments: dict[str, Field] = {}
+        parts, graph, slot, inner = place.parts, place.graph, "", env
+        same: tuple[str, Span] | None = None
+        seen: dict[str, Span] = {}
+        for _ in range(MAX_HOPS):
+            if "slot" in fields:
+                value, at = fields.pop("slot")
+                hop = self._slot(value, at, place)
+                if hop is None:
+                    return None
+                filler, slot = hop, str(value.data)
+                arguments = {**_vars(fields), **arguments}
+                fields.pop("vars", None)
+                inner = Env(env, None, self.say)
+                own = filler.fields.get("vars")
+                defaults: Mapping[str, Value] = own.data if own is not None and isinstance(own.data, dict) else {}
+                if filler.graph is None:
+                    self._unknown_arguments(arguments, defaults, place)
+                    inner.define(defaults, {k: v for k, v in arguments.items() if k in defaults}, f"{filler.path}.vars")
+                mark = f"slot {slot}"
+            elif "like" in fields or "same" in fields:
+                word = "like" if "like" in fields else "same"
+                value, _ = fields.pop(word)
+                if word == "same" and same is None:
+                    same = (str(value.data), value.span.at(f"{place.path}.same"))
+                found = find(str(value.data), value.span.at(f"{place.path}.{word}"))
+                if found is None:
+                    return None
+                filler, inner = found
+                mark = f"{word} {value.data}"
+            else:
+                break
+            if mark in seen:
+                code = "slot-cycle" if mark.startswith("slot") else "share-cycle"
+                self.say(Diagnostic(code, f"`{mark.split()[1]}` leads back to itself", value.span, related=(Note("first here", seen[mark]),)))
+                return None
+            seen[mark] = value.span
+            fields = _overlay({key: (item, inner) for key, item in filler.fields.items() if key != "vars" or filler.graph is None}, fields)
+            if mark.startswith("slot"):
+                fields.pop("vars", None)
+            parts, graph = filler.parts, filler.graph
+        else:
+            self.say(Diagnostic("slot-cycle", f"more than {MAX_HOPS} slots and shared parts lead to one another", place.span))
+            return None
+        resolved = self._kind(place, fields, parts, graph, inner, arguments, slot)
+        if resolved is not None:
+            resolved.same = same
+        return resolved
+
+    def _slot(self, value: Value, env: Env, place: Place) -> Place | None:
+        name = value.data if isinstance(value.data, str) else ""
+        found = env.slot(name)
+        if found is None:
+            if isinstance(value.data, str):
+                names = env.slot_names()
+                self.say(Diagnostic("slot-unknown", f"there is no slot `{name}`", value.span.at(f"{place.path}.slot"),
+                                    help=did_you_mean(name, names) or (f"the slots are {', '.join(names)}" if names else f"add `slots: {{{name}: {{kind: ...}}}}`")))  # fmt: skip
+            return None
+        slot, _ = found
+        self.used.add(f"slot {name}")
+        if slot.filler is None:
+            self.say(Diagnostic("slot-unfilled", f"nothing fills the slot `{name}`", slot.span, related=(Note("used here", value.span),),
+                                help=f"write `slots: {{{name}: {{kind: mlp}}}}`, or choose a file: `slots/{name}=mlp`; an empty one is `kind: identity` or `kind: zero`"))  # fmt: skip
+            return None
+        return slot.filler
+
+    def _unknown_arguments(self, arguments: Mapping[str, Field], defaults: Mapping[str, Value], place: Place) -> None:
+        for name, (value, _) in arguments.items():
+            if name not in defaults:
+                self.say(Diagnostic("argument-unknown", f"what stands here has no var `{name}`", value.key.at(f"{place.path}.vars.{name}"),
+                                    help=did_you_mean(name, defaults) or (f"its vars are {', '.join(defaults)}" if defaults else "it has no vars")))  # fmt: skip
+
+    def _kind(
+        self, place: Place, fields: dict[str, Field], parts: Mapping[str, Place] | None, graph: GraphSpec | None,
+        env: Env, arguments: dict[str, Field], slot: str,
+    ) -> Resolved | None:  # fmt: skip
+        if graph is not None:
+            kind = registry.kind("graph")
+            assert kind is not None
+            return Resolved(place, kind, fields, None, graph, env, arguments or _vars(fields) if slot else {}, slot)
+        item = fields.get("kind")
+        if item is None or not isinstance(item[0].data, str):
+            return None
+        name, value = item[0].data, item[0]
+        word = item[1].find(name) if registry.kind(name) is None else None
+        kind = registry.kind(str(word) if isinstance(word, str) else name)
+        if kind is None:
+            if "." in name or ":" in name:
+                help_text = f"a recipe names registered kinds, not Python paths: `assembler kinds` lists them{', ' + did_you_mean(name.split('.')[-1].lower(), registry.names()) if did_you_mean(name.split('.')[-1].lower(), registry.names()) else ''}"
+            elif "@" in name:
+                self.say(Diagnostic("unknown-version", f"this release knows no version of a kind like {name!r}", value.span.at(f"{place.path}.kind"), help=f"write `kind: {name.split('@')[0]}`"))
+                return None
+            else:
+                help_text = did_you_mean(name, registry.names()) or did_you_mean(name.lower(), registry.names()) or "`assembler kinds` lists them"
+            self.say(Diagnostic("unknown-kind", f"there is no kind `{name}`", value.span.at(f"{place.path}.kind"), label="unknown kind", help=help_text))
+            return None
+        return Resolved(place, kind, fields, parts, None, env, arguments, slot)
+
+
+_DEFAULTS: dict[str, object] = {"norm_kind": "layer_norm", "freeze": False, "share": False, "repeat": 1}
+
+
+def _vars(fields: Mapping[str, Field]) -> dict[str, Field]:
+    item = fields.get("vars")
+    if item is None or not isinstance(item[0].data, dict):
+        return {}
+    return {name: (value, item[1]) for name, value in item[0].data.items()}
+
+
+def _overlay(below: dict[str, Field], above: dict[str, Field]) -> dict[str, Field]:
+    """`above` wins key by key; a different kind above drops the options below."""
+    if "kind" in above and "kind" in below and above["kind"][0].data != below["kind"][0].data:
+        below = {key: item for key, item in below.items() if key in PLACE_KEYS and key not in (*NOUNS, "vars", "tie")}
+    return {**below, **above}

@@ -1,0 +1,107 @@
+"""Rules: what is said about many places at once. They win over the place; none wins over another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from assembler.graph.address import Address, copies, matches, parse_address
+from assembler.graph.env import Env, Say
+from assembler.graph.options import Field
+from assembler.source.recipe import Rule
+from assembler.source.tree import Value
+from assembler_schemas.diagnostic import Diagnostic, Note
+from assembler_schemas.span import Span
+
+Effective = Callable[[str], object]
+"""The effective value of a key at a place, before any rule: an option, a default, or inherited."""
+
+
+@dataclass(slots=True)
+class ActiveRule:
+    """A rule of one graph, with the address of that graph."""
+
+    rule: Rule
+    env: Env
+    depth: int
+    pattern: Address | None
+    used: bool = False
+
+
+@dataclass(slots=True)
+class RuleBook:
+    """The rules that hold where we build, outermost first."""
+
+    say: Say
+    rules: list[ActiveRule] = field(default_factory=list)
+
+    def open(self, rules: Mapping[str, Rule], env: Env, depth: int) -> int:
+        """Let a graph's rules hold from here on; returns the mark to `close` with."""
+        mark = len(self.rules)
+        for rule in rules.values():
+            pattern: Address | None = None
+            if rule.at is not None:
+                parsed = parse_address(str(rule.at.data))
+                if isinstance(parsed, str):
+                    self.say(Diagnostic("address-unknown", f"{rule.at.data!r} is no address pattern: {parsed}", rule.at.span))
+                    continue
+                pattern = parsed
+            self.rules.append(ActiveRule(rule, env, depth, pattern))
+        return mark
+
+    def close(self, mark: int) -> None:
+        for active in self.rules[mark:]:
+            if not active.used:
+                at = active.rule.at
+                where = f"`{at.data}`" if at is not None else "`where`"
+                self.say(Diagnostic("rule-unmatched", f"the rule `{active.rule.name}` matches nothing: {where} names no place here",
+                                    at.span if at is not None else active.rule.span,
+                                    help="addresses hold copy numbers: `encoder.*.attend`; `assembler show` lists them"))  # fmt: skip
+        del self.rules[mark:]
+
+    def breaks(self, address: tuple[str | int, ...], counts: tuple[int, ...], count: int) -> list[int]:
+        """Where copies of the repeat at `address` may start to differ: 0, ..., count."""
+        edges = {0, count}
+        for active in self.rules:
+            pattern = active.pattern
+            here = address[active.depth :]
+            if pattern is None or len(pattern) <= len(here) or not matches(pattern[: len(here)], here, counts[active.depth :]):
+                continue
+            chosen = copies(pattern[len(here)], count)
+            if not chosen:
+                continue
+            if chosen.step == 1:
+                edges |= {chosen.start, chosen.stop}
+            else:
+                edges.update(item for i in chosen for item in (i, i + 1))
+        return sorted(edges)
+
+    def settings(self, address: tuple[str | int, ...], counts: tuple[int, ...], effective: Effective) -> dict[str, Field]:
+        """What the rules set at one place."""
+        found: dict[str, tuple[Field, ActiveRule]] = {}
+        for active in self.rules:
+            here, numbers = address[active.depth :], counts[active.depth :]
+            if not here or active.pattern is not None and not matches(active.pattern, here, numbers):
+                continue
+            if not all(_equal(effective(key), value, active.env) for key, value in active.rule.where.items()):
+                continue
+            active.used = True
+            for key, value in active.rule.set.items():
+                before = found.get(key)
+                if before is not None and before[0][0].plain() != value.plain():
+                    self._conflict(key, before[1], active, value.key)
+                found[key] = ((value, active.env), active)
+        return {key: item for key, (item, _) in found.items()}
+
+    def _conflict(self, key: str, first: ActiveRule, second: ActiveRule, span: Span) -> None:
+        self.say(Diagnostic("rule-conflict", f"the rules `{first.rule.name}` and `{second.rule.name}` set `{key}` differently at one place",
+                            span, related=(Note("set here too", first.rule.set[key].key),), help="narrow one of them with `at` or `where`"))  # fmt: skip
+
+
+def _equal(have: object, value: Value, env: Env) -> bool:
+    want = value.data
+    if isinstance(want, str):
+        found = env.find(want)
+        if found is not None and found == have and type(found) is type(have):
+            return True
+    return have == want and isinstance(have, bool) == isinstance(want, bool)

@@ -1,0 +1,106 @@
+"""The keys that every node and part has: repeat, share, norm, freeze, seed, dtype, init."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from assembler.graph.env import Say
+from assembler.graph.options import Field
+from assembler.graph.place import Resolved
+from assembler.source.parse import did_you_mean
+from assembler_schemas.diagnostic import Diagnostic
+
+NORM_PLACES = ("pre", "out", "both", "post")
+DTYPES = ("f32", "bf16", "f16", "f64")
+INHERITED = ("norm_kind", "freeze", "seed", "dtype")
+
+
+@dataclass(slots=True)
+class Shared:
+    """The shared keys of one place, worked out."""
+
+    repeat: int | None = None
+    share: bool = False
+    norm: str | None = None
+    norm_kind: Field | None = None
+    said: dict[str, Any] = field(default_factory=dict)
+    """What a leaf carries: freeze, seed, dtype."""
+    inherited: dict[str, Field] = field(default_factory=dict)
+
+
+def read_shared(resolved: Resolved, inherited: Mapping[str, Field], in_bus: bool, say: Say) -> Shared | None:
+    """The shared keys of a place, or None where one of them is wrong."""
+    fields = resolved.fields
+    shared = Shared()
+    shared.inherited = {key: fields[key] for key in INHERITED if key in fields}
+    if not shared.inherited and not inherited and "repeat" not in fields and "norm" not in fields and "init" not in fields and "share" not in fields:
+        return shared
+    reader = _Keys(resolved, say)
+    item = fields.get("repeat")
+    if item is not None:
+        shared.repeat = item[1].number(item[0], f"{resolved.place.path}.repeat")
+        if shared.repeat is not None and not 1 <= shared.repeat <= 10**12:
+            reader.wrong("value-range", "repeat", f"`repeat` is {shared.repeat}: it must be at least 1", "remove the node if it is not wanted")
+        if shared.repeat is None:
+            return None
+    shared.share = bool(reader.flag("share"))
+    if shared.share and shared.repeat is None:
+        reader.wrong("place-conflict", "share", "`share` wants `repeat`", "write `repeat: n`, or remove `share`")
+    shared.norm = reader.word("norm", NORM_PLACES) if "norm" in fields else _text(inherited.get("norm")) if in_bus else None
+    if shared.norm == "post" and not in_bus and resolved.kind.name != "bus":
+        reader.wrong("norm-place", "norm", "`norm: post` stands after the add of a bus, and there is none here", "write `norm: out`")
+    shared.norm_kind = fields.get("norm_kind") or inherited.get("norm_kind")
+    if "init" in fields and fields["init"][0].data is not None:
+        reader.wrong("unsupported", "init", "`init` is not built by this release", "remove it; every kind starts as its PyTorch namesake does")
+    for key, value in (("freeze", reader.flag("freeze", inherited)), ("seed", reader.seed(inherited)), ("dtype", reader.word("dtype", DTYPES, inherited))):
+        if value is not None:
+            shared.said[key] = value
+    return None if reader.failed else shared
+
+
+def _text(item: Field | None) -> str | None:
+    return item[0].data if item is not None and isinstance(item[0].data, str) else None
+
+
+class _Keys:
+    def __init__(self, resolved: Resolved, say: Say) -> None:
+        self.resolved = resolved
+        self.say = say
+        self.failed = False
+
+    def wrong(self, code: str, key: str, message: str, help_text: str) -> None:
+        self.failed = True
+        self.say(Diagnostic(code, message, self.resolved.span(key), help=help_text))
+
+    def _value(self, key: str, inherited: Mapping[str, Field] | None = None) -> Any:
+        item = self.resolved.fields.get(key) or (inherited or {}).get(key)
+        if item is None:
+            return None
+        data = item[0].data
+        if isinstance(data, str):
+            found = item[1].find(data)
+            return data if found is None else found
+        return data
+
+    def flag(self, key: str, inherited: Mapping[str, Field] | None = None) -> bool | None:
+        value = self._value(key, inherited)
+        if value is None or isinstance(value, bool):
+            return value
+        self.wrong("value-type", key, f"`{key}` is true or false, not {value!r}", "write true or false")
+        return None
+
+    def word(self, key: str, words: tuple[str, ...], inherited: Mapping[str, Field] | None = None) -> str | None:
+        value = self._value(key, inherited)
+        if value is None or value in words:
+            return value  # type: ignore[no-any-return]
+        self.wrong("value-range", key, f"`{key}` cannot be {value!r}", did_you_mean(str(value), words) or f"one of {', '.join(words)}")
+        return None
+
+    def seed(self, inherited: Mapping[str, Field]) -> int | None:
+        value = self._value("seed", inherited)
+        if value is None or type(value) is int and 0 <= value < 2**63:
+            return value  # type: ignore[no-any-return]
+        self.wrong("value-range", "seed", f"`seed` is {value!r}: a whole number from 0 to 2**63-1", "write a whole number")
+        return None

@@ -1,0 +1,197 @@
+"""Tree to recipe: which key means what. Names stay unresolved; every finding is collected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+
+from assembler.source.names import check_name
+from assembler.source.recipe import GRAPH_KEYS, NOUNS, PLACE_KEYS, GraphSpec, Place, Recipe, Rule, Slot
+from assembler.source.tree import Value
+from assembler_schemas.diagnostic import Diagnostic, Edit, Fix, Note
+from assembler_schemas.span import Span
+
+CONTAINERS = frozenset({"sequence", "parallel", "bus"})
+INNER_GRAPH_KEYS = GRAPH_KEYS - {"recipe", "$schema", "defaults"}
+POLICIES = ("auto", "explicit", "never")
+EXAMPLE = "nodes: {head: {kind: linear, out: 10, from: x}}"
+
+
+def parse(tree: Value, file: str = "") -> tuple[Recipe, list[Diagnostic]]:
+    """The recipe that a tree holds, and what is wrong with its keys and names."""
+    reader = _Reader()
+    graph = reader.graph(tree, "", top=True)
+    name, description = reader.text(tree, "name"), reader.text(tree, "description")
+    return Recipe(name, graph, tree, description, file, tree.span), reader.found
+
+
+def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known words most like `word`, best first."""
+    return difflib.get_close_matches(word[:64], list(known), count, 0.6)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = nearest(word, known)
+    return f"did you mean {' or '.join(f'`{item}`' for item in close)}?" if close else ""
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.found: list[Diagnostic] = []
+
+    def say(self, code: str, message: str, span: Span, path: str = "", **more: object) -> None:
+        self.found.append(Diagnostic(code, message, span.at(path), **more))  # type: ignore[arg-type]
+
+    # --- small readers ---
+    def text(self, tree: Value, key: str) -> str:
+        value = tree.get(key)
+        if value is None or value.data is None:
+            return ""
+        if not isinstance(value.data, str):
+            self.say("value-type", f"`{key}` is a text", value.span, key, help=f'quote it: {key}: "{value.plain()}"')
+            return ""
+        return value.data
+
+    def mapping(self, tree: Value, key: str, path: str, what: str) -> Mapping[str, Value]:
+        value = tree.get(key)
+        if value is None or value.data is None:
+            if value is not None:
+                self.say("missing-value", f"`{key}` has no value", value.key, path, help=f"write {what}, or leave the key out")
+            return {}
+        if not isinstance(value.data, dict):
+            self.say("value-type", f"`{key}` is a mapping: {what}", value.span, path)
+            return {}
+        return value.data
+
+    # --- graphs ---
+    def graph(self, tree: Value, path: str, top: bool = False) -> GraphSpec:
+        def at(key: str) -> str:
+            return f"{path}.{key}" if path else key
+
+        if top:
+            self.unknown_keys(tree, GRAPH_KEYS, path)
+            self.version(tree)
+        nodes = self.named(tree, "nodes", at("nodes"), "node", self.place, "name: {kind: ..., from: ...}")
+        if not nodes and (top or "nodes" not in tree.data):
+            value = tree.get("nodes")
+            self.say("nodes-missing", "a recipe without nodes" if top else "a graph without nodes",
+                     (value.key if value else tree.span), path, help=f"write `nodes:`, for example {EXAMPLE}")  # fmt: skip
+        outputs = self.mapping(tree, "outputs", at("outputs"), "name: address")
+        if not outputs and nodes:
+            last = next(reversed(nodes))
+            self.say("outputs-missing", "nothing is given out: `outputs` is missing", tree.span if "outputs" not in tree.data else tree.data["outputs"].key,
+                     path, help=f"write what the model returns, for example `outputs: {{y: {last}}}`")  # fmt: skip
+        inputs = self.mapping(tree, "inputs", at("inputs"), "name: port type")
+        for what, names in (("input", inputs), ("output", outputs)):
+            for name, value in names.items():
+                self.name(name, what, value.key, at(what + "s." + name), attribute=False)
+        for name, value in inputs.items():
+            if name in nodes:
+                self.say("name-taken", f"`{name}` is an input and a node", nodes[name].span, at(f"nodes.{name}"),
+                         related=(Note("the input", value.key),), help="rename one of them")  # fmt: skip
+        if top and not inputs and nodes:
+            self.say("inputs-missing", "the model takes nothing: `inputs` is missing", tree.span, path,
+                     help='write what it takes, for example `inputs: {x: "[batch 16]"}`')  # fmt: skip
+        return GraphSpec(
+            path, tree.span, self.mapping(tree, "vars", at("vars"), "name: number or word"), inputs, nodes, outputs,
+            self.named(tree, "slots", at("slots"), "slot", self.slot, "name: {kind: ...}"),
+            self.named(tree, "rules", at("rules"), "rule", self.rule, "name: {at: ..., set: ...}"),
+            self.adapters(tree, at("adapters")),
+        )  # fmt: skip
+
+    def version(self, tree: Value) -> None:
+        value = tree.get("recipe")
+        if value is not None and (value.data != 1 or isinstance(value.data, bool)):
+            self.say("unknown-version", f"this release reads version 1 of the language, not {value.plain()!r}",
+                     value.span, "recipe", help="write `recipe: 1`")  # fmt: skip
+
+    def adapters(self, tree: Value, path: str) -> str:
+        for key, value in self.mapping(tree, "adapters", path, "policy: auto").items():
+            if key != "policy":
+                self.say("unknown-key", f"`adapters` has no key `{key}`", value.key, f"{path}.{key}", help="it has `policy`")
+            elif value.data not in POLICIES:
+                self.say("value-range", f"there is no policy {value.plain()!r}", value.span, f"{path}.policy",
+                         help=f"one of {', '.join(POLICIES)}")  # fmt: skip
+            else:
+                return str(value.data)
+        return "auto"
+
+    def named(
+        self, tree: Value, key: str, path: str, what: str, read: Callable[[str, Value, str], object], example: str
+    ) -> dict[str, object]:
+        result: dict[str, object] = {}
+        for name, value in self.mapping(tree, key, path, example).items():
+            inner = f"{path}.{name}"
+            self.name(name, what, value.key, inner)
+            if value.data is None:
+                self.say("missing-value", f"the {what} `{name}` has no value", value.key, inner, help=f"write {example}, or remove it")
+            elif not isinstance(value.data, dict):
+                self.say("value-type", f"the {what} `{name}` is a mapping: {example}", value.span, inner)
+            else:
+                result[name] = read(name, value, inner)
+        return result
+
+    def name(self, name: str, what: str, span: Span, path: str, attribute: bool = True) -> None:
+        wrong = check_name(name, what, span.at(path), attribute)
+        if wrong:
+            self.found.append(wrong)
+
+    def unknown_keys(self, tree: Value, known: frozenset[str], path: str) -> None:
+        for key, value in tree.items():
+            if key in known:
+                if key == "grafts" and value.data:
+                    self.say("unsupported", "grafts are not built by this release", value.key, path or key,
+                             help="wire the part with nodes of its own for now")  # fmt: skip
+                continue
+            close = nearest(key, known)
+            fix = Fix((Edit(value.key, close[0]),), "maybe") if close and not value.key.override else None
+            self.say("unknown-key", f"`{key}` means nothing at the top of a recipe", value.key, key, label="unknown key",
+                     help=did_you_mean(key, known) or f"the keys are {', '.join(sorted(known))}", fix=fix)  # fmt: skip
+
+    # --- places ---
+    def place(self, name: str, value: Value, path: str) -> Place:
+        fields: dict[str, Value] = value.data
+        span = value.key if value.key.line or value.key.override else value.span
+        nouns = [key for key in NOUNS if key in fields]
+        if "nodes" in fields and not nouns or (kind := fields.get("kind")) is not None and kind.data == "graph":
+            return Place(name, path, span, fields, graph=self.graph(value, path))
+        if len(nouns) > 1:
+            first, second = (fields[key] for key in nouns[:2])
+            self.say("place-conflict", f"`{name or path}` has `{nouns[0]}` and `{nouns[1]}`: one of them says what stands there",
+                     second.key, path, related=(Note(f"`{nouns[0]}` stands here", first.key),), help="remove one")  # fmt: skip
+        elif not nouns:
+            close = [key for key in fields if key not in PLACE_KEYS and nearest(key, NOUNS, 1)]
+            self.say("missing-key", f"`{name or path}` does not say what it is", span, path,
+                     help="write `kind: ...` (or slot, same, like)" + (f"; is `{close[0]}` a typing error?" if close else ""))  # fmt: skip
+        for key in nouns:
+            if not isinstance(fields[key].data, str):
+                missing = fields[key].data is None
+                self.say("missing-value" if missing else "value-type", f"`{key}` wants a name", fields[key].span if not missing else fields[key].key, f"{path}.{key}",
+                         help="a recipe names a kind as a text: `kind: linear`")  # fmt: skip
+        parts = None
+        if "parts" in fields:
+            parts = self.named(value, "parts", f"{path}.parts", "part", self.place, "name: {kind: ...}")
+        return Place(name, path, span, fields, parts)  # type: ignore[arg-type]
+
+    def slot(self, name: str, value: Value, path: str) -> Slot:
+        accepts = value.get("accepts")
+        fields = {key: item for key, item in value.items() if key != "accepts"}
+        if not fields:
+            return Slot(name, value.key, None, accepts)
+        return Slot(name, value.key, self.place("", Value(fields, value.span, value.key, value.layer), path), accepts)
+
+    def rule(self, name: str, value: Value, path: str) -> Rule:
+        for key, item in value.items():
+            if key not in ("at", "where", "set"):
+                self.say("unknown-key", f"a rule has no key `{key}`", item.key, f"{path}.{key}",
+                         help=did_you_mean(key, ("at", "where", "set")) or "it has `at`, `where` and `set`")  # fmt: skip
+        if "set" not in value.data:
+            self.say("missing-key", f"the rule `{name}` sets nothing", value.key, path, help="write `set: {key: value}`")
+        at = value.get("at")
+        if at is not None and not isinstance(at.data, str):
+            self.say("value-type", "`at` is an address pattern", at.span, f"{path}.at", help="for example `at: encoder.*.attend`")
+            at = None
+        return Rule(
+            name, value.key, at, self.mapping(value, "where", f"{path}.where", "key: value"),
+            self.mapping(value, "set", f"{path}.set", "key: value"),
+        )  # fmt: skip

@@ -1,0 +1,82 @@
+"""The recipe: what the YAML says, sorted into graphs and places; names not yet resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from assembler.source.tree import Value
+from assembler_schemas.span import NOWHERE, Span
+
+NOUNS = ("kind", "slot", "same", "like")
+"""The keys of which a place has exactly one: they say what stands there."""
+
+GRAPH_KEYS = frozenset(
+    "recipe name description $schema defaults vars inputs nodes outputs slots rules grafts adapters".split()
+)
+PLACE_KEYS = frozenset(
+    "kind slot same like from repeat share norm norm_kind init freeze seed dtype tie vars before after".split()
+)
+"""What every node and part has; anything else is an option of its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node or a part as it is written: its keys, and the parts or the graph inside it."""
+
+    name: str
+    path: str
+    """Key path in the file: `nodes.encoder.parts.attend`."""
+    span: Span
+    """Of the name, where there is one; else of the whole mapping."""
+    fields: Mapping[str, Value]
+    parts: Mapping[str, Place] | None = None
+    graph: GraphSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A replaceable place: what fills it (None: nothing yet), and the ports it must keep."""
+
+    name: str
+    span: Span
+    filler: Place | None
+    accepts: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Something said about many places at once."""
+
+    name: str
+    span: Span
+    at: Value | None
+    where: Mapping[str, Value]
+    set: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSpec:
+    """One graph as it is written: the recipe itself, or `kind: graph` inside it."""
+
+    path: str
+    span: Span
+    vars: Mapping[str, Value] = field(default_factory=dict)
+    inputs: Mapping[str, Value] = field(default_factory=dict)
+    nodes: Mapping[str, Place] = field(default_factory=dict)
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    policy: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole recipe, read and sorted. `tree` is what it was read from; overrides apply to that."""
+
+    name: str
+    graph: GraphSpec
+    tree: Value
+    description: str = ""
+    file: str = ""
+    span: Span = NOWHERE
