@@ -1,0 +1,79 @@
+"""Report: every finding about one recipe, and what is known of the model. Frozen."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from assembler_schemas.diagnostic import Diagnostic, Level
+
+if TYPE_CHECKING:
+    from assembler.facts.model import Facts
+    from assembler.graph.model import Graph
+
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+_RANK = {level: rank for rank, level in enumerate(LEVELS)}
+
+Place = tuple[bool, str, int, int, int, str, str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found. Prints as text, and renders in a notebook.
+
+    `graph` and `facts` are those of the mended graph; None where the recipe did not get so far.
+    `sources` holds the text of files by the name that spans carry; what it lacks is read from disk
+    when an excerpt is printed.
+    """
+
+    diagnostics: tuple[Diagnostic, ...] = ()
+    graph: Graph | None = None
+    facts: Facts | None = None
+    name: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "diagnostics", ordered(self.diagnostics))
+
+    @property
+    def ok(self) -> bool:
+        """Whether the recipe can be built: no errors (warnings and notes are allowed)."""
+        return not any(item.level == "error" for item in self.diagnostics)
+
+    @property
+    def counts(self) -> dict[Level, int]:
+        """How many findings there are of each level."""
+        found: dict[Level, int] = dict.fromkeys(LEVELS, 0)
+        for item in self.diagnostics:
+            found[item.level] += 1
+        return found
+
+    def __str__(self) -> str:
+        from assembler.report.text import render
+
+        return render(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the same text, in which nothing a recipe says is markup."""
+        return f'<pre style="line-height:1.25">{html.escape(str(self))}</pre>'
+
+
+def ordered(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Each finding once, errors first, then by place; equal for equal sets of findings."""
+    once = dict.fromkeys(diagnostics)
+    return tuple(sorted(once, key=lambda item: (_RANK[item.level], _place(item), item.code, item.message)))
+
+
+def _place(item: Diagnostic) -> Place:
+    span = item.span
+    return (
+        span.override is not None,
+        span.file,
+        span.index if span.override is not None else span.line,
+        span.column,
+        span.end_column,
+        span.path,
+        span.override or "",
+    )

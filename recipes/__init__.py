@@ -1,0 +1,1 @@
+"""The shipped recipes, as data: `pkg://assembler.recipes` for Hydra."""
