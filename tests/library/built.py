@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from assembler.library import modules, registry
-from assembler_schemas.kind import Definition, Expr, Inline, Kind, Module, Options
 from torch import Tensor, nn
 
+from assembler.library import modules, registry
+from assembler_schemas.kind import Definition, Expr, Inline, Kind, Module, Options
 from tests.library.reference import DTYPES, number
 from tests.library.sample import Sample, Shape
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from assembler_schemas.kind import Definition, Step
 from torch import Tensor
 
+from assembler_schemas.kind import Definition, Step
 from tests.library.reference_shape import reshape
 
 Inputs = Mapping[str, Tensor | Sequence[Tensor]]
@@ -112,17 +112,19 @@ def _matmul(run: _Run, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _add(run: _Run, *xs: Tensor) -> Tensor:
+    scale: float = run.number("scale", 1)
     out = xs[0]
     for x in xs[1:]:
         out = out + x
-    return out * run.number("scale", 1)
+    return out * scale
 
 
 def _multiply(run: _Run, *xs: Tensor) -> Tensor:
+    scale: float = run.number("scale", 1)
     out = xs[0]
     for x in xs[1:]:
         out = out * x
-    return out * run.number("scale", 1)
+    return out * scale
 
 
 def _layer(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
@@ -135,7 +137,8 @@ def _batch_norm(run: _Run, x: Tensor, eps: float) -> Tensor:
         return _layer(x, tuple(axis for axis in range(x.dim()) if axis != 1), eps)
     shape = [1, -1] + [1] * (x.dim() - 2)
     mean, var = run.value("running_mean"), run.value("running_var")
-    assert mean is not None and var is not None
+    assert mean is not None
+    assert var is not None
     return (x - mean.view(shape)) / (var.view(shape) + eps).sqrt()
 
 
@@ -151,7 +154,7 @@ def _norm(run: _Run, x: Tensor) -> Tensor:
     if kind == "batch":
         return _batch_norm(run, x, eps)
     if kind == "group":
-        split = x.unflatten(1, (run.number("groups"), -1))
+        split = x.reshape(x.shape[0], run.number("groups"), -1, *x.shape[2:])
         return _layer(split, tuple(range(2, split.dim())), eps).flatten(1, 2)
     raise ValueError(f"norm kind {kind!r}")
 
@@ -226,8 +229,9 @@ def _conv(run: _Run, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _pool(run: _Run, x: Tensor) -> Tensor:
-    pool = {"max": F.max_pool2d, "avg": F.avg_pool2d}[run.get("kind")]
-    return pool(x, run.number("kernel"), run.number("stride"), run.number("padding", 0))
+    window = (run.number("kernel"), run.number("stride"), run.number("padding", 0))
+    out: Tensor = F.max_pool2d(x, *window) if run.get("kind") == "max" else F.avg_pool2d(x, *window)
+    return out
 
 
 def _reduce(run: _Run, x: Tensor) -> Tensor:
@@ -262,7 +266,10 @@ def _expand(run: _Run, x: Tensor) -> Tensor:
     return x.expand(like.shape[: like.dim() - x.dim()] + x.shape)
 
 
-def _constant(run: _Run, x: Tensor) -> Tensor:
+def _constant(run: _Run, *like: Tensor) -> Tensor:
+    if run.get("fn") == "zero":
+        return torch.zeros(())
+    (x,) = like
     if run.get("fn") == "zeros":
         return torch.zeros(*x.shape[:-1], run.number("width"), dtype=x.dtype)
     seq, d = x.shape[-2:]

@@ -26,9 +26,22 @@ SAMPLES: dict[str, list[Sample]] = {
     "glu": [Sample({}, _ROW), Sample({"in": 6, "out": 5, "bias": False}, _ROW)],
     "activation": [
         Sample({"activation": name}, _ROW)
-        for name in (
-            "relu gelu gelu_tanh silu tanh sigmoid softplus elu leaky_relu relu6 hardswish mish quick_gelu identity"
-        ).split()
+        for name in [
+            "relu",
+            "gelu",
+            "gelu_tanh",
+            "silu",
+            "tanh",
+            "sigmoid",
+            "softplus",
+            "elu",
+            "leaky_relu",
+            "relu6",
+            "hardswish",
+            "mish",
+            "quick_gelu",
+            "identity",
+        ]
     ],
     "dropout": [
         Sample({}, {"x": ()}, leads=((), (6,), (2, 3, 6))),
@@ -77,4 +90,6 @@ SAMPLES: dict[str, list[Sample]] = {
     "softmax": [Sample({}, _ROW), Sample({"temperature": 0.5}, _ROW), Sample({}, {"x": (1,)})],
     "identity": [Sample({}, {"x": ()})],
     "zero": [Sample({}, _ROW), Sample({"out": 4}, _ROW)],
+    "no_loss": [Sample()],
+    "loss_sum": [Sample({}, {"x": [(), (), ()]}), Sample({}, {"x": [()]})],
 }

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator
 
 import pytest
+
 from assembler.library import registry
 from assembler_schemas.kind import Definition, Inline, Kind, Options, Port
 

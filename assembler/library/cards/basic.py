@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import Field, model_validator
+
 from assembler.library.cards.common import Activation, Probability, sizes
 from assembler_schemas.kind import Definition, Expr, Inline, Kind, Module, Options, Parameter, Port, Size, step
-from pydantic import Field, model_validator
 
 _ANY_IN, _ANY_OUT = {"x": Port("[...]")}, {"y": Port("[...]")}
 _ROW_IN, _ROW_OUT = {"x": Port("[... d]")}, {"y": Port("[... d]")}

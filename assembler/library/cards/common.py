@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from assembler_schemas.kind import Parameter, Step, step
 from pydantic import Field
+
+from assembler_schemas.kind import Parameter, Step, step
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 """Of being set to zero (dropout)."""

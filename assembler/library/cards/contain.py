@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from assembler_schemas.kind import Definition, Kind, Options
 from pydantic import Field
+
+from assembler_schemas.kind import Definition, Kind, Options
 
 
 class ParallelOptions(Options):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from assembler.library.cards.common import sizes, unless
 from assembler_schemas.kind import Count, Definition, Expr, Kind, Module, Options, Parameter, Port, Require, Size, step
-from pydantic import Field
 
 
 class EmbeddingOptions(Options):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from assembler.library.cards.common import linear_parameters, linear_steps, sizes, unless
 from assembler_schemas.kind import Definition, Expr, Kind, Module, Options, Port, Size
-from pydantic import Field
 
 
 class LinearOptions(Options):

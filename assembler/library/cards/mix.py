@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from assembler_schemas.kind import Definition, Inline, Kind, Options, Port, step
 from pydantic import Field
+
+from assembler_schemas.kind import Definition, Inline, Kind, Options, Port, step
 
 _Axis = Annotated[int, Field(ge=-8, le=-1)]
 

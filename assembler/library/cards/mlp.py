@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import Field
+
 from assembler.library.cards.common import (
     Activation,
     Probability,
@@ -15,7 +17,6 @@ from assembler.library.cards.common import (
     unless,
 )
 from assembler_schemas.kind import Definition, Expr, Kind, Module, Options, Port, Size, step
-from pydantic import Field
 
 _INPUTS = {"x": Port("[... in]")}
 _OUTPUTS = {"y": Port("[... out]")}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from assembler.library.cards.common import unless
 from assembler_schemas.kind import Definition, Expr, Kind, Module, Options, Parameter, Port, Step, step
-from pydantic import Field
 
 
 class LayerNormOptions(Options):
