@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, BeforeValidator, Field
+
 from assembler.library.cards.common import linear_parameters, linear_steps, sizes
 from assembler_schemas.kind import Definition, Expr, Inline, Kind, Module, Options, Port, Size, step
-from pydantic import AfterValidator, BeforeValidator, Field
 
 
 def _as_tuple(value: Any) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import Field
+
 from assembler.library.cards.common import Probability, linear_parameters, linear_steps, sizes
 from assembler_schemas.kind import Definition, Expr, Kind, Module, Options, Parameter, Port, Require, Size, Step, step
-from pydantic import Field
 
 
 class CrossAttentionOptions(Options):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, Field
+
 from assembler.library.cards.common import sizes
 from assembler_schemas.kind import Count, Definition, Expr, Kind, Module, Options, Parameter, Port, Require, Size, step
-from pydantic import BeforeValidator, Field
 
 
 def _as_tuple(value: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from assembler_schemas.kind import Definition, Inline, Kind, Options, Port, Step, step
 from pydantic import Field
+
+from assembler_schemas.kind import Definition, Inline, Kind, Options, Port, Step, step
 
 Form = Literal["sigmoid", "tanh", "double_sigmoid", "one_plus"]
 

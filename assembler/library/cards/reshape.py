@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import AfterValidator, Field, model_validator
+
 from assembler.library.cards import pattern as patterns
 from assembler_schemas.kind import Definition, Inline, Kind, Options, Port, Size, step
-from pydantic import AfterValidator, Field, model_validator
 
 
 def _checked(text: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from assembler_schemas.kind import Definition, Expr, Kind, Module, Options, Parameter, Port, Require, Size, Step, step
 from pydantic import Field
+
+from assembler_schemas.kind import Definition, Expr, Kind, Module, Options, Parameter, Port, Require, Size, Step, step
 
 
 class BatchNormOptions(Options):

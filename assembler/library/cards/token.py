@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from assembler.library.cards.common import sizes
 from assembler_schemas.kind import Definition, Expr, Inline, Kind, Module, Options, Parameter, Port, Size, Step, step
-from pydantic import Field
 
 
 class PatchEmbedOptions(Options):
