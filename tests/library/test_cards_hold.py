@@ -143,19 +143,21 @@ def test_the_state_is_what_the_card_says(name: str, index: int) -> None:
 def test_parameters_start_as_the_card_says(name: str, index: int) -> None:
     sample = SAMPLES[name][index]
     built = use(name, sample, sample.leads[0])
+    states: list[dict[str, Tensor]] = []
     for key, parameter in built.definition.parameters.items():
-        _check_start(key, parameter, built)
+        _check_start(key, parameter, built, states)
 
 
-def _check_start(key: str, parameter: Parameter, built: Built) -> None:
-    """Several modules are drawn until there are enough numbers to tell a distribution."""
+def _check_start(key: str, parameter: Parameter, built: Built, states: list[dict[str, Tensor]]) -> None:
+    """Modules are added to `states` until there are enough numbers to tell a distribution."""
     found = re.fullmatch(r"(\w+)(?:\((.*)\))?", parameter.init)
     assert found is not None, parameter.init
     form, argument = found[1], float(number(found[2] or "0", built.sizes))
     constants = {"zeros": 0.0, "ones": 1.0, "constant": argument}
     size = math.prod(number(size, built.sizes) for size in parameter.shape)
-    draws = 1 if form in constants else min(1000, math.ceil(4000 / size))
-    x = torch.stack([built.module().state_dict()[key].flatten() for _ in range(draws)])
+    draws = 1 if form in constants else min(500, math.ceil(4000 / size))
+    states.extend(built.module().state_dict() for _ in range(draws - len(states)))
+    x = torch.stack([state[key].flatten() for state in states])
     if form in constants:
         assert torch.equal(x, torch.full_like(x, constants[form]))
         return
