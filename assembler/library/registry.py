@@ -26,6 +26,7 @@ _FILES = {
     "gate": "gate",
     "reshape": "flatten rearrange",
     "adapt": "permute low_rank cast detach",
+    "loss": "no_loss loss_sum",
 }
 
 STATIC: dict[str, str] = {name: file for file, names in _FILES.items() for name in names.split()}
@@ -54,6 +55,16 @@ def names() -> list[str]:
 def nearest(name: str) -> list[str]:
     """At most three kinds whose names look like `name`, the nearest first."""
     return difflib.get_close_matches(name, names(), n=3, cutoff=0.6)
+
+
+def owners(option: str) -> list[str]:
+    """The kinds that have an option of that name (imports every card: for error messages)."""
+    cards = (card for name in names() if (card := kind(name)) is not None)
+    return [
+        card.name
+        for card in cards
+        if any((info.alias or field) == option for field, info in card.options.model_fields.items())
+    ]
 
 
 def register(card: Kind) -> None:

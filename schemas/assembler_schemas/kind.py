@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=0, le=2**31 - 1), "size"]
 class Options(BaseModel):
     """Base of every kind's options: strict, closed, frozen. `in` is spelled `in_` in Python."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)

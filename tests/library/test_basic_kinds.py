@@ -230,6 +230,7 @@ def test_a_channel_scale_must_be_learned() -> None:
     ("name", "options"),
     [
         ("linear", {"in_features": 6}),
+        ("linear", {"in_": 6}),  # the spelling of our Python is no second name of the option
         ("linear", {"out": 0}),
         ("linear", {"out": True}),
         ("linear", {"out": "5"}),
