@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import unicodedata
 from dataclasses import dataclass
@@ -37,7 +36,8 @@ class Style:
 
     def clean(self, text: str, limit: int = 2000) -> str:
         """`text` on one line, escaped, cut after `limit` characters with a count of the rest."""
-        shown = "".join(map(self.cell, text[:limit]))
+        head = text[:limit]
+        shown = head if head.isascii() and head.isprintable() else "".join(map(self.cell, head))
         return shown if len(text) <= limit else f"{shown}{self.ellipsis} ({len(text) - limit} more characters)"
 
     @property
@@ -91,9 +91,16 @@ def style_of(stream: TextIO | None) -> Style:
     terminal = stream is not None and _is_terminal(stream)
     colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     # A wide fixed width where nobody looks at a terminal: output does not depend on who runs it.
-    width = shutil.get_terminal_size((100, 24)).columns if terminal else 100
+    width = _columns_of(stream) if terminal and stream is not None else 100
     encoding = (getattr(stream, "encoding", "") or "").lower().replace("_", "-")
     return Style(max(MIN_WIDTH, min(width, MAX_WIDTH)), colour, "" if encoding in ("utf-8", "utf8") else encoding)
+
+
+def _columns_of(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 100
+    except (OSError, ValueError):
+        return 100
 
 
 def _is_terminal(stream: TextIO) -> bool:

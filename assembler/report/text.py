@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from assembler.report.excerpt import Mark, Sources, marked
 from assembler.report.report import LEVELS, Report
 from assembler.report.terminal import Style
+from assembler.report.tree import summary
 from assembler_schemas.diagnostic import Diagnostic, Fix
 from assembler_schemas.span import Span
 
@@ -33,7 +34,8 @@ def closing(report: Report, style: Style) -> str:
     name = style.clean(report.name, 80) or "recipe"
     found = count_text(report.diagnostics)
     if report.ok:
-        return f"{name}: {style.paint('ok', 'help')}" + (f", {found}" if found else "")
+        size = [summary(report.graph, report.facts)] if report.graph is not None and report.facts is not None else []
+        return f"{name}: {', '.join([style.paint('ok', 'help'), *size, *([found] if found else [])])}"
     return f"{name}: {style.paint(found, 'error')}"
 
 

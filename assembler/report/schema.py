@@ -1,0 +1,156 @@
+"""The JSON Schema of recipes, for editors: generated from the cards, draft-07.
+
+An editor's help, not the judge: it knows keys, kinds and options, while names, sizes and wiring are
+for `assembler check`. Draft-07 because that is what YAML editors read.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from assembler.library import registry
+from assembler.report.catalogue import spelled
+from assembler.source.recipe import GRAPH_KEYS, PLACE_KEYS
+from assembler_schemas.kind import Kind
+
+Schema = dict[str, Any]
+
+ACTIVE = {"vars", "inputs", "nodes", "outputs", "slots", "rules", "grafts", "adapters", "name", "description"}
+"""Keys of a recipe that a graph inside it has too."""
+
+_EXPRESSION: Schema = {"type": "string", "description": "a size expression: 4*width", "maxLength": 256}
+_TEXTS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "null"]}}
+
+
+def to_schema() -> Schema:
+    """The schema of a whole recipe."""
+    cards = [card for name in registry.names() if (card := registry.kind(name)) is not None]
+    top = {key: _graph_key(key) for key in sorted(GRAPH_KEYS)}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "assembler recipe",
+        "type": "object",
+        "properties": top,
+        "additionalProperties": False,
+        "definitions": {
+            "name": {"type": "string", "pattern": "^[a-z][a-z0-9_]*$"},
+            "from": _from(),
+            "nodes": {"type": "object", "propertyNames": {"$ref": "#/definitions/name"},
+                      "additionalProperties": {"$ref": "#/definitions/node"}},
+            "node": {"anyOf": [{"type": "null"}, {"$ref": "#/definitions/place"}]},
+            "place": _place(cards),
+            **{f"kind_{card.name}": _kind(card) for card in cards},
+        },
+    }  # fmt: skip
+
+
+def render_schema() -> str:
+    """The file `schemas/recipe.schema.json`, to the last byte."""
+    return json.dumps(to_schema(), indent=1, sort_keys=False, ensure_ascii=True) + "\n"
+
+
+def _graph_key(key: str) -> Schema:
+    nodes = {"$ref": "#/definitions/nodes"}
+    port = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 1}]}
+    table: dict[str, Schema] = {
+        "recipe": {"const": 1, "description": "version of the language"},
+        "name": {"type": "string"},
+        "description": {"type": "string"},
+        "$schema": {"type": "string"},
+        "defaults": {"type": "array", "description": "Hydra's defaults list; say where _self_ stands"},
+        "vars": {"type": "object", "additionalProperties": {"type": ["integer", "number", "string", "boolean", "null"]},
+                 "description": "named numbers and words"},
+        "inputs": {"type": "object", "description": "name: port type, such as [batch seq 64]",
+                   "additionalProperties": {"anyOf": [*port["anyOf"], {"type": "null"}, {
+                       "type": "object", "required": ["type"], "additionalProperties": False,
+                       "properties": {"type": port, "optional": {"type": "boolean"}}}]}},
+        "nodes": nodes,
+        "outputs": _TEXTS | {"description": "name: address"},
+        "slots": {"type": "object", "description": "name: the part that fills it",
+                  "additionalProperties": {"$ref": "#/definitions/node"}},
+        "rules": {"type": "object", "additionalProperties": {"anyOf": [{"type": "null"}, {
+            "type": "object", "required": ["set"], "additionalProperties": False,
+            "properties": {"at": {"type": "string"}, "where": {"type": "object"}, "set": {"type": "object"}}}]}},
+        "grafts": {"type": "object"},
+        "adapters": {"type": "object", "additionalProperties": False,
+                     "properties": {"policy": {"enum": ["auto", "explicit", "never"]}}},
+    }  # fmt: skip
+    return table[key]
+
+
+def _from() -> Schema:
+    entry: Schema = {"anyOf": [
+        {"type": "string"}, {"type": "null"}, {"type": "object", "required": ["port"], "properties": {"port": {"type": "string"}}},
+        {"type": "array", "items": {"$ref": "#/definitions/from"}},
+    ]}  # fmt: skip
+    return {
+        "description": "an address, a list of them, or input port: address",
+        "anyOf": [*entry["anyOf"][:2], entry["anyOf"][3], {"type": "object", "additionalProperties": entry}],
+    }
+
+
+def _place_keys() -> dict[str, Schema]:
+    size: Schema = {"anyOf": [{"type": "integer", "minimum": 0}, _EXPRESSION]}
+    norm: Schema = {"enum": ["pre", "out", "both", "post", None], "description": "a norm before, on the branch, both, or after the add"}
+    return {
+        "kind": {"enum": registry.names()},
+        "slot": {"type": "string"},
+        "same": {"type": "string", "description": "one more use of that node, with its weights"},
+        "like": {"type": "string", "description": "that node's definition, with weights of its own"},
+        "from": {"$ref": "#/definitions/from"},
+        "repeat": size | {"description": "copies in a row, each with its own weights"},
+        "share": {"type": "boolean", "description": "one set of weights for all copies"},
+        "norm": norm,
+        "norm_kind": {"type": "string"},
+        "init": {"type": ["string", "object"]},
+        "freeze": {"type": "boolean"},
+        "seed": {"type": "integer", "minimum": 0},
+        "dtype": {"enum": ["f64", "f32", "bf16", "f16", "float", "i64", "i32", "int", "bool", None]},
+        "tie": {"type": "object", "additionalProperties": {"type": "string"}},
+        "vars": {"type": "object"},
+        "before": {"type": "string"},
+        "after": {"type": "string"},
+    }
+
+
+def _place(cards: list[Kind]) -> Schema:
+    """A node or part. What else it may hold depends on its kind."""
+    keys = _place_keys()
+    missing = PLACE_KEYS ^ set(keys)
+    if missing:
+        raise ValueError(f"the schema and the reader differ in the keys of a node: {sorted(missing)}")
+    branches: list[Schema] = [
+        {"if": {"required": ["kind"], "properties": {"kind": {"const": card.name}}}, "then": {"$ref": f"#/definitions/kind_{card.name}"}}
+        for card in cards
+    ]
+    without = {"if": {"not": {"anyOf": [{"required": [key]} for key in ("kind", "slot", "same", "like")]}},
+               "then": {"required": ["nodes"]}}  # fmt: skip
+    return {"type": "object", "properties": keys, "allOf": [without, *branches]}
+
+
+def _kind(card: Kind) -> Schema:
+    """The keys that a node of this kind may have. Those of every node are described above."""
+    properties: dict[str, Any] = {key: True for key in sorted(PLACE_KEYS)}
+    properties["accepts"] = True  # on a slot's filler
+    properties |= _options(card)
+    if card.container:
+        properties |= {"parts": {"$ref": "#/definitions/nodes"}}
+    if card.name == "graph":
+        properties |= {key: _graph_key(key) for key in sorted(ACTIVE)}
+    about = card.summary + (f"\n\nExample: {card.example}" if card.example else "")
+    return {"description": about, "properties": properties, "additionalProperties": False}
+
+
+def _options(card: Kind) -> dict[str, Schema]:
+    raw = card.options.model_json_schema(by_alias=True)
+    found: dict[str, Schema] = {}
+    for name, info in card.options.model_fields.items():
+        key = spelled(name, info)
+        schema = {k: v for k, v in raw["properties"][key].items() if k != "title"}
+        about = schema.pop("description", "")
+        if key in card.size_options:
+            schema = {"anyOf": [*schema.pop("anyOf", [{k: v for k, v in schema.items() if k != "default"}]), _EXPRESSION],
+                      **({"default": schema["default"]} if "default" in schema else {})}  # fmt: skip
+        found[key] = schema | ({"description": about} if about else {})
+    return found

@@ -1,0 +1,184 @@
+"""The graph as rows for people and programs: repeats folded, parameters added up.
+
+One pass without recursion; a repeat of a million copies is one row with a range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
+from assembler_schemas.kind import Definition, Parameter
+from assembler_schemas.shape import Dim
+
+
+@dataclass(slots=True)
+class Row:
+    """One node, or one run of alike copies (`copies` is then their range).
+
+    `parameters` and `trainable` count everything at and below this row, all copies; None where a
+    size is unknown. What another row owns (`same`, a tied parameter) is not counted again.
+    """
+
+    name: str
+    address: str
+    """With `*` (all copies) or `0:3` in the place of a copy number."""
+    depth: int
+    parent: int
+    node: Node
+    facts: NodeFacts | None
+    kind: str
+    copies: range | None = None
+    weights: int = 1
+    """How many sets of weights this row stands for, within its parent."""
+    parameters: int | None = 0
+    trainable: int | None = 0
+    children: list[int] = field(default_factory=list)
+
+    @property
+    def adapter(self) -> bool:
+        return bool(self.node.cause) and self.node.name.endswith("_adapter")
+
+
+def walk(graph: Graph, facts: Facts) -> list[Row]:
+    """Every node, parents before children, in the order of the graph."""
+    rows: list[Row] = []
+    todo = list(reversed([(name, -1, *pair) for name, *pair in _scope(graph.scope, facts.root)]))
+    while todo:
+        name, parent, node, known = todo.pop()
+        above = rows[parent] if parent >= 0 else None
+        row = _row(name, above, parent, node, known)
+        index = len(rows)
+        rows.append(row)
+        if above is not None:
+            above.children.append(index)
+        todo.extend(reversed([(inner, index, *pair) for inner, *pair in _below(node, known)]))
+        if isinstance(node, Repeat):
+            _runs(rows, index, node, known, todo)
+    _add_up(rows)
+    return rows
+
+
+def _row(name: str, above: Row | None, parent: int, node: Node, known: NodeFacts | None) -> Row:
+    address = f"{above.address}.{name}" if above else name
+    kind = node.kind.name if isinstance(node, Leaf) else node.kind if isinstance(node, Group) else "repeat"
+    row = Row(name, address, above.depth + 1 if above else 0, parent, node, known, kind)
+    if isinstance(node, Leaf):
+        row.parameters, row.trainable = _own(node, known)
+    elif isinstance(node, Group) and node.same:
+        row.weights = 0
+    return row
+
+
+def _scope(scope: Scope, facts: ScopeFacts | None) -> Iterator[tuple[str, Node, NodeFacts | None]]:
+    for name, node in scope.nodes.items():
+        yield name, node, facts.nodes.get(name) if facts else None
+
+
+def _below(node: Node, known: NodeFacts | None) -> Iterator[tuple[str, Node, NodeFacts | None]]:
+    if isinstance(node, Group):
+        yield from _scope(node.scope, known.inner if known else None)
+
+
+def _runs(rows: list[Row], index: int, node: Repeat, known: NodeFacts | None, todo: list[tuple[str, int, Node, NodeFacts | None]]) -> None:  # fmt: skip
+    """Rows for the runs of a repeat; what is inside them is put on `todo`."""
+    later = []
+    for span, inner, facts in segments(node, known):
+        whole = len(span) == node.count
+        row = _row("*" if whole else f"{span.start}:{span.stop}", rows[index], index, inner, facts)
+        row.copies = span
+        if node.share:
+            row.address = rows[index].address
+        elif row.weights:
+            row.weights = len(span)
+        rows[index].children.append(len(rows))
+        later.append([(name, len(rows), *pair) for name, *pair in _below(inner, facts)])
+        rows.append(row)
+    for group in reversed(later):
+        todo.extend(reversed(group))
+
+
+def segments(node: Repeat, known: NodeFacts | None) -> Iterator[tuple[range, Leaf | Group, NodeFacts | None]]:
+    """The runs of a repeat, cut wherever the graph's or the facts' runs end."""
+    facts = list(known.runs) if known else []
+    start, at, left = 0, 0, facts[0][0] if facts else 0
+    for run in node.runs:
+        end = start + run.count
+        while start < end:
+            if at < len(facts):
+                stop, found = min(end, start + left), facts[at][1]
+                left -= stop - start
+            else:
+                stop, found = end, None
+            yield range(start, stop), run.node, found
+            start = stop
+            if at < len(facts) and left <= 0:
+                at += 1
+                left = facts[at][0] if at < len(facts) else 0
+
+
+def _add_up(rows: list[Row]) -> None:
+    for row in reversed(rows):
+        row.parameters = _times(row.parameters, row.weights)
+        row.trainable = _times(row.trainable, row.weights)
+        if row.parent >= 0:
+            above = rows[row.parent]
+            above.parameters = _plus(above.parameters, row.parameters)
+            above.trainable = _plus(above.trainable, row.trainable)
+
+
+def _times(count: int | None, times: int) -> int | None:
+    return 0 if times == 0 else None if count is None else count * times
+
+
+def _plus(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b
+
+
+def total(rows: list[Row]) -> tuple[int | None, int | None]:
+    """Parameters, and those of them that train, of the whole model."""
+    everything: int | None = 0
+    trainable: int | None = 0
+    for row in rows:
+        if row.parent < 0:
+            everything, trainable = _plus(everything, row.parameters), _plus(trainable, row.trainable)
+    return everything, trainable
+
+
+def _own(leaf: Leaf, known: NodeFacts | None) -> tuple[int | None, int | None]:
+    if leaf.same:
+        return 0, 0
+    definition = (known.definition if known else None) or leaf.definition
+    if definition is None or (known is None and definition.parameters):
+        return None, None
+    count = own_parameters(definition, known.sizes if known else {}, leaf.ties)
+    return count, 0 if leaf.freeze else count
+
+
+def own_parameters(definition: Definition, sizes: Mapping[str, Dim], leave_out: Mapping[str, str] | None = None) -> int | None:  # fmt: skip
+    """How many numbers the parameters hold (buffers are none); None if a size is unknown.
+
+    `leave_out`: parameters that somebody else owns.
+    """
+    found = 0
+    for key, parameter in definition.parameters.items():
+        if parameter.buffer or (leave_out and key in leave_out):
+            continue
+        size = _numbers(parameter, sizes)
+        if size is None:
+            return None
+        found += size
+    return found
+
+
+def _numbers(parameter: Parameter, sizes: Mapping[str, Dim]) -> int | None:
+    found = 1
+    # A parameter's axis is a product of sizes and numbers: `heads*head_dim`, `2*out`.
+    for factor in (factor for axis in parameter.shape for factor in axis.split("*")):
+        size = int(factor) if factor.isdecimal() else sizes.get(factor)
+        if not isinstance(size, int):
+            return None
+        found *= size
+    return found
