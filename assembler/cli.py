@@ -1,25 +1,18 @@
-"""The command line. Findings go to standard output, everything else to standard error.
+"""The command line: one command, its exit code, and nothing ever raised.
 
-What a command needs is imported inside it: `check` must start fast, and only `run` needs torch.
+Findings go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Sequence
 
-from assembler.report.terminal import style_of, write
+from assembler.commands import COMMANDS, OK, USAGE, UsageError, clean, say
+from assembler.report.terminal import write
 
-if TYPE_CHECKING:
-    from assembler.report import Report
-
-OK, FINDINGS, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
-
-STAGES = ("tree", "recipe", "graph", "facts", "plan", "text")
-UNOPENED = frozenset({"file-not-found", "file-not-regular", "file-unreadable"})
+BUG, INTERRUPTED = 70, 130
 
 HELP = """\
 usage: assembler COMMAND ...
@@ -46,23 +39,6 @@ first steps:
 a recipe that cannot be opened, 70 a bug of ours, 130 interrupted.
 """
 
-OVERRIDES = """\
-KEY=VALUE overrides follow Hydra's grammar: `vars.width=96` sets a key, `slots/ffn=moe` chooses a file of a
-group, `+key=value` adds one, `~key` deletes one. Quote what holds spaces or brackets: 'vars.width=(2+2)*8'.
-"""
-
-
-class UsageError(Exception):
-    """The command line makes no sense; the text says why."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, whose complaints are escaped before they reach a terminal."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Never raises."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -72,12 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except UsageError as problem:
-        _say("\n".join(_clean(line) for line in f"assembler: {problem}".split("\n")))
+        say("\n".join(clean(line) for line in f"assembler: {problem}".split("\n")))
         return USAGE
     except SystemExit as leaving:  # argparse, after --help
         return leaving.code if isinstance(leaving.code, int) else USAGE
     except KeyboardInterrupt:
-        _say("assembler: interrupted")
+        say("assembler: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         _close_quietly()
@@ -100,300 +76,6 @@ def _dispatch(words: list[str]) -> int:
         hint = f"did you mean `{near[0]}`?" if near else f"the commands are {', '.join(COMMANDS)}"
         raise UsageError(f"there is no command `{words[0][:200]}`: {hint}")
     return command(words[1:])
-
-
-# --- commands ---
-def _check(words: list[str]) -> int:
-    parser = _parser("check", "All findings about recipes. Several are checked one after another.", OVERRIDES)
-    parser.add_argument("arguments", nargs="+", metavar="RECIPE|KEY=VALUE")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one line a recipe, version 1")
-    parser.add_argument("--frozen", action="store_true", help="an adapter that the recipe does not ask for is an error")
-    parser.add_argument("--strict", action="store_true", help="warnings count: exit 1")
-    asked = parser.parse_intermixed_args(words)
-    paths, overrides = split(asked.arguments)
-    if not paths:
-        raise UsageError("check wants a recipe: assembler check RECIPE [KEY=VALUE ...]")
-    from assembler.assemble import check
-
-    code = OK
-    for path in dict.fromkeys({os.path.realpath(item): item for item in reversed(paths)}[os.path.realpath(p)] for p in paths):
-        report = check(path, overrides, frozen=asked.frozen)
-        if asked.format == "json":
-            from assembler.report.data import to_json
-
-            write(to_json(report))
-        else:
-            _print_report(report)
-        code = max(code, exit_code(report, asked.strict))
-    return code
-
-
-def _show(words: list[str]) -> int:
-    parser = _parser("show", "Every node with its types, parameters and adapters; or another stage of the way.", OVERRIDES)
-    parser.add_argument("arguments", nargs="+", metavar="RECIPE|KEY=VALUE")
-    parser.add_argument("--depth", type=_positive, metavar="N", help="how many levels of the tree to open")
-    parser.add_argument("--stage", choices=STAGES, default="tree", help="what to print (default: tree)")
-    asked = parser.parse_intermixed_args(words)
-    path, overrides = _one_recipe("show", asked.arguments)
-    if asked.stage == "recipe":
-        return _show_recipe(path, overrides)
-    from assembler.assemble import check
-
-    report = check(path, overrides)
-    # Findings that stop nothing must not stand between what a program reads.
-    if not report.ok:
-        _print_report(report)
-    elif report.diagnostics:
-        _print_report(report, sys.stderr)
-    if report.graph is not None and report.facts is not None and (report.ok or asked.stage not in ("plan", "text")):
-        write(_stage(asked.stage, report, asked.depth))
-    return exit_code(report)
-
-
-def _stage(stage: str, report: Report, depth: int | None) -> str:
-    from assembler.report import tree
-
-    graph, facts = report.graph, report.facts
-    if graph is None or facts is None:
-        raise ValueError("a report without a graph has no stages")
-    if stage == "tree":
-        return tree.render_tree(graph, facts, depth, style_of(sys.stdout))
-    if stage == "graph":
-        return tree.render_graph(graph)
-    if stage == "facts":
-        return tree.render_facts(graph, facts)
-    from assembler.compiler.plan import plan
-
-    planned = plan(graph, facts)
-    if stage == "plan":
-        return str(planned)
-    from assembler.compiler.emit import emit
-
-    return emit(planned)
-
-
-def _show_recipe(path: str, overrides: list[str]) -> int:
-    import yaml
-    from assembler.assemble import RecipeError, load
-
-    try:
-        recipe = load(path, overrides)
-    except RecipeError as problem:
-        _print_report(problem.report)
-        return exit_code(problem.report)
-    write(yaml.safe_dump(recipe.tree.plain(), sort_keys=False, allow_unicode=False, width=120))
-    return OK
-
-
-def _why(words: list[str]) -> int:
-    parser = _parser("why", "How a shape came about: `why digits.yaml head.x`.", OVERRIDES)
-    parser.add_argument("arguments", nargs="+", metavar="RECIPE ADDRESS|KEY=VALUE")
-    asked = parser.parse_intermixed_args(words)
-    plain, overrides = split(asked.arguments)
-    if len(plain) != 2:
-        raise UsageError("why wants a recipe and an address: assembler why RECIPE ADDRESS [KEY=VALUE ...]")
-    from assembler.assemble import check
-
-    report = check(plain[0], overrides)
-    if report.graph is None or report.facts is None:
-        _print_report(report)
-        return exit_code(report)
-    from assembler.facts.why import explain
-
-    lines = explain(report.graph, report.facts, plain[1])
-    if not lines:
-        raise UsageError(f"`{plain[1][:200]}` names nothing in {plain[0]}; `assembler show` lists the addresses")
-    write("\n".join(style_of(sys.stdout).clean(line) for line in lines))
-    return OK
-
-
-def _explain(words: list[str]) -> int:
-    parser = _parser("explain", "What a code means, why it matters, a bad recipe and a good one.")
-    parser.add_argument("code", nargs="?", metavar="CODE", help="without it: all codes")
-    code = parser.parse_args(words).code
-    from assembler.report.explain import explain, nearest_codes, render_codes
-
-    page = render_codes() if code is None else explain(code)
-    if page is None:
-        near = nearest_codes(code)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`assembler explain` lists them"
-        raise UsageError(f"there is no code `{code[:200]}`: {hint}")
-    write(page)
-    return OK
-
-
-def _kinds(words: list[str]) -> int:
-    parser = _parser("kinds", "The catalogue of kinds, or one kind with ports, options, defaults and an example.")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="without it: all kinds")
-    name = parser.parse_args(words).name
-    from assembler.library import registry
-    from assembler.report.catalogue import render_kind, render_kinds
-
-    card = registry.kind(name) if name is not None else None
-    if name is not None and card is None:
-        near = registry.nearest(name[:64])
-        hint = f"did you mean {' or '.join(near)}?" if near else "`assembler kinds` lists them"
-        raise UsageError(f"there is no kind `{name[:200]}`: {hint}")
-    write(render_kinds() if card is None else render_kind(card))
-    return OK
-
-
-def _schema(words: list[str]) -> int:
-    parser = _parser("schema", "JSON Schema of recipes, for editors (draft-07).")
-    parser.add_argument("-o", "--output", metavar="FILE.json", help="write it there instead of printing it")
-    parser.add_argument("--force", action="store_true", help="replace a file that is there")
-    asked = parser.parse_args(words)
-    from assembler.report.schema import render_schema
-
-    return _give(render_schema(), asked.output, ".json", asked.force)
-
-
-def _eject(words: list[str]) -> int:
-    parser = _parser("eject", "Standalone, readable PyTorch source that imports torch only.", OVERRIDES)
-    parser.add_argument("arguments", nargs="+", metavar="RECIPE|KEY=VALUE")
-    parser.add_argument("-o", "--output", metavar="FILE.py", help="write it there instead of printing it")
-    parser.add_argument("--force", action="store_true", help="replace a file that is there")
-    asked = parser.parse_intermixed_args(words)
-    path, overrides = _one_recipe("eject", asked.arguments)
-    from assembler.assemble import RecipeError, check, eject, load
-
-    report = check(path, overrides)
-    if not report.ok:
-        _print_report(report)
-        return exit_code(report)
-    if report.diagnostics:
-        _print_report(report, sys.stderr)
-    try:
-        text = eject(load(path, overrides))
-    except RecipeError as problem:  # the file changed in between, or a budget that only building knows
-        _print_report(problem.report)
-        return FINDINGS
-    return _give(text, asked.output, ".py", asked.force, (path,))
-
-
-def _new(words: list[str]) -> int:
-    parser = _parser("new", "Write a starter recipe, NAME.yaml, into this folder.")
-    parser.add_argument("name", metavar="NAME", help="letters, digits and _; a letter first")
-    name = parser.parse_args(words).name.removesuffix(".yaml")
-    from pathlib import Path
-
-    from assembler.report.output import OutputRefused, create_file
-    from assembler.report.starter import starter
-    from assembler.source.names import NAME
-
-    if NAME.match(name) is None or len(name) > 64:
-        raise UsageError(f"`{name[:200]}` cannot name a recipe: letters a-z, digits and _, a letter first")
-    try:
-        create_file(Path(f"{name}.yaml"), starter(name))
-    except OutputRefused as problem:
-        raise UsageError(str(problem)) from problem
-    _say(f"wrote {name}.yaml; next: assembler check {name}.yaml")
-    return OK
-
-
-def _run(words: list[str]) -> int:
-    parser = _parser("run", "Build the model, run it forward and backward, compare what was predicted with what is measured.", OVERRIDES)
-    parser.add_argument("arguments", nargs="+", metavar="RECIPE|KEY=VALUE")
-    parser.add_argument("--input", metavar="FILE.safetensors", help="one tensor for each input; else they are generated")
-    parser.add_argument("--size", action="append", default=[], metavar="NAME=N", help="a run-time size of generated inputs")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and of generated inputs (default: 0)")
-    asked = parser.parse_intermixed_args(words)
-    path, overrides = _one_recipe("run", asked.arguments)
-    sizes = dict(_size(item) for item in asked.size)
-    from assembler.assemble import check
-
-    report = check(path, overrides)
-    if not report.ok:
-        _print_report(report)
-        return exit_code(report)
-    if report.diagnostics:
-        _print_report(report, sys.stderr)
-    _say("building and running ...")
-    from assembler.lab.run import InputError, run
-
-    try:
-        lines, agrees = run(path, overrides, sizes, asked.input, asked.seed)
-    except InputError as problem:
-        raise UsageError(str(problem)) from problem
-    write("\n".join(style_of(sys.stdout).clean(line) for line in lines))
-    return OK if agrees else FINDINGS
-
-
-COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "new": _new, "check": _check, "show": _show, "why": _why, "explain": _explain, "kinds": _kinds, "schema": _schema,
-    "eject": _eject, "run": _run,
-}  # fmt: skip
-
-
-# --- helpers ---
-def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Recipes and overrides: an argument with `=`, or that begins with `+` or `~`, is an override."""
-    overrides = [item for item in arguments if "=" in item or item.startswith(("+", "~")) and not item.startswith("~/")]
-    return [item for item in arguments if item not in set(overrides)], overrides
-
-
-def exit_code(report: Report, strict: bool = False) -> int:
-    """0, 1, or 2 where the recipe itself could not be opened."""
-    if any(item.code in UNOPENED and not item.span.line and item.span.override is None for item in report.diagnostics):
-        return USAGE
-    return FINDINGS if not report.ok or (strict and report.counts["warning"]) else OK
-
-
-def _parser(command: str, about: str, more: str = "") -> _Parser:
-    return _Parser(prog=f"assembler {command}", description=about, epilog=more, allow_abbrev=False,
-                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-
-
-def _one_recipe(command: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
-    paths, overrides = split(arguments)
-    if len(paths) != 1:
-        raise UsageError(f"{command} wants one recipe: assembler {command} RECIPE [KEY=VALUE ...]")
-    return paths[0], overrides
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:10]) and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a positive number")
-    return int(text)
-
-
-def _size(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
-    if not (name.isidentifier() and number.isascii() and number.isdecimal() and 0 < len(number) < 10 and int(number)):
-        raise UsageError(f"--size wants NAME=N, a positive number: `{text[:200]}`")
-    return name, int(number)
-
-
-def _print_report(report: Report, stream: object = None) -> None:
-    from assembler.report.text import render
-
-    out = stream if stream is sys.stderr else sys.stdout
-    write(render(report, style_of(out)), out)  # type: ignore[arg-type]
-
-
-def _give(text: str, target: str | None, suffix: str, force: bool, inputs: tuple[str, ...] = ()) -> int:
-    if target is None:
-        write(text)
-        return OK
-    from assembler.report.output import OutputRefused, write_file
-
-    try:
-        done = write_file(target, text, suffix, force, inputs)
-    except OutputRefused as problem:
-        if problem.diff:
-            write("\n".join(map(_clean, problem.diff.split("\n"))))
-        raise UsageError(str(problem)) from problem
-    _say(f"{done} {target}")
-    return OK
-
-
-def _clean(text: str) -> str:
-    return style_of(sys.stderr).clean(text)
-
-
-def _say(text: str) -> None:
-    if sys.stderr is not None:
-        write(text, sys.stderr)
 
 
 def _close_quietly() -> None:
@@ -419,11 +101,11 @@ def _bug(problem: Exception) -> int:
     import traceback
 
     if isinstance(problem, OSError) and problem.filename is None and problem.errno is not None and not _usable_stdout():
-        _say(f"assembler: the output cannot be written: {problem.strerror}")
+        say(f"assembler: the output cannot be written: {problem.strerror}")
         return USAGE
     lines = "".join(traceback.format_exception(problem, limit=-40)).rstrip().split("\n")
-    _say("\n".join(map(_clean, lines[-200:])))
-    _say(
+    say("\n".join(map(clean, lines[-200:])))
+    say(
         "\nassembler: this is a bug of ours, whatever the recipe says.\n"
         "Please report it: the recipe (or the smallest one that still does it), the command line, `assembler --version`\n"
         "and the lines above. Nothing was saved or sent."

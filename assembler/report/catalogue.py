@@ -7,10 +7,11 @@ import typing
 from typing import Any, Literal
 
 import yaml
+from pydantic.fields import FieldInfo
+
 from assembler.library import registry
 from assembler.source.recipe import PLACE_KEYS
 from assembler_schemas.kind import Definition, Kind, Options
-from pydantic.fields import FieldInfo
 
 _RELATIONS = {"multiple_of": "is a multiple of", "at_most": "is at most", "equal": "equals"}
 

@@ -9,6 +9,7 @@ from typing import Any
 from assembler.report.report import Report
 from assembler.report.walk import Row, total, walk
 from assembler_schemas.diagnostic import Diagnostic, Fix
+from assembler_schemas.shape import Type
 from assembler_schemas.span import Span
 
 VERSION = 1
@@ -109,8 +110,8 @@ def _model(report: Report, budget: _Budget) -> Data | None:
     model: Data = {"parameters": parameters, "trainable": trainable}
     # Interfaces are as long as the recipe: they are counted against the budget like nodes.
     model["adapters"] = _within(budget, [(address, address) for address, row in listed if row.adapter], list)
-    model["inputs"] = _within(budget, [(name, str(kind)) for name, kind in root.inputs.items()], dict)
-    model["outputs"] = _within(budget, [(name, str(kind)) for name, kind in root.outputs.items()], dict)
+    model["inputs"] = _within(budget, [(name, _type(kind)) for name, kind in root.inputs.items()], dict)
+    model["outputs"] = _within(budget, [(name, _type(kind)) for name, kind in root.outputs.items()], dict)
     nodes: Data = {}
     for address, row in listed:
         entry = _node(row, unfold)
@@ -121,7 +122,7 @@ def _model(report: Report, budget: _Budget) -> Data | None:
     return model | {"nodes": nodes}
 
 
-def _within(budget: _Budget, items: list[tuple[str, str]], shape: type) -> Any:
+def _within(budget: _Budget, items: list[tuple[str, str | None]], shape: type) -> Any:
     kept = [(name, text) for name, text in items if budget.take({name: text})]
     return dict(kept) if shape is dict else [name for name, _ in kept]
 
@@ -165,7 +166,7 @@ def _node(row: Row, unfold: bool) -> Data:
     entry: Data = {
         "kind": row.kind,
         "in": {name: _types(kinds) for name, kinds in known.inputs.items()} if known else {},
-        "out": {name: str(kind) for name, kind in known.outputs.items()} if known else {},
+        "out": {name: _type(kind) for name, kind in known.outputs.items()} if known else {},
         "parameters": _each(row),
     }
     if row.node.cause:
@@ -178,8 +179,13 @@ def _node(row: Row, unfold: bool) -> Data:
     return entry
 
 
-def _types(kinds: tuple[object, ...]) -> str | list[str]:
-    return str(kinds[0]) if len(kinds) == 1 else [str(kind) for kind in kinds]
+def _type(kind: Type | None) -> str | None:
+    return None if kind is None else _text(str(kind))
+
+
+def _types(kinds: tuple[Type | None, ...]) -> str | list[str | None] | None:
+    """One type, or (for a port of many edges) a list of them."""
+    return _type(kinds[0]) if len(kinds) == 1 else [_type(kind) for kind in kinds]
 
 
 def _each(row: Row) -> int | None:

@@ -28,10 +28,10 @@ class Report:
     when an excerpt is printed.
     """
 
+    name: str = ""
     diagnostics: tuple[Diagnostic, ...] = ()
     graph: Graph | None = None
     facts: Facts | None = None
-    name: str = ""
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:

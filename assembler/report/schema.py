@@ -131,7 +131,7 @@ def _place(cards: list[Kind]) -> Schema:
 
 def _kind(card: Kind) -> Schema:
     """The keys that a node of this kind may have. Those of every node are described above."""
-    properties: dict[str, Any] = {key: True for key in sorted(PLACE_KEYS)}
+    properties: dict[str, Any] = dict.fromkeys(sorted(PLACE_KEYS), True)
     properties["accepts"] = True  # on a slot's filler
     properties |= _options(card)
     if card.container:

@@ -9,6 +9,7 @@ from assembler.facts.model import Facts, Guard, NodeFacts
 from assembler.graph.model import Graph, Group, Leaf, Repeat, Scope
 from assembler.report.terminal import Style, width_of
 from assembler.report.walk import Row, total, walk
+from assembler_schemas.shape import Type
 
 MAX_LINES = 5_000
 
@@ -35,7 +36,7 @@ def render_tree(graph: Graph, facts: Facts, depth: int | None = None, style: Sty
     wide = max((2 * line.depth + width_of(line.name) for line in shown), default=0)
     kinds = max((width_of(line.kind) for line in shown), default=0)
     text = [_head(graph, rows, style)]
-    text += [f"  in   {style.clean(name)}: {style.clean(str(kind))}" for name, kind in facts.root.inputs.items()]
+    text += [f"  in   {style.clean(name)}: {style.clean(type_text(kind))}" for name, kind in facts.root.inputs.items()]
     for line in shown:
         name = f"{'  ' * line.depth}{line.name}"
         left = f"{name:<{wide}}  {line.kind:<{kinds}}  {line.ports}"
@@ -43,7 +44,7 @@ def render_tree(graph: Graph, facts: Facts, depth: int | None = None, style: Sty
                     + (f"  {style.paint(style.clean(line.remark), 'added')}" if line.remark else ""))  # fmt: skip
     if len(lines) > len(shown):
         text.append(f"  {style.ellipsis} and {len(lines) - len(shown)} more nodes (--depth shows fewer levels)")
-    text += [f"  out  {style.clean(name)}: {style.clean(str(kind))}" for name, kind in facts.root.outputs.items()]
+    text += [f"  out  {style.clean(name)}: {style.clean(type_text(kind))}" for name, kind in facts.root.outputs.items()]
     text += [f"  at run time  {style.clean(guard_text(guard))}" for guard in facts.guards[:100]]
     return "\n".join(line.rstrip() for line in text) + "\n"
 
@@ -108,12 +109,17 @@ def _remark(row: Row) -> str:
     return f"# {'; '.join(said)}" if said else ""
 
 
+def type_text(kind: Type | None) -> str:
+    """A type as recipes spell it; `?` where it is unknown because of a finding elsewhere."""
+    return "?" if kind is None else str(kind)
+
+
 def ports_text(known: NodeFacts | None) -> str:
     """`x: [batch seq 64] -> y: [batch seq 10]`."""
     if known is None:
         return ""
-    inputs = [f"{name}: {' + '.join(dict.fromkeys(map(str, kinds)))}" for name, kinds in known.inputs.items()]
-    outputs = [f"{name}: {kind}" for name, kind in known.outputs.items()]
+    inputs = [f"{name}: {' + '.join(dict.fromkeys(map(type_text, kinds)))}" for name, kinds in known.inputs.items()]
+    outputs = [f"{name}: {type_text(kind)}" for name, kind in known.outputs.items()]
     return f"{', '.join(inputs)} -> {', '.join(outputs)}"
 
 
@@ -167,7 +173,7 @@ def _ref(ref: tuple[str, str]) -> str:
 
 def _edges(node: Leaf | Group | Repeat) -> str:
     return "".join(
-        f"  {port} <- {', '.join(_ref(edge.source) + (f' (adapt {edge.adapt})' if edge.adapt else '') for edge in edges)}"
+        f"  {port} <- {', '.join(_ref(edge.source) for edge in edges)}"
         for port, edges in node.inputs.items()
     )
 
@@ -178,17 +184,17 @@ def _why(node: Leaf | Group) -> str:
 
 def render_facts(graph: Graph, facts: Facts) -> str:
     """`show --stage facts`: every port's type and every solved size, by address."""
-    lines = [f"{name}: {kind}" for name, kind in facts.root.inputs.items()]
+    lines = [f"{name}: {type_text(kind)}" for name, kind in facts.root.inputs.items()]
     for row in walk(graph, facts):
         known = row.facts
         if known is None:
             lines.append(f"{row.address}: unknown")
             continue
         for port, kinds in known.inputs.items():
-            lines += [f"{row.address}.{port} <- {kind}" for kind in kinds]
-        lines += [f"{row.address}.{port} -> {kind}" for port, kind in known.outputs.items()]
+            lines += [f"{row.address}.{port} <- {type_text(kind)}" for kind in kinds]
+        lines += [f"{row.address}.{port} -> {type_text(kind)}" for port, kind in known.outputs.items()]
         lines += [f"{row.address}  {_sizes(known.sizes)}"] if known.sizes else []
-    lines += [f"{name} = {kind}" for name, kind in facts.root.outputs.items()]
+    lines += [f"{name} = {type_text(kind)}" for name, kind in facts.root.outputs.items()]
     lines += [f"guard: {guard_text(guard)}" for guard in facts.guards]
     lines += [f"conflict[{item.code}]: {item.address} {item.port} {item.found} against {item.wanted}" for item in facts.conflicts]
     return "\n".join(lines) + "\n"

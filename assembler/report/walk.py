@@ -13,6 +13,8 @@ from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler_schemas.kind import Definition, Parameter
 from assembler_schemas.shape import Dim
 
+_Waiting = tuple[str, int, Node, NodeFacts | None]
+
 
 @dataclass(slots=True)
 class Row:
@@ -39,13 +41,13 @@ class Row:
 
     @property
     def adapter(self) -> bool:
-        return bool(self.node.cause) and self.node.name.endswith("_adapter")
+        return isinstance(self.node, Leaf) and bool(self.node.adapter)
 
 
 def walk(graph: Graph, facts: Facts) -> list[Row]:
     """Every node, parents before children, in the order of the graph."""
     rows: list[Row] = []
-    todo = list(reversed([(name, -1, *pair) for name, *pair in _scope(graph.scope, facts.root)]))
+    todo = _waiting(-1, _scope(graph.scope, facts.root))
     while todo:
         name, parent, node, known = todo.pop()
         above = rows[parent] if parent >= 0 else None
@@ -54,11 +56,16 @@ def walk(graph: Graph, facts: Facts) -> list[Row]:
         rows.append(row)
         if above is not None:
             above.children.append(index)
-        todo.extend(reversed([(inner, index, *pair) for inner, *pair in _below(node, known)]))
+        todo.extend(_waiting(index, _below(node, known)))
         if isinstance(node, Repeat):
             _runs(rows, index, node, known, todo)
     _add_up(rows)
     return rows
+
+
+def _waiting(parent: int, found: Iterator[tuple[str, Node, NodeFacts | None]]) -> list[_Waiting]:
+    """What is to be visited below a row, last first: a stack takes it from the end."""
+    return [(name, parent, node, known) for name, node, known in found][::-1]
 
 
 def _row(name: str, above: Row | None, parent: int, node: Node, known: NodeFacts | None) -> Row:
@@ -82,7 +89,7 @@ def _below(node: Node, known: NodeFacts | None) -> Iterator[tuple[str, Node, Nod
         yield from _scope(node.scope, known.inner if known else None)
 
 
-def _runs(rows: list[Row], index: int, node: Repeat, known: NodeFacts | None, todo: list[tuple[str, int, Node, NodeFacts | None]]) -> None:  # fmt: skip
+def _runs(rows: list[Row], index: int, node: Repeat, known: NodeFacts | None, todo: list[_Waiting]) -> None:
     """Rows for the runs of a repeat; what is inside them is put on `todo`."""
     later = []
     for span, inner, facts in segments(node, known):
@@ -94,10 +101,10 @@ def _runs(rows: list[Row], index: int, node: Repeat, known: NodeFacts | None, to
         elif row.weights:
             row.weights = len(span)
         rows[index].children.append(len(rows))
-        later.append([(name, len(rows), *pair) for name, *pair in _below(inner, facts)])
+        later.append(_waiting(len(rows), _below(inner, facts)))
         rows.append(row)
     for group in reversed(later):
-        todo.extend(reversed(group))
+        todo.extend(group)
 
 
 def segments(node: Repeat, known: NodeFacts | None) -> Iterator[tuple[range, Leaf | Group, NodeFacts | None]]:
