@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from assembler.graph.model import Edge
+from assembler.graph.model import Edge, Node, Scope
 from assembler_schemas.kind import Definition
 from assembler_schemas.shape import Dim, Type
 from assembler_schemas.span import NOWHERE, Span
@@ -21,7 +21,8 @@ class NodeFacts:
     """
 
     inputs: Mapping[str, tuple[Type, ...]]
-    outputs: Mapping[str, Type]
+    outputs: Mapping[str, Type | None]
+    """None: unknown, because of something that is said elsewhere."""
     sizes: Mapping[str, Dim] = field(default_factory=dict)
     definition: Definition | None = None
     """A leaf's definition (for `by_rank` kinds the one for the rank that was found)."""
@@ -31,9 +32,9 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class ScopeFacts:
-    inputs: Mapping[str, Type]
+    inputs: Mapping[str, Type | None]
     nodes: Mapping[str, NodeFacts]
-    outputs: Mapping[str, Type]
+    outputs: Mapping[str, Type | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,23 @@ class Conflict:
     found: object = None
     wanted: object = None
     detail: Mapping[str, object] = field(default_factory=dict)
+    node: Node | None = None
+    span: Span = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Bridging:
+    """An edge whose width must change from `source` to `target`: a place for an adapter."""
+
+    address: str
+    port: str
+    index: int
+    source: Dim
+    target: Dim
+    edge: Edge
+    node: Node
+    scope: Scope | None
+    """Of the node; None where the node is a copy of a repeat and the edge stands outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +88,4 @@ class Facts:
     root: ScopeFacts
     guards: tuple[Guard, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    bridges: tuple[Bridging, ...] = ()

@@ -25,7 +25,7 @@ def narrow(span: Span, text: str, start: int, end: int) -> Span:
 
 
 def wrong_expression(error: ExpressionError, value: Value, path: str, known: tuple[str, ...] = ()) -> Diagnostic:
-    help_text = ""
+    help_text = error.help
     if error.code == "expression-unknown":
         name = str(value.data)[error.start : error.end]
         help_text = did_you_mean(name, known) or f"put it under `vars`: `vars: {{{name}: ...}}`"

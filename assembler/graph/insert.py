@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from assembler.graph.draft import Draft, ScopeDraft
+from assembler.graph.feed import Feed
 from assembler.graph.options import Field, choose
 from assembler.library import registry
+from assembler.source.parse import did_you_mean
+from assembler.source.tree import value_of
+from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.span import Span
 
 if TYPE_CHECKING:
@@ -30,3 +34,37 @@ def insert(builder: Builder, scope: ScopeDraft, name: str, kind_name: str, optio
     draft.main = next(iter(draft.gives))
     draft.said = dict(said or {})
     return scope.add(draft)
+
+
+ADAPTERS: dict[str, str] = {
+    "linear": "linear",
+    "mlp": "mlp",
+    "low_rank": "low_rank",
+    "cast": "cast",
+    "permute": "permute",
+    "embedding": "embedding",
+    "patch_embed": "patch_embed",
+    "conv": "conv2d",
+    "pool": "mean_pool",
+    "softmax": "softmax",
+    "detach": "detach",
+}
+"""What `adapt:` may name -> the kind that does it. An adapter is a kind and a row."""
+
+_PRESETS: dict[str, dict[str, object]] = {"conv": {"kernel": 1}}
+
+
+def ask(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: Feed) -> Draft | None:
+    """The adapter that an edge asks for, as a node; its open sizes follow from both sides."""
+    word = str(feed.adapt)
+    if word not in ADAPTERS:
+        builder.say(Diagnostic("unknown-kind", f"there is no adapter `{word}`", feed.span.at(f"{draft.path}.from"),
+                               help=did_you_mean(word, ADAPTERS) or f"one of {', '.join(ADAPTERS)}"))  # fmt: skip
+        return None
+    stated = {**_PRESETS.get(word, {}), **feed.options}
+    if word == "cast" and "dtype" not in stated:
+        stated["dtype"] = draft.said.get("dtype", "f32")
+    options = {key: (value_of(item, feed.span), scope.env) for key, item in stated.items()}
+    name = f"{draft.name}_{port}_adapter" if not draft.ports[port].many else f"{draft.name}_{feed.address.replace('.', '_')}_adapter"
+    adapter = insert(builder, scope, name, ADAPTERS[word], options, f"adapter for {draft.address}.{port}", feed.span, {**{k: v for k, v in draft.said.items() if k in ("freeze", "dtype", "seed")}, "adapter": "asked"})
+    return None if adapter.broken else adapter

@@ -32,9 +32,6 @@ class Edge:
 
     source: Ref
     span: Span = NOWHERE
-    adapt: str | None = None
-    """The adapter asked for (`adapt: linear`), or None."""
-    adapt_options: Mapping[str, Any] = field(default_factory=dict)
     follows: bool = False
     """Its width never decides: it is bridged to what the others say (a write onto a stream)."""
 
@@ -65,6 +62,8 @@ class Leaf(Common):
     ties: Mapping[str, str] = field(default_factory=dict)
     """Own parameter -> address of the parameter it is tied to."""
     freeze: bool = False
+    adapter: str = ""
+    """`asked` by an edge's `adapt:`, `auto` where we put it unasked; empty for any other node."""
     seed: int | None = None
     dtype: str | None = None
     init: Mapping[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from assembler.graph.address import Slice, copies, is_pattern, parse_address
 from assembler.graph.draft import ANY, Draft, ScopeDraft
 from assembler.graph.env import Env
 from assembler.graph.feed import Feed
-from assembler.graph.insert import insert
+from assembler.graph.insert import ask, insert
 from assembler.graph.model import Edge, Ref
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec, Place
@@ -100,7 +100,14 @@ def _connect(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed:
             cut = insert(builder, scope, f"{draft.name}_{port}_detach", "detach", {}, f"detach: true on {draft.address}.{port}", feed.span)
             cut.edges[cut.first] = [Edge(ref, feed.span)]
             ref = Ref(cut.name, cut.main)
-        target.edges.setdefault(name, []).append(Edge(ref, feed.span, feed.adapt, feed.options))
+        if feed.adapt is not None:
+            adapter = ask(builder, scope, draft, port, feed)
+            if adapter is None:
+                draft.broken = True
+                continue
+            adapter.edges[adapter.first] = [Edge(ref, feed.span)]
+            ref = Ref(adapter.name, adapter.main)
+        target.edges.setdefault(name, []).append(Edge(ref, feed.span))
 
 
 def _complete(builder: Builder, scope: ScopeDraft, draft: Draft) -> None:
@@ -417,15 +424,12 @@ def collect(builder: Builder, scope: ScopeDraft) -> None:
     wanted = scope.nodes.get(LOSSES)
     if wanted is not None:
         if not unread:
-            first = next((name for name, port in scope.inputs.items()), None)
-            if first is not None:
-                wanted.edges[wanted.first] = [Edge(Ref("", first), wanted.span)]
             return
         del scope.nodes[LOSSES]
-        total = insert(builder, scope, LOSSES, "add", {}, "the sum of all losses", wanted.span)
+        total = insert(builder, scope, LOSSES, "loss_sum", {}, "the sum of all losses", wanted.span)
         total.edges[total.first] = [Edge(ref, wanted.span) for ref in unread]
     elif unread and scope.address:
-        total = insert(builder, scope, LOSSES, "add", {}, f"the sum of the losses in {scope.address}", Span())
+        total = insert(builder, scope, LOSSES, "loss_sum", {}, f"the sum of the losses in {scope.address}", Span())
         total.edges[total.first] = [Edge(ref) for ref in unread]
         scope.outputs[LOSSES] = Ref(total.name, total.main)
         scope.losses[LOSSES] = None

@@ -1,0 +1,31 @@
+"""assembler: neural networks from YAML recipes, checked before a tensor exists, built as plain PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from assembler.assemble import RecipeError, build, check, dynamic_shapes, eject, load, recipe
+    from assembler.lab.verify import verify
+    from assembler.report.report import Report
+    from assembler.source.recipe import Recipe
+
+_HOMES = {
+    **dict.fromkeys(("RecipeError", "build", "check", "dynamic_shapes", "eject", "load", "recipe"), "assembler.assemble"),
+    "verify": "assembler.lab.verify",
+    "initialize": "assembler.compiler.build",
+    "Report": "assembler.report.report",
+    "Recipe": "assembler.source.recipe",
+}
+
+__all__ = ["Recipe", "RecipeError", "Report", "build", "check", "dynamic_shapes", "eject", "initialize", "load", "recipe", "verify"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, when it is asked for: `import assembler` costs nothing."""
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'assembler' has no attribute {name!r}")

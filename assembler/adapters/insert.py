@@ -1,0 +1,162 @@
+"""Adapters: a `linear` where exactly one answer is possible; every one is a node and a note."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from assembler.facts.infer import infer
+from assembler.facts.model import Bridging, Facts
+from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Scope
+from assembler.graph.options import choose
+from assembler.graph.rewrite import rewrite
+from assembler.library import registry
+from assembler_schemas.diagnostic import Diagnostic, Note
+from assembler_schemas.dim import show
+
+MAX_ROUNDS = 4
+WIDTH_ADAPTERS = frozenset({"linear", "mlp", "low_rank", "conv2d", "cast", "permute"})
+"""Asked for where the types already agree, these are left out."""
+
+
+def adapt(graph: Graph, facts: Facts, frozen: bool = False) -> tuple[Graph, Facts, list[Diagnostic]]:
+    """The mended graph, its facts, and what was refused. Notes of what stands are `checks`' to write."""
+    said: list[Diagnostic] = []
+    for _ in range(MAX_ROUNDS):
+        allowed, refused = _judge(graph, facts, frozen)
+        unneeded = [] if facts.conflicts else list(_unneeded(graph.scope, facts))
+        if not allowed and not unneeded:
+            said.extend(refused)
+            break
+        said.extend(_spared(leaf) for leaf, _ in unneeded)
+        graph = replace(graph, scope=_mend(graph.scope, allowed, {id(leaf) for leaf, _ in unneeded}))
+        facts = infer(graph)
+    return graph, facts, said
+
+
+def _judge(graph: Graph, facts: Facts, frozen: bool) -> tuple[list[Bridging], list[Diagnostic]]:
+    allowed, refused = [], []
+    for bridge in facts.bridges:
+        source = _stated_source(bridge)
+        if bridge.scope is None:
+            refused.append(_refusal("shape-mismatch", bridge, source, "its copies would need adapters of their own"))
+        elif graph.policy != "auto":
+            refused.append(_refusal("adapter-refused", bridge, source, f"the policy is `{graph.policy}`"))
+        elif source is not None:
+            refused.append(_refusal("shape-mismatch", bridge, source, ""))
+        elif frozen:
+            refused.append(_refusal("adapter-unasked", bridge, source, "`--frozen` allows only adapters that the recipe asks for"))
+        else:
+            allowed.append(bridge)
+    return allowed, refused
+
+
+def _stated_source(bridge: Bridging) -> Leaf | None:
+    """The node in front of the edge, if the recipe itself states the width that it gives."""
+    node, port, scope = None, bridge.edge.source.port, bridge.scope
+    name = bridge.edge.source.node
+    while scope is not None and name:
+        node = scope.nodes[name]
+        if isinstance(node, Repeat):
+            node = node.runs[-1].node
+        if not isinstance(node, Group):
+            break
+        inner = node.scope.outputs.get(port)
+        scope = node.scope
+        if inner is None or not inner.node:
+            return None
+        name, port = inner
+    if not isinstance(node, Leaf):
+        return None
+    last = node.definition.outputs[port].type.rstrip("]").split()[-1] if port in node.definition.outputs else ""
+    return node if last in node.spans and last in node.definition.sizes else None
+
+
+def _refusal(code: str, bridge: Bridging, source: Leaf | None, why: str) -> Diagnostic:
+    giver = bridge.edge.source.node or bridge.edge.source.port
+    message = f"`{giver}` gives {show(bridge.source)} where `{bridge.address}` takes {show(bridge.target)}" + (f": {why}" if why else "")
+    span = source.spans["out"] if source is not None and "out" in source.spans else bridge.edge.span
+    return Diagnostic(code, message, span, label=f"{show(bridge.source)} stated here" if source is not None else f"{show(bridge.source)} arrives",
+                      related=(Note(f"{show(bridge.target)} is wanted here", bridge.node.span),),
+                      help="drop the stated width, or ask for a projection: `from: {port: ..., adapt: linear}`")  # fmt: skip
+
+
+def _mend(scope: Scope, bridges: list[Bridging], unneeded: set[int]) -> Scope:
+    at: dict[int, list[Bridging]] = {}
+    for bridge in bridges:
+        found = at.setdefault(id(bridge.scope), [])
+        if not any(item.node is bridge.node and (item.port, item.index) == (bridge.port, bridge.index) for item in found):
+            found.append(bridge)
+
+    def change(old: Scope, nodes: dict[str, Node]) -> dict[str, Node]:
+        for bridge in at.get(id(old), ()):
+            _put(nodes, bridge)
+        for name, leaf in old.nodes.items():
+            if id(leaf) in unneeded:
+                _take_out(nodes, name)
+        return nodes
+
+    return rewrite(scope, change)
+
+
+def _put(nodes: dict[str, Node], bridge: Bridging) -> None:
+    consumer = nodes[bridge.node.name]
+    edge = consumer.inputs[bridge.port][bridge.index]
+    giver = f"{edge.source.node}_{edge.source.port.replace('.', '_')}" if edge.follows and edge.source.node else f"{consumer.name}_{bridge.port}"
+    name = f"{giver}_adapter"
+    while name in nodes:
+        name += "_"
+    card = registry.kind("linear")
+    assert card is not None
+    problems: list[Diagnostic] = []
+    chosen = choose(card, {}, "", name, problems.append)
+    assert chosen is not None, problems
+    adapter = Leaf(name, {"x": (Edge(edge.source, edge.span),)}, edge.span, f"adapter for {bridge.address}.{bridge.port}",
+                   card, chosen.options, chosen.definition, {}, adapter="auto")  # fmt: skip
+    edges = list(consumer.inputs[bridge.port])
+    edges[bridge.index] = Edge(Ref(name, "y"), edge.span, edge.follows)
+    changed = replace(consumer, inputs={**consumer.inputs, bridge.port: tuple(edges)})
+    rest = dict(nodes)
+    nodes.clear()
+    for key, node in rest.items():
+        if key == consumer.name:
+            nodes[name] = adapter
+            nodes[key] = changed
+        else:
+            nodes[key] = node
+
+
+def _take_out(nodes: dict[str, Node], name: str) -> None:
+    gone = nodes.pop(name)
+    source = next(iter(gone.inputs.values()))[0].source
+    for key, node in nodes.items():
+        if any(edge.source.node == name for edges in node.inputs.values() for edge in edges):
+            inputs = {port: tuple(replace(edge, source=source) if edge.source.node == name else edge for edge in edges) for port, edges in node.inputs.items()}
+            nodes[key] = replace(node, inputs=inputs)
+
+
+def _unneeded(scope: Scope, facts: Facts) -> list[tuple[Leaf, str]]:
+    """Asked-for adapters whose two sides already agree."""
+    found: list[tuple[Leaf, str]] = []
+    todo = [(scope, facts.root)]
+    while todo:
+        here, known = todo.pop()
+        for name, node in here.nodes.items():
+            inner = known.nodes[name]
+            if isinstance(node, Leaf):
+                if node.adapter == "asked" and node.kind.name in WIDTH_ADAPTERS:
+                    given = inner.inputs.get("x", ())
+                    if given and inner.outputs.get("y") == given[0] and not node.spans:
+                        found.append((node, name))
+            elif isinstance(node, Group):
+                if inner.inner is not None:
+                    todo.append((node.scope, inner.inner))
+            else:
+                todo.extend((run.node.scope, item.inner) for run, (_, item) in zip(node.runs, inner.runs, strict=False) if isinstance(run.node, Group) and item.inner is not None)
+    return found
+
+
+def _spared(leaf: Leaf) -> Diagnostic:
+    return Diagnostic("adapter-unneeded", f"the types on both sides of `{leaf.name}` already agree: it is left out", leaf.span, help="drop `adapt:`")
+
+
+

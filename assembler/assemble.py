@@ -1,0 +1,147 @@
+"""The whole way on one page of calls: recipe -> graph -> facts -> report -> plan -> model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from assembler.adapters.insert import adapt
+from assembler.checks.run import check as run_checks
+from assembler.facts.infer import infer
+from assembler.facts.model import Facts
+from assembler.graph.build import build as build_graph
+from assembler.graph.model import Graph
+from assembler.graph.rewrite import prune
+from assembler.report.report import Report
+from assembler.source.parse import parse
+from assembler.source.recipe import Recipe
+from assembler.source.tree import Value, value_of
+from assembler_schemas.diagnostic import Diagnostic
+
+if TYPE_CHECKING:
+    from assembler.compiler.plan import Plan
+    from torch import nn
+
+Source = Recipe | str | os.PathLike[str] | Mapping[str, Any]
+
+
+class RecipeError(ValueError):
+    """A recipe that does not check. `report` holds every diagnostic; the text is the report's."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(str(report))
+        self.report = report
+
+
+# --- reading ---
+def read(source: Source, overrides: Sequence[str] = ()) -> tuple[Recipe | None, list[Diagnostic]]:
+    """The recipe that a path, a mapping or a DictConfig holds, with its overrides, and what is wrong with its text."""
+    if isinstance(source, Recipe):
+        if not overrides:
+            return source, []
+        from assembler.source.override import apply
+
+        tree, found = apply(source.tree, overrides)
+        recipe, more = parse(tree, source.file)
+        return recipe, [*found, *more]
+    if isinstance(source, (str, os.PathLike)):
+        from assembler.source.override import compose
+
+        tree_or_none, found = compose(source, overrides)
+        name = os.fspath(source)
+    else:
+        tree_or_none, found = _tree(source)
+        name = ""
+    if tree_or_none is None:
+        return None, found
+    recipe, more = parse(tree_or_none, name)
+    found = [*found, *more]
+    return (read(recipe, overrides) if overrides and not name else (recipe, found))
+
+
+def _tree(source: Mapping[str, Any]) -> tuple[Value | None, list[Diagnostic]]:
+    """A mapping from Python. A DictConfig is resolved by its own application's rules."""
+    if type(source).__module__.startswith("omegaconf"):
+        from omegaconf import OmegaConf
+
+        source = OmegaConf.to_container(source, resolve=True)  # type: ignore[assignment]
+    return value_of(dict(source)), []
+
+
+def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file, its defaults and overrides composed. RecipeError if it cannot be read."""
+    return _whole(path, overrides)
+
+
+def recipe(source: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that a mapping or a DictConfig states."""
+    return _whole(source, overrides)
+
+
+def _whole(source: Source, overrides: Sequence[str]) -> Recipe:
+    found_recipe, found = read(source, overrides)
+    if found_recipe is None or any(item.level == "error" for item in found):
+        raise RecipeError(Report(tuple(found), name=found_recipe.name if found_recipe else ""))
+    return found_recipe
+
+
+# --- checking ---
+def check(source: Source, overrides: Sequence[str] = (), *, frozen: bool = False) -> Report:
+    """Every finding about a recipe. Never raises for a bad one; never imports torch."""
+    found_recipe, found = read(source, overrides)
+    if found_recipe is None:
+        return Report(tuple(found))
+    return examine(found_recipe, found, frozen)
+
+
+def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool = False) -> Report:
+    """Graph, facts, adapters and checks of a recipe that is already read."""
+    graph, more = build_graph(found_recipe)
+    diagnostics = [*found, *more]
+    facts = infer(graph)
+    graph, facts, mended = adapt(graph, facts, frozen)
+    diagnostics += mended
+    diagnostics += run_checks(graph, facts)
+    return Report(tuple(diagnostics), graph, facts, found_recipe.name or graph.name)
+
+
+def _checked(source: Source) -> tuple[Graph, Facts]:
+    report = check(source)
+    if not report.ok or report.graph is None or report.facts is None:
+        raise RecipeError(report)
+    from dataclasses import replace
+
+    return replace(report.graph, scope=prune(report.graph.scope)), report.facts
+
+
+# --- building ---
+def plan(source: Source) -> Plan:
+    """What will be built: every size an int, every step in order. RecipeError if it does not check."""
+    from assembler.compiler.plan import plan as make
+
+    return make(*_checked(source))
+
+
+def build(source: Source, *, device: Any = None, dtype: Any = None, seed: int | None = None) -> nn.Module:
+    """The model as a plain `torch.nn.Module`. RecipeError(report) if the recipe does not check.
+
+    `seed=None` draws one seed from torch's generator. Each node starts under hash(seed, address).
+    """
+    from assembler.compiler.build import build as make
+
+    return make(plan(source), device=device, dtype=dtype, seed=seed)
+
+
+def eject(source: Source) -> str:
+    """The class that `build` runs and the modules it uses, as one file that imports torch only."""
+    from assembler.compiler.eject import eject as make
+
+    return make(plan(source))
+
+
+def dynamic_shapes(source: Source) -> Any:
+    """The `torch.export.Dim`s of a recipe's run-time sizes, derived ones included, by input name."""
+    from assembler.compiler.shapes import dynamic_shapes as make
+
+    return make(*_checked(source))

@@ -1,0 +1,27 @@
+"""What the reader should know: adapters that stand in the graph, and conditions asserted at the entry."""
+
+from __future__ import annotations
+
+from assembler.facts.count import leaves
+from assembler.facts.model import Facts, Guard
+from assembler.graph.model import Graph
+from assembler_schemas.diagnostic import Diagnostic
+from assembler_schemas.dim import show
+
+
+def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
+    """One note for each adapter, with its cost, and for each condition on run-time sizes."""
+    found = []
+    for item in leaves(graph, facts):
+        if item.node.adapter:
+            given, out = next(iter(item.facts.inputs.values()), (None,))[0], next(iter(item.facts.outputs.values()), None)
+            asked = "asked for" if item.node.adapter == "asked" else "unasked"
+            found.append(Diagnostic("adapter-inserted", f"`{item.address}` ({item.node.kind.name}, {asked}) takes {given} to {out}: {item.parameters * item.copies:,} parameters", item.node.span))
+    for guard in facts.guards:
+        found.append(Diagnostic("entry-guard", f"asserted at the model's entry: {in_words(guard)} (`{guard.address}`: {guard.about})", guard.span))
+    return found
+
+
+def in_words(guard: Guard) -> str:
+    words = {"multiple_of": "is a multiple of", "at_most": "is at most", "equal": "equals"}
+    return f"{show(guard.left)} {words[guard.relation]} {show(guard.right)}"

@@ -1,0 +1,19 @@
+"""Every check over one graph and its facts. One cause, one diagnostic."""
+
+from __future__ import annotations
+
+from assembler.checks import cost, guards, shares, slots, types
+from assembler.facts.model import Facts
+from assembler.graph.model import Graph
+from assembler_schemas.diagnostic import Diagnostic
+
+
+def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
+    """What is wrong with a graph, and what its reader should know."""
+    found = types.check(graph, facts)
+    if not found:
+        found += shares.check(graph, facts)
+        found += slots.check(graph, facts)
+        found += cost.check(graph, facts)
+        found += guards.check(graph, facts)
+    return found

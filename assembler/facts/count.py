@@ -1,0 +1,96 @@
+"""Parameters counted from facts alone: exact integers, copies multiplied, shared modules once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.facts.signature import signature
+from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
+from assembler_schemas.expression import ExpressionError
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One leaf (or all like copies of it): its address, and how many parameters each copy has."""
+
+    address: str
+    node: Leaf
+    facts: NodeFacts
+    copies: int
+    parameters: int
+    trainable: int
+
+
+def shapes(facts: NodeFacts) -> dict[str, tuple[int, ...]]:
+    """Parameter (and buffer) key -> shape, for those whose sizes are numbers."""
+    found: dict[str, tuple[int, ...]] = {}
+    if facts.definition is None:
+        return found
+    for name, shape in signature(facts.definition).shapes:
+        try:
+            dims = [item.evaluate(facts.sizes) for item in shape]
+        except ExpressionError:
+            continue
+        if all(isinstance(dim, int) for dim in dims):
+            found[name] = tuple(dim for dim in dims if isinstance(dim, int))
+    return found
+
+
+def parameters(node: Leaf, facts: NodeFacts) -> int:
+    """Parameters that one copy of a leaf owns: nothing for a `same`, nothing for what is tied."""
+    if node.same or facts.definition is None:
+        return 0
+    cards = facts.definition.parameters
+    return sum(prod(shape) for name, shape in shapes(facts).items() if not cards[name].buffer and name not in node.ties)
+
+
+def leaves(graph: Graph, facts: Facts) -> Iterator[Counted]:
+    """Every leaf, like copies together, in the order of the graph."""
+    stack: list[tuple[Scope, ScopeFacts, str, int, bool]] = [(graph.scope, facts.root, "", 1, False)]
+    while stack:
+        scope, known, prefix, copies, same = stack.pop()
+        inner: list[tuple[Scope, ScopeFacts, str, int, bool]] = []
+        for name, node in scope.nodes.items():
+            address = f"{prefix}.{name}" if prefix else name
+            for item in _unfold(node, known.nodes[name], address, copies, same):
+                if isinstance(item, Counted):
+                    yield item
+                else:
+                    inner.append(item)
+        stack.extend(reversed(inner))
+
+
+def _unfold(node: Node, facts: NodeFacts, address: str, copies: int, same: bool) -> Iterator[Counted | tuple[Scope, ScopeFacts, str, int, bool]]:
+    if isinstance(node, Repeat):
+        start, bounds = 0, []
+        for run in node.runs:
+            bounds.append((start + run.count, run.node))
+            start += run.count
+        start = 0
+        for count, inner in facts.runs:
+            proto = next(item for stop, item in bounds if start < stop)
+            shown = "*" if count == node.count else f"{start}:{start + count}" if count > 1 else str(start)
+            first = start == 0
+            start += count
+            if node.share:
+                yield from _unfold(proto, inner, address, copies, same or not first)
+            else:
+                yield from _unfold(proto, inner, f"{address}.{shown}", copies * count, same)
+    elif isinstance(node, Group):
+        if facts.inner is not None:
+            yield node.scope, facts.inner, address, copies, same or bool(node.same)
+    else:
+        number = 0 if same else parameters(node, facts)
+        yield Counted(address, node, facts, copies, number, 0 if node.freeze else number)
+
+
+def totals(graph: Graph, facts: Facts) -> tuple[int, int]:
+    """All parameters of the model, and those that are trained."""
+    every = trained = 0
+    for item in leaves(graph, facts):
+        every += item.parameters * item.copies
+        trained += item.trainable * item.copies
+    return every, trained

@@ -1,0 +1,347 @@
+"""Type inference: Graph -> Facts in one walk along the edges; conflicts are facts, nothing raises.
+
+A width that nothing determines yet is a variable. Where some remain, the walk is done again with
+what the claims on them say: first hard equations, then, for each width still open, the set of
+known widths that meet it over edges: exactly one binds it, two are `dim-ambiguous`. All widths of
+a round bind together, so the order of nodes and edges never matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from assembler.facts.match import Arrival, Claim, Finding, Match, complete, is_open, judge, match, results, static
+from assembler.facts.model import Bridging, Conflict, Facts, Guard, NodeFacts, ScopeFacts
+from assembler.facts.signature import Signature, signature
+from assembler.facts.unify import Unifier
+from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Repeat, Scope
+from assembler_schemas.dim import name as dim_name, variables
+from assembler_schemas.kind import Definition
+from assembler_schemas.shape import Dim, Type
+
+MAX_ROUNDS = 24
+MAX_DISTINCT = 10_000
+"""Copies of one repeat that may differ in their types."""
+
+Types = dict[str, list[Arrival]]
+
+
+def infer(graph: Graph) -> Facts:
+    """The type at every port of a graph, and everything that does not fit."""
+    solved: dict[tuple[str, str], Dim] = {}
+    shared = _shared_owners(graph.scope)
+    ambiguous: list[Conflict] = []
+    for _ in range(MAX_ROUNDS):
+        walk = _Walk(solved, shared)
+        root = walk.scope(graph.scope, dict(graph.inputs), "")
+        if not walk.open:
+            break
+        more = walk.settle()
+        ambiguous = walk.ambiguous
+        if not more:
+            walk.conflicts.extend(walk.underdetermined())
+            break
+        solved = {**solved, **more}
+    guards = tuple(dict.fromkeys(walk.guards))
+    return Facts(root, guards, (*walk.conflicts, *ambiguous), tuple(walk.bridges))
+
+
+def _shared_owners(scope: Scope) -> set[str]:
+    """Addresses of modules that are used more than once through `same`."""
+    found: set[str] = set()
+    todo: list[Scope | Node] = [scope]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, Scope):
+            todo.extend(item.nodes.values())
+        elif isinstance(item, Repeat):
+            todo.extend(run.node for run in item.runs)
+        else:
+            if item.same:
+                found.add(item.same)
+            if isinstance(item, Group):
+                todo.append(item.scope)
+    return found
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What one leaf came to; shared by all leaves that are alike."""
+
+    facts: NodeFacts
+    match: Match
+    clean: bool
+
+
+_MEMO: dict[tuple[object, ...], _Outcome] = {}
+"""Leaves already worked out: definition, types that reach it, dtype. Holds only clean ones."""
+_RANKED: dict[tuple[object, ...], Definition] = {}
+
+
+@dataclass(slots=True)
+class _Walk:
+    solved: Mapping[tuple[str, str], Dim]
+    shared: set[str]
+    conflicts: list[Conflict] = field(default_factory=list)
+    bridges: list[Bridging] = field(default_factory=list)
+    guards: list[Guard] = field(default_factory=list)
+    open: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Variable -> (address of the leaf, its size option)."""
+    leaves: dict[str, Leaf] = field(default_factory=dict)
+    claims: list[tuple[str, Leaf, Claim]] = field(default_factory=list)
+    equal: list[tuple[Dim, Dim]] = field(default_factory=list)
+    owners: dict[str, Mapping[str, Dim]] = field(default_factory=dict)
+    """Shared module -> the sizes that its first use fixed."""
+    ambiguous: list[Conflict] = field(default_factory=list)
+    hints: dict[str, Dim] = field(default_factory=dict)
+
+    # --- scopes ---
+    def scope(self, scope: Scope, inputs: Mapping[str, Type | None], address: str) -> ScopeFacts:
+        values: dict[tuple[str, str], Type | None] = {("", name): kind for name, kind in inputs.items()}
+        nodes: dict[str, NodeFacts] = {}
+        prefix = f"{address}." if address else ""
+        for name, node in scope.nodes.items():
+            arrivals: Types = {}
+            for port, edges in node.inputs.items():
+                arrivals[port] = [Arrival(values.get(edge.source), edge.follows) for edge in edges]
+            facts = self.node(node, arrivals, prefix + name, scope)
+            nodes[name] = facts
+            for port, kind in facts.outputs.items():
+                values[name, port] = kind
+        outputs = {name: values.get(ref) for name, ref in scope.outputs.items()}
+        return ScopeFacts(inputs, nodes, outputs)
+
+    def node(self, node: Node, arrivals: Types, address: str, scope: Scope | None) -> NodeFacts:
+        if isinstance(node, Leaf):
+            return self.leaf(node, arrivals, address, scope)
+        if isinstance(node, Group):
+            return self.group(node, arrivals, address)
+        return self.repeat(node, arrivals, address)
+
+    def group(self, node: Group, arrivals: Types, address: str) -> NodeFacts:
+        given = {port: values[0].type for port, values in arrivals.items() if values}
+        inside = self._declared(node, given, address)
+        inner = self.scope(node.scope, {name: inside.get(name) for name in node.scope.inputs if name in inside}, address)
+        inputs = {port: (kind,) for port, kind in given.items() if kind is not None}
+        return NodeFacts(inputs, inner.outputs, {}, None, inner)
+
+    def _declared(self, node: Group, given: Mapping[str, Type | None], address: str) -> dict[str, Type | None]:
+        """A closed graph's declared inputs, held against what arrives; names unify across them."""
+        declared = {name: port for name, port in node.scope.inputs.items() if port.type}
+        if not declared:
+            return dict(given)
+        definition = Definition({name: port for name, port in declared.items()}, {}, None)  # type: ignore[arg-type]
+        arrivals = {name: [Arrival(given[name])] for name in declared if name in given}
+        found = match(signature(definition), arrivals, {}, frozenset(), None)
+        self._report(found, node, address)
+        return {**given, **{name: types[0] for name, types in found.inputs.items() if types}}
+
+    # --- repeats ---
+    def repeat(self, node: Repeat, arrivals: Types, address: str) -> NodeFacts:
+        stream, main = node.stream
+        here = arrivals.get(stream, [Arrival(None)])
+        runs: list[tuple[int, NodeFacts]] = []
+        start = 0
+        for run in node.runs:
+            shown = "*" if run.count == node.count else f"{start}:{start + run.count}" if run.count > 1 else str(start)
+            inside = address if node.share else f"{address}.{shown}"
+            done = 0
+            while done < run.count:
+                before = len(self.conflicts)
+                facts = self.node(run.node, {**arrivals, stream: here}, inside, None)
+                out = facts.outputs.get(main)
+                given = here[0].type
+                rest = run.count - done
+                settled = out is None or out == given or rest == 1 or len(self.conflicts) > before
+                if not settled and given is not None and out is not None and any(is_open(dim) for dim in (*out.dims, *given.dims)):
+                    self.equal.extend((a, b) for a, b in zip(out.dims, given.dims, strict=False) if a != b)
+                    settled = True
+                if len(runs) > MAX_DISTINCT:
+                    self.conflicts.append(Conflict("limit-equations", address, span=node.span, detail={"text": f"more than {MAX_DISTINCT} copies of different types"}))
+                    settled = True
+                count = rest if settled else 1
+                if node.share and runs and _parameter_sizes(run.node, facts) != _parameter_sizes(run.node, runs[-1][1]):
+                    self.conflicts.append(Conflict("share-mismatch", address, node=run.node, span=node.span, detail={"text": "its copies share one set of weights, but the second copy would need others", "first": runs[-1][1].sizes, "second": facts.sizes}))
+                    out = None
+                    count = rest
+                runs.append((count, facts))
+                done += count
+                here = [Arrival(out, False)]
+            start += run.count
+        last = runs[-1][1]
+        outputs: dict[str, Type | None] = dict(last.outputs)
+        for tap in node.taps:
+            index, _, port = tap.partition(".")
+            outputs[tap] = _copy(runs, int(index)).outputs.get(port)
+        return NodeFacts(runs[0][1].inputs, outputs, {}, None, None, tuple(runs))
+
+    # --- leaves ---
+    def leaf(self, node: Leaf, arrivals: Types, address: str, scope: Scope | None) -> NodeFacts:
+        definition = _ranked(node, arrivals)
+        owner = node.same or (address if address in self.shared else "")
+        solved = {} if not self.solved else {name: value for (at, name), value in self.solved.items() if at == address}
+        key = None
+        if not owner and not solved:
+            key = (id(definition), node.dtype, *((port, tuple(values)) for port, values in arrivals.items()))
+            hit = _MEMO.get(key)
+            if hit is not None and hit.facts.definition is definition:
+                if hit.match.conditions:
+                    self._guards(hit.match, node, address)
+                return hit.facts
+        ready = signature(definition)
+        fixed = self.owners.get(owner, {})
+        sizes = {**{name: value for name, value in fixed.items() if name in ready.static and name not in definition.sizes}, **solved, **definition.sizes}
+        found = match(ready, arrivals, sizes, frozenset(definition.sizes), node.dtype)
+        complete(found, ready)
+        if not found.unknown:
+            self._leave_open(found, ready, node, address)
+        judge(found, ready)
+        static(found, ready)
+        results(found, ready)
+        if owner and owner not in self.owners and not found.unknown:
+            self.owners[owner] = {name: value for name, value in found.sizes.items() if name in ready.static}
+        facts = NodeFacts(found.inputs, found.outputs, found.sizes, definition)
+        quiet = not (found.findings or found.claims or found.equal or found.bridges or found.unknown)
+        if quiet and key is not None and not any(is_open(value) for value in found.sizes.values()):
+            if len(_MEMO) > 50_000:
+                _MEMO.clear()
+            _MEMO[key] = _Outcome(facts, found, True)
+        self._report(found, node, address)
+        self._bridge(found, node, address, scope)
+        return facts
+
+    def _leave_open(self, found: Match, ready: Signature, node: Leaf, address: str) -> None:
+        """Sizes that nothing decided become variables."""
+        needed = dict.fromkeys(ready.static)
+        for side in ready.outputs:
+            for pattern in side.dims:
+                if isinstance(pattern, str):
+                    needed[pattern] = None
+                elif not isinstance(pattern, int) and "#" not in pattern.text:
+                    needed.update(dict.fromkeys(pattern.names))
+        for name in needed:
+            if name not in found.sizes:
+                variable = f"?{len(self.open)}:{name}"
+                found.sizes[name] = dim_name(variable)
+                self.open[variable] = (address, name)
+                self.leaves[address] = node
+                if node.adapter:
+                    width = found.sizes.get("in")
+                    if width is not None:
+                        self.hints[variable] = width
+        complete(found, ready)
+
+    def _report(self, found: Match, node: Leaf | Group, address: str) -> None:
+        for finding in found.findings:
+            self.conflicts.append(_conflict(finding, node, address, found))
+        self.claims.extend((address, node, claim) for claim in found.claims)  # type: ignore[misc]
+        self.equal.extend((one, two) for one, two, _, _ in found.equal)
+        if found.conditions:
+            self._guards(found, node, address)
+
+    def _guards(self, found: Match, node: Leaf | Group, address: str) -> None:
+        for relation, left, right, about in found.conditions:
+            if not (variables(left) or variables(right)):
+                self.guards.append(Guard(relation, left, right, address, node.span, about))
+
+    def _bridge(self, found: Match, node: Leaf, address: str, scope: Scope | None) -> None:
+        for bridge in found.bridges:
+            edge = node.inputs[bridge.port][bridge.index] if bridge.port in node.inputs else Edge(("", ""))  # type: ignore[arg-type]
+            self.bridges.append(Bridging(address, bridge.port, bridge.index, bridge.source.dims[0], bridge.target.dims[0], edge, node, scope))
+
+    # --- open widths ---
+    def settle(self) -> dict[tuple[str, str], Dim]:
+        """What the equations and claims of this walk say of the open widths."""
+        unifier = Unifier()
+        for one, two in self.equal:
+            unifier.equal(one, two)
+        wanted: dict[Dim, dict[Dim, list[tuple[str, Leaf, Claim]]]] = {}
+        for item in self.claims:
+            unknown, value = unifier.resolve(item[2].unknown), unifier.resolve(item[2].value)
+            if is_open(value):
+                if not is_open(unknown):
+                    unknown, value = value, unknown
+                elif unknown != value:
+                    wanted.setdefault(unknown, {})
+                    continue
+            if is_open(unknown):
+                wanted.setdefault(unknown, {}).setdefault(value, []).append(item)
+        for unknown, values in wanted.items():
+            if len(values) == 1:
+                unifier.equal(unknown, next(iter(values)))
+            elif len(values) > 1:
+                self._rivals(unknown, values)
+        found: dict[tuple[str, str], Dim] = {}
+        for variable, place in self.open.items():
+            value = unifier.resolve(dim_name(variable))
+            if not variables(value):
+                found[place] = value
+        if not found and not self.ambiguous:
+            for variable, width in self.hints.items():
+                width = unifier.resolve(width)
+                if not variables(width):
+                    found[self.open[variable]] = width
+        return found
+
+    def _rivals(self, unknown: Dim, values: Mapping[Dim, list[tuple[str, Leaf, Claim]]]) -> None:
+        variable = next(iter(variables(unknown)))
+        address, name = self.open[variable]
+        claims = [(value, items[0][0], items[0][1]) for value, items in values.items()]
+        self.ambiguous.append(Conflict("dim-ambiguous", address, node=self.leaves[address], span=self.leaves[address].span, detail={"name": name, "claims": claims}))
+
+    def underdetermined(self) -> list[Conflict]:
+        said = {conflict.address for conflict in self.ambiguous}
+        found = []
+        for address, name in dict.fromkeys(self.open.values()):
+            if address not in said:
+                found.append(Conflict("dim-underdetermined", address, node=self.leaves[address], span=self.leaves[address].span, detail={"name": name}))
+                said.add(address)
+        return found
+
+
+def _ranked(node: Leaf, arrivals: Types) -> Definition:
+    """The definition for the rank that arrives."""
+    if not node.kind.by_rank:
+        return node.definition
+    first = next(iter(arrivals.values()), [Arrival(None)])
+    kind = first[0].type if first else None
+    if kind is None:
+        return node.definition
+    key = (node.kind.name, id(node.definition), len(kind.dims))
+    found = _RANKED.get(key)
+    if found is None:
+        found = _RANKED[key] = node.kind.define(node.options, len(kind.dims))
+    return found
+
+
+def _copy(runs: list[tuple[int, NodeFacts]], index: int) -> NodeFacts:
+    for count, facts in runs:
+        if index < count:
+            return facts
+        index -= count
+    raise IndexError(index)
+
+
+def _parameter_sizes(node: Node, facts: NodeFacts) -> object:
+    """Everything that fixes the shapes of a node's parameters."""
+    if facts.definition is not None:
+        ready = signature(facts.definition)
+        return tuple((name, facts.sizes.get(name)) for name in ready.static)
+    if facts.inner is not None and isinstance(node, Group):
+        return tuple((name, _parameter_sizes(node.scope.nodes[name], item)) for name, item in facts.inner.nodes.items())
+    if isinstance(node, Repeat):
+        return tuple(_parameter_sizes(node.runs[0].node, item) for _, item in facts.runs)
+    return ()
+
+
+def _conflict(finding: Finding, node: Leaf | Group, address: str, found: Match) -> Conflict:
+    edges = node.inputs.get(finding.port, ())
+    edge = edges[finding.index] if finding.index < len(edges) else None
+    detail: dict[str, object] = {"name": finding.name, "axis": finding.axis, "text": finding.text, "stated": finding.name in found.stated, "sizes": found.sizes}
+    if finding.other is not None:
+        others = node.inputs.get(finding.other[0], ())
+        detail["other_port"] = finding.other[0]
+        detail["other_axis"] = finding.other[2]
+        detail["other_edge"] = others[finding.other[1]] if finding.other[1] < len(others) else None
+    return Conflict(finding.code, address, finding.port, edge, finding.found, finding.wanted, detail, node, node.span)
