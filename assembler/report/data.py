@@ -171,6 +171,8 @@ def _node(row: Row, unfold: bool) -> Data:
     }
     if row.node.cause:
         entry["cause"] = _text(row.node.cause)
+    if not row.built:
+        entry["built"] = False
     same = getattr(row.node, "same", "")
     if same:
         entry["same"] = same

@@ -20,6 +20,7 @@ ACTIVE = {"vars", "inputs", "nodes", "outputs", "slots", "rules", "grafts", "ada
 """Keys of a recipe that a graph inside it has too."""
 
 _EXPRESSION: Schema = {"type": "string", "description": "a size expression: 4*width", "maxLength": 256}
+_VAR: Schema = {"type": "string", "pattern": "^[a-z][a-z0-9_]*$", "description": "the name of a var"}
 _TEXTS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "null"]}}
 
 
@@ -102,16 +103,17 @@ def _place_keys() -> dict[str, Schema]:
         "repeat": size | {"description": "copies in a row, each with its own weights"},
         "share": {"type": "boolean", "description": "one set of weights for all copies"},
         "norm": norm,
-        "norm_kind": {"type": "string"},
+        "norm_kind": {"anyOf": [{"type": "string"}, {"$ref": "#/definitions/place"}],
+                      "description": "layer_norm (default), rms_norm, or one with options: {kind: layer_norm, eps: 1e-6}"},
         "init": {"type": ["string", "object"]},
-        "freeze": {"type": "boolean"},
-        "seed": {"type": "integer", "minimum": 0},
+        "freeze": {"anyOf": [{"type": "boolean"}, _VAR]},
+        "seed": {"anyOf": [{"type": "integer", "minimum": 0}, _VAR]},
         "dtype": {"enum": ["f64", "f32", "bf16", "f16", "float", "i64", "i32", "int", "bool", None]},
         "tie": {"type": "object", "additionalProperties": {"type": "string"}},
         "vars": {"type": "object"},
         "before": {"type": "string"},
         "after": {"type": "string"},
-    }
+    }  # fmt: skip
 
 
 def _place(cards: list[Kind]) -> Schema:
@@ -149,8 +151,8 @@ def _options(card: Kind) -> dict[str, Schema]:
         key = spelled(name, info)
         schema = {k: v for k, v in raw["properties"][key].items() if k != "title"}
         about = schema.pop("description", "")
-        if key in card.size_options:
-            schema = {"anyOf": [*schema.pop("anyOf", [{k: v for k, v in schema.items() if k != "default"}]), _EXPRESSION],
-                      **({"default": schema["default"]} if "default" in schema else {})}  # fmt: skip
-        found[key] = schema | ({"description": about} if about else {})
+        default = {"default": schema.pop("default")} if "default" in schema else {}
+        # Any option may be a var's name; an editor cannot see whether there is such a var.
+        other = _EXPRESSION if key in card.size_options else _VAR
+        found[key] = {"anyOf": [*schema.get("anyOf", [schema]), other]} | default | ({"description": about} if about else {})
     return found

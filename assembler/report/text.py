@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from assembler.report.excerpt import Mark, Sources, marked
 from assembler.report.report import LEVELS, Report
 from assembler.report.terminal import Style
-from assembler.report.tree import summary
 from assembler_schemas.diagnostic import Diagnostic, Fix
 from assembler_schemas.span import Span
 
@@ -34,9 +33,17 @@ def closing(report: Report, style: Style) -> str:
     name = style.clean(report.name, 80) or "recipe"
     found = count_text(report.diagnostics)
     if report.ok:
-        size = [summary(report.graph, report.facts)] if report.graph is not None and report.facts is not None else []
+        size = _size(report)
         return f"{name}: {', '.join([style.paint('ok', 'help'), *size, *([found] if found else [])])}"
     return f"{name}: {style.paint(found, 'error')}"
+
+
+def _size(report: Report) -> list[str]:
+    if report.graph is None or report.facts is None:
+        return []
+    from assembler.report.tree import summary
+
+    return [summary(report.graph, report.facts)]
 
 
 def count_text(items: Iterable[Diagnostic]) -> str:

@@ -101,6 +101,8 @@ def _remark(row: Row) -> str:
     node, said = row.node, []
     if node.cause:
         said.append(node.cause)
+    if not row.built:
+        said.append("not built: no output needs it")
     if isinstance(node, (Leaf, Group)) and node.same:
         said.append(f"same weights as {node.same}")
     if isinstance(node, Leaf):

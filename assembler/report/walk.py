@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
+from assembler.graph.rewrite import prune
 from assembler_schemas.kind import Definition, Parameter
 from assembler_schemas.shape import Dim
-
-_Waiting = tuple[str, int, Node, NodeFacts | None]
 
 
 @dataclass(slots=True)
@@ -38,6 +38,8 @@ class Row:
     parameters: int | None = 0
     trainable: int | None = 0
     children: list[int] = field(default_factory=list)
+    built: bool = True
+    """Whether an output needs it; what none needs is checked, never built, and counts nothing."""
 
     @property
     def adapter(self) -> bool:
@@ -47,71 +49,74 @@ class Row:
 def walk(graph: Graph, facts: Facts) -> list[Row]:
     """Every node, parents before children, in the order of the graph."""
     rows: list[Row] = []
-    todo = _waiting(-1, _scope(graph.scope, facts.root))
+    todo = _scope(-1, graph.scope, facts.root, prune(graph.scope))
     while todo:
-        name, parent, node, known = todo.pop()
-        above = rows[parent] if parent >= 0 else None
-        row = _row(name, above, parent, node, known)
-        index = len(rows)
-        rows.append(row)
+        visit = todo.pop()
+        above = rows[visit.parent] if visit.parent >= 0 else None
+        row = _row(visit, above)
         if above is not None:
-            above.children.append(index)
-        todo.extend(_waiting(index, _below(node, known)))
-        if isinstance(node, Repeat):
-            _runs(rows, index, node, known, todo)
+            above.children.append(len(rows))
+        todo.extend(_below(visit, len(rows)))
+        rows.append(row)
     _add_up(rows)
     return rows
 
 
-def _waiting(parent: int, found: Iterator[tuple[str, Node, NodeFacts | None]]) -> list[_Waiting]:
-    """What is to be visited below a row, last first: a stack takes it from the end."""
-    return [(name, parent, node, known) for name, node, known in found][::-1]
+class _Visit(NamedTuple):
+    name: str
+    parent: int
+    node: Node
+    known: NodeFacts | None
+    kept: Node | None
+    """The same node in the graph that is built; None where no output needs it."""
+    copies: range | None = None
+    shared: bool = False
 
 
-def _row(name: str, above: Row | None, parent: int, node: Node, known: NodeFacts | None) -> Row:
-    address = f"{above.address}.{name}" if above else name
+def _row(visit: _Visit, above: Row | None) -> Row:
+    node = visit.node
+    address = f"{above.address}.{visit.name}" if above else visit.name
+    if visit.copies is not None and visit.shared and above:
+        address = above.address
     kind = node.kind.name if isinstance(node, Leaf) else node.kind if isinstance(node, Group) else "repeat"
-    row = Row(name, address, above.depth + 1 if above else 0, parent, node, known, kind)
-    if isinstance(node, Leaf):
-        row.parameters, row.trainable = _own(node, known)
-    elif isinstance(node, Group) and node.same:
+    row = Row(visit.name, address, above.depth + 1 if above else 0, visit.parent, node, visit.known, kind, visit.copies)
+    row.built = visit.kept is not None
+    if isinstance(node, Leaf) and row.built:
+        row.parameters, row.trainable = _own(node, visit.known)
+    if isinstance(node, Group) and node.same:
         row.weights = 0
+    elif visit.copies is not None and not visit.shared:
+        row.weights = len(visit.copies)
     return row
 
 
-def _scope(scope: Scope, facts: ScopeFacts | None) -> Iterator[tuple[str, Node, NodeFacts | None]]:
-    for name, node in scope.nodes.items():
-        yield name, node, facts.nodes.get(name) if facts else None
-
-
-def _below(node: Node, known: NodeFacts | None) -> Iterator[tuple[str, Node, NodeFacts | None]]:
+def _below(visit: _Visit, index: int) -> list[_Visit]:
+    node, known, kept = visit.node, visit.known, visit.kept
     if isinstance(node, Group):
-        yield from _scope(node.scope, known.inner if known else None)
+        return _scope(index, node.scope, known.inner if known else None, kept.scope if isinstance(kept, Group) else None)
+    if not isinstance(node, Repeat):
+        return []
+    found = []
+    for span, run, inner, facts in segments(node, known):
+        name = "*" if len(span) == node.count else f"{span.start}:{span.stop}"
+        built = kept.runs[run].node if isinstance(kept, Repeat) else None
+        found.append(_Visit(name, index, inner, facts, built, span, node.share))
+    return found[::-1]
 
 
-def _runs(rows: list[Row], index: int, node: Repeat, known: NodeFacts | None, todo: list[_Waiting]) -> None:
-    """Rows for the runs of a repeat; what is inside them is put on `todo`."""
-    later = []
-    for span, inner, facts in segments(node, known):
-        whole = len(span) == node.count
-        row = _row("*" if whole else f"{span.start}:{span.stop}", rows[index], index, inner, facts)
-        row.copies = span
-        if node.share:
-            row.address = rows[index].address
-        elif row.weights:
-            row.weights = len(span)
-        rows[index].children.append(len(rows))
-        later.append(_waiting(len(rows), _below(inner, facts)))
-        rows.append(row)
-    for group in reversed(later):
-        todo.extend(group)
+def _scope(parent: int, scope: Scope, facts: ScopeFacts | None, kept: Scope | None) -> list[_Visit]:
+    """What is to be visited of a scope, last first: a stack takes it from the end."""
+    return [
+        _Visit(name, parent, node, facts.nodes.get(name) if facts else None, kept.nodes.get(name) if kept else None)
+        for name, node in scope.nodes.items()
+    ][::-1]
 
 
-def segments(node: Repeat, known: NodeFacts | None) -> Iterator[tuple[range, Leaf | Group, NodeFacts | None]]:
-    """The runs of a repeat, cut wherever the graph's or the facts' runs end."""
+def segments(node: Repeat, known: NodeFacts | None) -> Iterator[tuple[range, int, Leaf | Group, NodeFacts | None]]:
+    """The runs of a repeat, cut wherever the graph's or the facts' runs end: copies, run, node, facts."""
     facts = list(known.runs) if known else []
     start, at, left = 0, 0, facts[0][0] if facts else 0
-    for run in node.runs:
+    for number, run in enumerate(node.runs):
         end = start + run.count
         while start < end:
             if at < len(facts):
@@ -119,7 +124,7 @@ def segments(node: Repeat, known: NodeFacts | None) -> Iterator[tuple[range, Lea
                 left -= stop - start
             else:
                 stop, found = end, None
-            yield range(start, stop), run.node, found
+            yield range(start, stop), number, run.node, found
             start = stop
             if at < len(facts) and left <= 0:
                 at += 1
