@@ -5,15 +5,14 @@ One pass without recursion; a repeat of a million copies is one row with a range
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from assembler.facts.count import parameters, shapes
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler.graph.rewrite import prune
-from assembler_schemas.kind import Definition, Parameter
-from assembler_schemas.shape import Dim
 
 
 @dataclass(slots=True)
@@ -85,8 +84,9 @@ def _row(visit: _Visit, above: Row | None) -> Row:
         row.parameters, row.trainable = _own(node, visit.known)
     if isinstance(node, Group) and node.same:
         row.weights = 0
-    elif visit.copies is not None and not visit.shared:
-        row.weights = len(visit.copies)
+    elif visit.copies is not None:
+        # Shared copies have one set of weights, counted with the first of them.
+        row.weights = len(visit.copies) if not visit.shared else int(visit.copies.start == 0)
     return row
 
 
@@ -160,37 +160,12 @@ def total(rows: list[Row]) -> tuple[int | None, int | None]:
 
 
 def _own(leaf: Leaf, known: NodeFacts | None) -> tuple[int | None, int | None]:
+    """Parameters that one copy owns, and those of them that train; None if a size is unknown."""
     if leaf.same:
         return 0, 0
-    definition = (known.definition if known else None) or leaf.definition
-    if definition is None or (known is None and definition.parameters):
+    if known is None or known.definition is None:
         return None, None
-    count = own_parameters(definition, known.sizes if known else {}, leaf.ties)
+    if len(shapes(known)) < len(known.definition.parameters):
+        return None, None
+    count = parameters(leaf, known)
     return count, 0 if leaf.freeze else count
-
-
-def own_parameters(definition: Definition, sizes: Mapping[str, Dim], leave_out: Mapping[str, str] | None = None) -> int | None:  # fmt: skip
-    """How many numbers the parameters hold (buffers are none); None if a size is unknown.
-
-    `leave_out`: parameters that somebody else owns.
-    """
-    found = 0
-    for key, parameter in definition.parameters.items():
-        if parameter.buffer or (leave_out and key in leave_out):
-            continue
-        size = _numbers(parameter, sizes)
-        if size is None:
-            return None
-        found += size
-    return found
-
-
-def _numbers(parameter: Parameter, sizes: Mapping[str, Dim]) -> int | None:
-    found = 1
-    # A parameter's axis is a product of sizes and numbers: `heads*head_dim`, `2*out`.
-    for factor in (factor for axis in parameter.shape for factor in axis.split("*")):
-        size = int(factor) if factor.isdecimal() else sizes.get(factor)
-        if not isinstance(size, int):
-            return None
-        found *= size
-    return found
