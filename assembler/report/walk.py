@@ -98,7 +98,7 @@ def _below(visit: _Visit, index: int) -> list[_Visit]:
         return []
     found = []
     for span, run, inner, facts in segments(node, known):
-        name = "*" if len(span) == node.count else f"{span.start}:{span.stop}"
+        name = "*" if len(span) == node.count else str(span.start) if len(span) == 1 else f"{span.start}:{span.stop}"
         built = kept.runs[run].node if isinstance(kept, Repeat) else None
         found.append(_Visit(name, index, inner, facts, built, span, node.share))
     return found[::-1]
