@@ -82,7 +82,7 @@ def recipe(source: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
 def _whole(source: Source, overrides: Sequence[str]) -> Recipe:
     found_recipe, found = read(source, overrides)
     if found_recipe is None or any(item.level == "error" for item in found):
-        raise RecipeError(Report(tuple(found), name=found_recipe.name if found_recipe else ""))
+        raise RecipeError(Report(name=found_recipe.name if found_recipe else "", diagnostics=tuple(found)))
     return found_recipe
 
 
@@ -91,7 +91,7 @@ def check(source: Source, overrides: Sequence[str] = (), *, frozen: bool = False
     """Every finding about a recipe. Never raises for a bad one; never imports torch."""
     found_recipe, found = read(source, overrides)
     if found_recipe is None:
-        return Report(tuple(found))
+        return Report(diagnostics=tuple(found))
     return examine(found_recipe, found, frozen)
 
 
@@ -103,7 +103,7 @@ def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool
     graph, facts, mended = adapt(graph, facts, frozen)
     diagnostics += mended
     diagnostics += run_checks(graph, facts)
-    return Report(tuple(diagnostics), graph, facts, found_recipe.name or graph.name)
+    return Report(name=found_recipe.name or graph.name, diagnostics=tuple(diagnostics), graph=graph, facts=facts)
 
 
 def _checked(source: Source) -> tuple[Graph, Facts]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from assembler.facts.count import leaves
-from assembler.facts.model import Facts
-from assembler.graph.model import Graph
+from collections.abc import Sequence
+
+from assembler.facts.count import Counted
 from assembler_schemas.diagnostic import Diagnostic
 
 BUDGET = 10**12
@@ -13,11 +13,11 @@ HUGE = 2 * 10**11
 MAX_TENSOR = 2**63 - 1
 
 
-def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
+def check(every: Sequence[Counted]) -> list[Diagnostic]:
     """Parameters against the budget, with the three biggest nodes; joins of a single value."""
     found: list[Diagnostic] = []
     total, biggest = 0, []
-    for item in leaves(graph, facts):
+    for item in every:
         total += item.parameters * item.copies
         if item.parameters:
             biggest.append((item.parameters * item.copies, item.address, item.node.span))

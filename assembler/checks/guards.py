@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from assembler.facts.count import leaves
+from collections.abc import Sequence
+
+from assembler.facts.count import Counted
 from assembler.facts.model import Facts, Guard
-from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.dim import show
 
 
-def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
+def check(every: Sequence[Counted], facts: Facts) -> list[Diagnostic]:
     """One note for each adapter, with its cost, and for each condition on run-time sizes."""
     found = []
-    for item in leaves(graph, facts):
+    for item in every:
         if item.node.adapter:
             given, out = next(iter(item.facts.inputs.values()), (None,))[0], next(iter(item.facts.outputs.values()), None)
             asked = "asked for" if item.node.adapter == "asked" else "unasked"

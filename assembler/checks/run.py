@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from assembler.checks import cost, guards, shares, slots, types
+from assembler.facts.count import leaves
 from assembler.facts.model import Facts
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic
@@ -12,8 +13,9 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     """What is wrong with a graph, and what its reader should know."""
     found = types.check(graph, facts)
     if not found:
-        found += shares.check(graph, facts)
+        every = list(leaves(graph, facts))
+        found += shares.check(every)
         found += slots.check(graph, facts)
-        found += cost.check(graph, facts)
-        found += guards.check(graph, facts)
+        found += cost.check(every)
+        found += guards.check(every, facts)
     return found

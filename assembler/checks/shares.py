@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from assembler.facts.count import leaves, shapes
-from assembler.facts.model import Facts
-from assembler.graph.model import Graph
+from collections.abc import Sequence
+
+from assembler.facts.count import Counted, shapes
 from assembler_schemas.diagnostic import Diagnostic, Note
 
 
-def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
+def check(every: Sequence[Counted]) -> list[Diagnostic]:
     """Tied parameters and further uses of one module that would need another shape."""
     found: list[Diagnostic] = []
-    every = list(leaves(graph, facts))
     if not any(item.node.ties or item.node.same for item in every):
         return found
     by_address = {item.address: item for item in every}

@@ -24,8 +24,23 @@ class Counted:
     trainable: int
 
 
+_SHAPES: dict[int, tuple[NodeFacts, dict[str, tuple[int, ...]]]] = {}
+"""By the identity of facts, which all leaves that are alike share."""
+
+
 def shapes(facts: NodeFacts) -> dict[str, tuple[int, ...]]:
     """Parameter (and buffer) key -> shape, for those whose sizes are numbers."""
+    known = _SHAPES.get(id(facts))
+    if known is not None and known[0] is facts:
+        return known[1]
+    if len(_SHAPES) > 50_000:
+        _SHAPES.clear()
+    found = _shapes(facts)
+    _SHAPES[id(facts)] = (facts, found)
+    return found
+
+
+def _shapes(facts: NodeFacts) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     if facts.definition is None:
         return found
@@ -41,7 +56,7 @@ def shapes(facts: NodeFacts) -> dict[str, tuple[int, ...]]:
 
 def parameters(node: Leaf, facts: NodeFacts) -> int:
     """Parameters that one copy of a leaf owns: nothing for a `same`, nothing for what is tied."""
-    if node.same or facts.definition is None:
+    if node.same or facts.definition is None or not facts.definition.parameters:
         return 0
     cards = facts.definition.parameters
     return sum(prod(shape) for name, shape in shapes(facts).items() if not cards[name].buffer and name not in node.ties)

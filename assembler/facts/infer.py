@@ -43,8 +43,8 @@ def infer(graph: Graph) -> Facts:
             walk.conflicts.extend(walk.underdetermined())
             break
         solved = {**solved, **more}
-    guards = tuple(dict.fromkeys(walk.guards))
-    return Facts(root, guards, (*walk.conflicts, *ambiguous), tuple(walk.bridges))
+    guards = {(guard.relation, guard.left, guard.right): guard for guard in reversed(walk.guards)}
+    return Facts(root, tuple(reversed(guards.values())), (*walk.conflicts, *ambiguous), tuple(walk.bridges))
 
 
 def _shared_owners(scope: Scope) -> set[str]:
@@ -183,7 +183,7 @@ class _Walk:
         solved = {} if not self.solved else {name: value for (at, name), value in self.solved.items() if at == address}
         key = None
         if not owner and not solved:
-            key = (id(definition), node.dtype, *((port, tuple(values)) for port, values in arrivals.items()))
+            key = (id(definition), node.dtype, node.adapter, *((port, tuple(values)) for port, values in arrivals.items()))
             hit = _MEMO.get(key)
             if hit is not None and hit.facts.definition is definition:
                 if hit.match.conditions:
@@ -193,10 +193,13 @@ class _Walk:
         fixed = self.owners.get(owner, {})
         sizes = {**{name: value for name, value in fixed.items() if name in ready.static and name not in definition.sizes}, **solved, **definition.sizes}
         found = match(ready, arrivals, sizes, frozenset(definition.sizes), node.dtype)
-        complete(found, ready)
+        complete(found, ready, bool(node.adapter))
+        before = len(found.findings)
+        judge(found, ready)
+        if len(found.findings) > before:
+            found.unknown = True
         if not found.unknown:
             self._leave_open(found, ready, node, address)
-        judge(found, ready)
         static(found, ready)
         results(found, ready)
         if owner and owner not in self.owners and not found.unknown:
@@ -230,7 +233,7 @@ class _Walk:
                     width = found.sizes.get("in")
                     if width is not None:
                         self.hints[variable] = width
-        complete(found, ready)
+        complete(found, ready, bool(node.adapter))
 
     def _report(self, found: Match, node: Leaf | Group, address: str) -> None:
         for finding in found.findings:

@@ -287,9 +287,10 @@ def _same_under(found: Match, one: Dim, two: Dim) -> bool:
 
 
 # --- after the inputs ---
-def complete(found: Match, signature: Signature) -> None:
-    """Defaults of open sizes, in whatever order they can be worked out."""
-    waiting = [item for item in signature.defaults if item[0] not in found.sizes]
+def complete(found: Match, signature: Signature, adapter: bool = False) -> None:
+    """Defaults of open sizes, in whatever order they can be worked out. What an adapter gives has
+    none: it follows from where it goes."""
+    waiting = [item for item in signature.defaults if item[0] not in found.sizes and not (adapter and item[0] == "out")]
     while waiting:
         left = []
         for name, expression in waiting:
@@ -306,7 +307,7 @@ def complete(found: Match, signature: Signature) -> None:
 
 def judge(found: Match, signature: Signature) -> None:
     """The kind's demands: broken ones are findings, those on run-time sizes become conditions."""
-    for relation, left, right, about in signature.requires:
+    for relation, left, right, about, training in signature.requires:
         one, two = _value(found, left), _value(found, right)
         if one is None or two is None or is_open(one) or is_open(two):
             continue
@@ -314,7 +315,7 @@ def judge(found: Match, signature: Signature) -> None:
             good = one % two == 0 if relation == "multiple_of" and two else one <= two if relation == "at_most" else one == two
             if not good:
                 found.findings.append(Finding("shape-constraint", "", 0, 0, one, two, left.text, None, f"{relation}|{right.text}|{about}"))
-        elif not _always(relation, one, two):
+        elif not training and not _always(relation, one, two):
             found.conditions.append(Condition(relation, one, two, about))
 
 

@@ -30,7 +30,7 @@ class Signature:
     inputs: tuple[Side, ...]
     outputs: tuple[Side, ...]
     defaults: tuple[tuple[str, Expression], ...]
-    requires: tuple[tuple[str, Expression, Expression, str], ...]
+    requires: tuple[tuple[str, Expression, Expression, str, bool], ...]
     shapes: tuple[tuple[str, tuple[Expression, ...]], ...]
     """Parameter -> shape."""
     static: tuple[str, ...]
@@ -80,7 +80,7 @@ def _make(definition: Definition) -> Signature:
         tuple(_side(name, port.type, port.optional, port.many) for name, port in definition.inputs.items()),
         tuple(_side(name, port.type, False, False) for name, port in definition.outputs.items()),
         tuple((name, parse_expression(text, True)) for name, text in definition.defaults.items()),
-        tuple((r.relation, parse_expression(r.left, True), parse_expression(r.right, True), r.about) for r in definition.requires),
+        tuple((r.relation, parse_expression(r.left, True), parse_expression(r.right, True), r.about, r.training) for r in definition.requires),
         shapes,
         tuple(static),
         bool(definition.parameters),

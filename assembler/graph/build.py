@@ -23,7 +23,8 @@ from assembler.source.tree import Value, value_of
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.expression import ExpressionError
 from assembler_schemas.kind import Port
-from assembler_schemas.shape import Type, name as dim_name, parse_port_type, port_type_data
+from assembler_schemas.dim import name as dim_name
+from assembler_schemas.shape import Type, parse_port_type, port_type_data
 from assembler_schemas.span import Span
 
 MAX_WRITTEN = 30_000
@@ -216,7 +217,7 @@ class Builder:
         """One node without its copies and norms."""
         name, kind = resolved.place.name, resolved.kind
         draft = Draft(name, at.address, resolved.place.span, kind=kind, path=resolved.place.path)
-        below = replace(at, inherited={**at.inherited, **shared.inherited})
+        below = replace(at, inherited={**at.inherited, **shared.inherited}) if shared.inherited else at
         if resolved.graph is not None:
             draft.inner = self.graph(resolved.graph, scope.env if resolved.slot else resolved.env, below, resolved.arguments)
             draft.ports = dict(draft.inner.inputs)

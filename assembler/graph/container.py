@@ -33,6 +33,7 @@ def norms(builder: Builder, draft: Draft, shared: Shared, scope: ScopeDraft) -> 
     if shared.norm in ("pre", "both") and draft.kind is not None and not _is_bus(draft):
         before = _norm(builder, scope, f"{draft.name}_pre_norm", shared, f"pre norm of {draft.address}", draft)
         draft.reads = before.name
+        draft.edges[draft.first] = [Edge(Ref(before.name, before.main), draft.span)]
     if shared.norm in ("out", "both") and not _is_bus(draft):
         behind = _norm(builder, scope, f"{draft.name}_out_norm", shared, f"out norm of {draft.address}", draft)
         if not behind.broken:

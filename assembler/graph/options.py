@@ -13,7 +13,7 @@ from assembler.source.parse import did_you_mean, nearest
 from assembler.source.recipe import PLACE_KEYS
 from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic, Edit, Fix
-from assembler_schemas.kind import Definition, Kind, Options
+from assembler_schemas.kind import Definition, Inline, Kind, Options
 from assembler_schemas.span import Span
 
 Field = tuple[Value, Env]
@@ -62,6 +62,8 @@ def choose(kind: Kind, fields: Mapping[str, Field], path: str, name: str, say: S
 
 
 _WRONG = object()
+_UNFOLDED = Definition({}, {}, Inline(""))
+"""A container's: the graph builder unfolds it."""
 
 
 def _plain(value: Value, env: Env, size: bool, path: str) -> Any:
@@ -98,7 +100,7 @@ def _make(
         return found
     try:
         options = kind.options.model_validate(plain)
-        definition = kind.define(options, None) if kind.by_rank else kind.define(options)
+        definition = _UNFOLDED if kind.container else kind.define(options, None) if kind.by_rank else kind.define(options)
     except ValidationError as error:
         for item in error.errors(include_url=False):
             say(_wrong(item, kind, plain, spans, fields, path, name))

@@ -37,11 +37,12 @@ def render_tree(graph: Graph, facts: Facts, depth: int | None = None, style: Sty
     kinds = max((width_of(line.kind) for line in shown), default=0)
     text = [_head(graph, rows, style)]
     text += [f"  in   {style.clean(name)}: {style.clean(type_text(kind))}" for name, kind in facts.root.inputs.items()]
+    numbers = max((len(line.parameters) for line in shown), default=0)
     for line in shown:
         name = f"{'  ' * line.depth}{line.name}"
-        left = f"{name:<{wide}}  {line.kind:<{kinds}}  {line.ports}"
-        text.append(f"  {style.clean(left)}" + (f"  {style.paint(line.parameters, 'bold')}" if line.parameters else "")
-                    + (f"  {style.paint(style.clean(line.remark), 'added')}" if line.remark else ""))  # fmt: skip
+        left = style.clean(f"  {name:<{wide}}  {line.kind:<{kinds}}")
+        remark = f"  {style.paint(style.clean(line.remark), 'added')}" if line.remark else ""
+        text.append(f"{left}  {style.paint(f'{line.parameters:>{numbers}}', 'bold')}  {style.clean(line.ports)}{remark}")
     if len(lines) > len(shown):
         text.append(f"  {style.ellipsis} and {len(lines) - len(shown)} more nodes (--depth shows fewer levels)")
     text += [f"  out  {style.clean(name)}: {style.clean(type_text(kind))}" for name, kind in facts.root.outputs.items()]
@@ -101,6 +102,8 @@ def _remark(row: Row) -> str:
     node, said = row.node, []
     if node.cause:
         said.append(node.cause)
+    if isinstance(node, Repeat) and not node.share and len(row.children) == 1 and row.parameters:
+        said.append(f"{row.parameters // node.count:,} each")
     if not row.built:
         said.append("not built: no output needs it")
     if isinstance(node, (Leaf, Group)) and node.same:

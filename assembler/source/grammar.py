@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from assembler.source.hydra_bridge import Operation, Parsed
 
 MAX_TEXT = 10_000
-MAX_TOGETHER = 256 * 1024
+MAX_TOGETHER = 64 * 1024
+MAX_COUNT = 2000
 MAX_DEPTH = 32
+MAX_SEGMENTS = 64
 MAX_DIGITS = 19
 
 FOREIGN = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
@@ -84,10 +86,9 @@ def commands(overrides: Sequence[str]) -> tuple[list[Command], list[Diagnostic]]
     diagnostics: list[Diagnostic] = []
     together = 0
     for index, text in enumerate(overrides):
-        together += len(text)
-        if together > MAX_TOGETHER:
-            message = f"the overrides are longer than {MAX_TOGETHER} characters together"
-            diagnostics.append(_too_long(message, text, index))
+        together += min(len(text), MAX_TEXT)
+        if index >= MAX_COUNT or together > MAX_TOGETHER:
+            diagnostics.append(_too_many(len(overrides), text, index))
             break
         command = _command(text, index)
         if isinstance(command, Command):
@@ -98,10 +99,11 @@ def commands(overrides: Sequence[str]) -> tuple[list[Command], list[Diagnostic]]
     return found, diagnostics
 
 
-def _too_long(message: str, text: str, index: int) -> Diagnostic:
+def _too_many(count: int, text: str, index: int) -> Diagnostic:
     return Diagnostic(
-        "limit-scalar-size", message, _span(shorten(text), index, 0), label="too long",
-        help="write long values into a recipe file",
+        "limit-nodes",
+        f"{count} overrides are more than we take: {MAX_COUNT}, of {MAX_TOGETHER} characters together",
+        _span(shorten(text), index, 0), label="not read from here on", help="write them into a recipe file",
     )  # fmt: skip
 
 
@@ -124,7 +126,11 @@ def _command(text: str, index: int) -> Command | Diagnostic:
 def _refuse_text(text: str, index: int) -> Diagnostic | None:
     """What can be said before the text is parsed."""
     if len(text) > MAX_TEXT:
-        return _too_long(f"an override of {len(text)} characters, longer than {MAX_TEXT}", text, index)
+        message = f"an override of {len(text)} characters, longer than {MAX_TEXT}"
+        return Diagnostic(
+            "limit-scalar-size", message, _span(shorten(text), index, 0), label="too long",
+            help="write long values into a recipe file",
+        )  # fmt: skip
     at = text.find("${")
     if at >= 0:
         return Diagnostic(
@@ -198,6 +204,9 @@ def _refuse_key(command: Command) -> Diagnostic | None:
             "override-syntax", f"{shorten(command.text)!r} names no key", command.span(0, 1), label="no key",
             help="an override is key=value, +key=value, ++key=value or ~key",
         )  # fmt: skip
+    if key.count(".") + (command.package or "").count(".") >= MAX_SEGMENTS:
+        message = f"a key of more than {MAX_SEGMENTS} parts"
+        return Diagnostic("limit-depth", message, command.key_span(), help="no recipe nests that deep")
     roots = (re.split(r"[./]", key)[0], package.removeprefix("_global_.").split(".")[0])
     if "hydra" in roots:
         return _foreign(f"`{shorten(key)}` would steer Hydra", command.key_span(), "leave Hydra's own settings out")

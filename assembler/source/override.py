@@ -18,6 +18,7 @@ from assembler_schemas.diagnostic import Diagnostic
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\Z")
 _HEAD = 2048
+MAX_PACKAGE = 64
 
 
 def compose(
@@ -92,6 +93,10 @@ def _merge_all(primary: Value, uses: Sequence[tuple[Value, str]]) -> tuple[Value
         stamped.add(id(tree))
         stamp(tree, layer)
         path = [part for part in package.split(".") if part]
+        if len(path) > MAX_PACKAGE:
+            message = f"the file lands at a key of more than {MAX_PACKAGE} parts"
+            diagnostics.append(Diagnostic("limit-depth", message, tree.span, help="no recipe nests that deep"))
+            continue
         steered = path[0] == "hydra" if path else "hydra" in tree.data
         if steered:
             diagnostics.append(_steers(tree, path))

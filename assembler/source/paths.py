@@ -18,6 +18,7 @@ from assembler_schemas.span import NOWHERE, Span
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NAME = 512
+MAX_PROBES = 1000
 SUFFIX = ".yaml"
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*\Z")
@@ -127,15 +128,17 @@ class Root:
         names = self._names(folder) if folder else frozenset()
         return sorted(n.removesuffix(SUFFIX) for n in names if n.endswith(SUFFIX) and n != SUFFIX)
 
-    def groups(self, limit: int = 1000) -> list[str]:
-        """Paths of the groups below the root, outermost first, for nearest names."""
+    def groups(self) -> list[str]:
+        """Paths of the groups below the root, outermost first, for nearest names; a big folder is not searched."""
         found: list[str] = []
         todo = [""]
-        while todo and len(found) < limit:
+        probes = MAX_PROBES
+        while todo and probes > 0:
             parent = todo.pop(0)
-            for name in sorted(self._names(self._folder(parent)))[:limit]:
+            for name in sorted(self._names(self._folder(parent)))[:probes]:
                 path = f"{parent}/{name}" if parent else name
-                if "." not in name and path.count("/") < 8 and self._folder(path):
+                probes -= 1
+                if "." not in name and self._folder(path):
                     found.append(path)
                     todo.append(path)
         return found

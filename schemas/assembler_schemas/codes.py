@@ -45,6 +45,7 @@ CODES: dict[str, Code] = {
         interpolation            `${...}` stands in the recipe
         foreign-key              `_target_` or another key that would run code or steer Hydra
         confusable-name          a name has letters that only look like the usual ones
+        limit-findings           so many findings that reading stopped
     """),
     **_table("warning", """
         old-scalar               a value that YAML 1.1 readers take for something else

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from assembler_schemas.dim import (
     MAX_PRODUCT,
@@ -22,37 +22,18 @@ from assembler_schemas.dim import (
     show,
     window,
 )
+from assembler_schemas.token import ALLOWED, SPLIT, ExpressionError, Token, tokenize
 
-MAX_TEXT, MAX_TOKENS, MAX_DEPTH, MAX_DIGITS = 256, 64, 16, 19
+__all__ = ["Expression", "ExpressionError", "check_size", "parse_expression"]
 
-ALLOWED = "integers, names, + - * // and parentheses"
+MAX_TEXT: Final = 256
+MAX_DEPTH: Final = 16
 
 Lookup = Mapping[str, Dim | Sequence[Dim]] | Callable[[str], Dim | Sequence[Dim]]
 """Name -> value, raising `KeyError` where it has none. `sum(d#)` asks for `d#`: all its values."""
 
 Divide = Callable[[Dim, Dim], Dim | None]
 """a, b -> a / b, or None where there is a remainder. Never asked about b = 0."""
-
-
-class ExpressionError(ValueError):
-    """What is wrong with an expression, and where: characters `start` to `end` (exclusive, from 0).
-
-    `help` says what to do; `fix` is the text to put in place of those characters, where that is
-    clear. Codes: expression-syntax, -limit, -unknown, -division, dim-range, port-type-syntax.
-    """
-
-    def __init__(self, code: str, message: str, start: int = 0, end: int = 0, help: str = "", fix: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.start = start
-        self.end = end
-        self.help = help
-        self.fix = fix
-
-    def shifted(self, offset: int) -> ExpressionError:
-        """The same, said of a text in which the expression starts at `offset`."""
-        return ExpressionError(self.code, self.message, self.start + offset, self.end + offset, self.help, self.fix)
 
 
 class _Do(NamedTuple):
@@ -222,93 +203,8 @@ def check_size(value: Dim, text: str | Expression, low: int = 1, lookup: Lookup 
 
 
 # --- reading ---
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    start: int
-    end: int
-
-
-_TOKEN = re.compile(r"[ \t\r\n]*(?:(?P<int>[0-9]+)|(?P<name>[a-z_][a-z0-9_]*#?)|(?P<op>//|[-+*/(),]))", re.ASCII)
-_WORD = re.compile(r"\w+")
 _ARGUMENTS = {"floor": 2, "window": 5}
 """Functions that cards may call, and how many sizes they take."""
-
-
-def _tokens(text: str, functions: bool) -> tuple[list[_Token], ExpressionError | None]:
-    """The tokens, up to the first text that is none, and what is to be said of that."""
-    found: list[_Token] = []
-    at, end = 0, len(text.rstrip(" \t\r\n"))
-    while at < end:
-        match = _TOKEN.match(text, at)
-        if match is None:
-            return found, _foreign(text, len(text) - len(text[at:].lstrip(" \t\r\n")))
-        kind = str(match.lastgroup)
-        token = _Token(kind, match[kind], match.start(kind), match.end())
-        if _is_foreign(token, text, functions):
-            return found, _foreign(text, token.start)
-        if kind == "int" and len(token.text) > MAX_DIGITS:
-            message = f"a number of {len(token.text)} digits"
-            return found, ExpressionError("expression-limit", message, token.start, token.end, f"at most {MAX_DIGITS}")
-        found.append(token)
-        at = token.end
-        if not functions and len(found) > MAX_TOKENS:
-            message = f"the expression has more than {MAX_TOKENS} parts"
-            raise ExpressionError("expression-limit", message, token.start, token.end, _SPLIT)
-    return found, None
-
-
-def _is_foreign(token: _Token, text: str, functions: bool) -> bool:
-    """Begins like a token of ours, and is not one."""
-    if token.kind == "name":
-        return (token.text[-1] == "#" and not functions) or text[token.end : token.end + 1].isalnum()
-    return text.startswith("**", token.start) or (token.text == "," and not functions)
-
-
-_SPLIT = "name parts of it under `vars`"
-_NO_SUCH = {
-    "==": ("compares", "a size expression is a value alone: write the size only"),
-    "=": ("assigns", "a size expression is a value alone: write the size only"),
-    ";": ("ends a statement", "write one expression"),
-    "#": ("starts a comment only after a space, outside quotes", "move the comment out of the quotes"),
-    "**": ("is a power", "write the product: `d*d`"),
-    "%": ("is a remainder", "`a // b` demands that there is none"),
-    ".": ("is no part of a size", "sizes are whole numbers and plain names"),
-    "[": ("has no meaning in a size", f"allowed are {ALLOWED}"),
-    ",": ("separates nothing here", f"allowed are {ALLOWED}"),
-    "^": ("is no operator here", "write the product: `d*d`"),
-}
-_LOOKS_LIKE = {"×": "*", "·": "*", "∗": "*", "⋅": "*", "−": "-", "–": "-", "÷": "//", "∕": "/", "（": "(", "）": ")"}
-
-
-def _foreign(text: str, start: int) -> ExpressionError:
-    """What to say of the text at `start`, which is no token."""
-    for sign in ("==", "**", text[start]):
-        if text.startswith(sign, start) and sign in _NO_SUCH:
-            what, help = _NO_SUCH[sign]
-            return ExpressionError("expression-syntax", f"`{sign}` {what}", start, start + len(sign), help)
-    character = text[start]
-    if character in _LOOKS_LIKE:
-        ours = _LOOKS_LIKE[character]
-        message = f"`{character}` only looks like `{ours}`"
-        return ExpressionError("expression-syntax", message, start, start + 1, f"write `{ours}`", ours)
-    word = _WORD.match(text, start)
-    if word is None:
-        message = f"{_named(character)} has no meaning in a size"
-        return ExpressionError("expression-syntax", message, start, start + 1, f"allowed are {ALLOWED}")
-    part = word.group()
-    if text.startswith("#", word.end()) and part.isascii():
-        return _foreign(text, word.end())
-    if part.isdigit():
-        message = f"`{part}` is written with digits of another script"
-        return ExpressionError("expression-syntax", message, start, word.end(), "write 0 to 9")
-    fix = part.lower() if part.isascii() else ""
-    message = f"`{part}` is not a name: names match [a-z_][a-z0-9_]*"
-    return ExpressionError("expression-syntax", message, start, word.end(), f"write `{fix}`" if fix else "", fix)
-
-
-def _named(character: str) -> str:
-    return f"`{character}`" if character.isprintable() else f"the character U+{ord(character):04X}"
 
 
 class _Open(NamedTuple):
@@ -335,8 +231,8 @@ class _Reader:
         self.depth = 0
 
     def read(self) -> tuple[_Do, ...]:
-        tokens, bad = _tokens(self.text, self.functions)
-        previous: _Token | None = None
+        tokens, bad = tokenize(self.text, self.functions)
+        previous: Token | None = None
         skip = 0
         for index, token in enumerate(tokens):
             if skip:
@@ -363,7 +259,7 @@ class _Reader:
     def error(self, message: str, start: int, end: int, help: str = "", fix: str = "") -> ExpressionError:
         return ExpressionError("expression-syntax", message, start, end, help, fix)
 
-    def value(self, tokens: Sequence[_Token], index: int) -> int:
+    def value(self, tokens: Sequence[Token], index: int) -> int:
         """A token where a value may start. Returns how many more tokens it took."""
         token = tokens[index]
         if token.kind == "int":
@@ -378,7 +274,7 @@ class _Reader:
             raise self.error(f"a number or a name is missing before `{token.text}`", token.start, token.end)
         return 0
 
-    def name(self, tokens: Sequence[_Token], index: int) -> int:
+    def name(self, tokens: Sequence[Token], index: int) -> int:
         token = tokens[index]
         if index + 1 == len(tokens) or tokens[index + 1].text != "(":
             self.emit(_Do("name", token.text, token.start, token.end))
@@ -394,7 +290,7 @@ class _Reader:
         self.open(_Open(token.text, 0, token.start, 1))
         return 1
 
-    def sum(self, tokens: Sequence[_Token], index: int) -> int:
+    def sum(self, tokens: Sequence[Token], index: int) -> int:
         inner = tokens[index + 2 : index + 4]
         if len(inner) < 2 or inner[0].kind != "name" or inner[0].text[-1] != "#" or inner[1].text != ")":
             start, end = tokens[index].start, tokens[index + 1].end
@@ -402,7 +298,7 @@ class _Reader:
         self.emit(_Do("sum", inner[0].text, tokens[index].start, inner[1].end))
         return 3
 
-    def after_value(self, token: _Token, previous: _Token) -> None:
+    def after_value(self, token: Token, previous: Token) -> None:
         """A token after a finished value: an operator, `,` or `)`."""
         if token.text == ")":
             self.close(token)
@@ -414,7 +310,7 @@ class _Reader:
         else:
             raise self.joined(previous, token)
 
-    def joined(self, left: _Token, right: _Token) -> ExpressionError:
+    def joined(self, left: Token, right: Token) -> ExpressionError:
         """`4d`, `d 4`, `2(d)`: a product without its sign."""
         both = f"{left.text}*{right.text}"
         start, end = left.start, right.end
@@ -439,7 +335,7 @@ class _Reader:
         self.depth += 1
         if self.depth > MAX_DEPTH and not self.functions:
             message = f"parentheses nest deeper than {MAX_DEPTH}"
-            raise ExpressionError("expression-limit", message, item.start, item.start + 1, _SPLIT)
+            raise ExpressionError("expression-limit", message, item.start, item.start + 1, SPLIT)
 
     def reduce(self, strength: int) -> None:
         """Finish what binds at least as strongly, back to the open parenthesis."""
@@ -449,14 +345,14 @@ class _Reader:
             start = item.start if item.op == "negative" else self.places.pop()[0]
             self.emit(_Do(item.op, 0, start, end))
 
-    def comma(self, token: _Token) -> None:
+    def comma(self, token: Token) -> None:
         self.reduce(0)
         if not self.waiting or not self.waiting[-1].arguments:
             raise self.error("`,` stands outside a call", token.start, token.end)
         item = self.waiting.pop()
         self.waiting.append(item._replace(arguments=item.arguments + 1))
 
-    def close(self, token: _Token) -> None:
+    def close(self, token: Token) -> None:
         self.reduce(0)
         if not self.waiting:
             raise self.error("this parenthesis closes nothing", token.start, token.end, "remove it")
@@ -467,7 +363,7 @@ class _Reader:
         else:
             self.call(item, token)
 
-    def call(self, item: _Open, token: _Token) -> None:
+    def call(self, item: _Open, token: Token) -> None:
         wanted, count = _ARGUMENTS[item.op], item.arguments
         if item.op == "floor" and count == 1 and self.program[-1].op == "/":
             # floor(a / k), as results are printed, is floor(a, k).
@@ -490,5 +386,5 @@ def parse_expression(text: str, functions: bool = False) -> Expression:
     """
     if not functions and len(text) > MAX_TEXT:
         message = f"the expression has {len(text)} characters, and at most {MAX_TEXT} are read"
-        raise ExpressionError("expression-limit", message, 0, len(text), _SPLIT)
+        raise ExpressionError("expression-limit", message, 0, len(text), SPLIT)
     return Expression(text, _Reader(text, functions).read())

@@ -21,6 +21,8 @@ _LONGEST = 500
 class PatternError(ValueError):
     """A pattern, or its sizes, that cannot be meant; the message names the axis."""
 
+    code = "pattern-syntax"
+
 
 class Pattern(NamedTuple):
     """Both sides of a pattern; `rest` says whether they begin with `...`."""
