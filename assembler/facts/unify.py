@@ -1,0 +1,327 @@
+"""Which unknown size is what: linear equations over sizes, everything else waits.
+
+Unknowns are names that start with `?`; all other names are rigid. Every size is at least 1.
+An equation is solved for an unknown as soon as that has one answer; until then it is suspended
+and looked at again when one of its unknowns is bound. So the result does not depend on the order
+of the equations, but for which of two equal unknowns stands for both.
+
+Incomplete on purpose: unknowns that only several equations together determine, and unknowns
+inside floors, stay suspended. What is concluded is always true.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from assembler.facts.linear import (
+    BELOW_ONE,
+    TOO_COMPLEX,
+    TOO_LARGE,
+    UNEQUAL,
+    Impossible,
+    never_zero,
+    occurrences,
+    quotient,
+    simplified,
+)
+from assembler_schemas.dim import (
+    MAX_PRODUCT,
+    Dim,
+    DimLimit,
+    Poly,
+    combine,
+    exact_divide,
+    floor_divide,
+    lower_bound,
+    name,
+    names,
+    substitute,
+    variables,
+)
+
+MAX_EQUATION: Final = 64
+"""An equation of more terms is refused: entangled on purpose, or past what a message can show."""
+MAX_TRIED: Final = 8
+"""Unknowns with a factor of several terms that we try to solve one equation for."""
+
+
+class Clash(NamedTuple):
+    """Two sizes that cannot be equal, and which reason of `linear` that has. They are as they were
+    given: `Unifier.resolve` says what they are."""
+
+    left: Dim
+    right: Dim
+    tag: object
+    reason: str
+
+
+class Suspended(NamedTuple):
+    """Two sizes that must be equal, with more unknowns than that determines."""
+
+    left: Dim
+    right: Dim
+    tag: object
+
+
+class Demand(NamedTuple):
+    """What run-time sizes must keep: `left` is a "multiple_of" / "at_most" `right`."""
+
+    relation: str
+    left: Dim
+    right: Dim
+    tag: object
+
+
+class _Equation:
+    """`left` = `right`. While it waits, `rest` is what must come to zero."""
+
+    __slots__ = ("heard", "left", "rest", "right", "tag")
+
+    def __init__(self, left: Dim, right: Dim, tag: object) -> None:
+        self.left = left
+        self.right = right
+        self.tag = tag
+        self.rest: Poly | None = None
+        self.heard: set[str] = set()
+        """The unknowns that it is listed under."""
+
+
+class Unifier:
+    """A growing set of equations between sizes, and what follows from them."""
+
+    def __init__(self) -> None:
+        self.conflicts: list[Clash] = []
+        self._values: dict[str, Dim] = {}
+        """Unknown -> value, which may hold unknowns that were bound later."""
+        self._tags: dict[str, object] = {}
+        self._seen: dict[str, int] = {}
+        """Unknown -> when it was first seen."""
+        self._hinted: set[str] = set()
+        self._waiting: dict[str, list[_Equation]] = {}
+        self._suspended: dict[Poly, _Equation] = {}
+
+    def fresh(self, hint: str = "") -> Poly:
+        """A new unknown. Of two that turn out equal, one with a hint stands for both."""
+        text = f"?{hint}"
+        if not hint or text in self._seen:
+            text = f"{text}'{len(self._seen)}"
+        self._seen[text] = len(self._seen)
+        if hint:
+            self._hinted.add(text)
+        return name(text)
+
+    @property
+    def suspended(self) -> list[Suspended]:
+        """The equations that still wait, in the order in which they began to."""
+        return [Suspended(item.left, item.right, item.tag) for item in self._suspended.values()]
+
+    # --- saying ---
+    def equal(self, left: Dim, right: Dim, tag: object = None) -> bool:
+        """Both are one size. False where that, or what now follows from it, is impossible; then
+        `conflicts` says which equation broke and why."""
+        if left == right:
+            return True
+        return self._run([_Equation(left, right, tag)])
+
+    def product(self, whole: Dim, a: Dim, b: Dim, tag: object = None) -> bool:
+        """`whole` = `a` * `b`; waits until at most one of them is unknown."""
+        try:
+            right = self.resolve(a) * self.resolve(b)
+        except DimLimit as error:
+            self.conflicts.append(Clash(whole, a, tag, error.reason))
+            return False
+        return self.equal(whole, right, tag)
+
+    def divide(self, a: Dim, b: Dim, tag: object = None) -> Dim:
+        """`a` / `b`, without a remainder: the quotient, or an unknown `q` with `a` = `b` * `q`."""
+        a, b = self.resolve(a), self.resolve(b)
+        quotient = exact_divide(a, b)
+        if quotient is not None:
+            return quotient
+        unknown = self.fresh()
+        self.product(a, b, unknown, tag)
+        return self.resolve(unknown)
+
+    def bind(self, variable: Poly | str, value: Dim, tag: object = None) -> bool:
+        """`variable`, an unknown alone, is `value` (it gives way, not `value`'s unknowns)."""
+        text = variable if isinstance(variable, str) else next(iter(variable.names))
+        value = self.resolve(value)
+        if text in self._values or text in names(value) or self._impossible(value):
+            return self.equal(name(text), value, tag)
+        return self._run(self._bind(text, value, tag))
+
+    # --- asking ---
+    def resolve(self, dim: Dim) -> Dim:
+        """`dim` with everything put in that is known of its unknowns.
+
+        Values on the way are shortened, so that long chains are walked once. What grows past all
+        bounds is a conflict, and stays as it is.
+        """
+        stack = self._bound(dim)
+        if not stack:
+            return dim
+        while stack:
+            text = stack[-1]
+            inner = self._bound(self._values.get(text, 0))
+            todo = [one for one in inner if self._bound(self._values[one])]
+            if todo:
+                stack.extend(todo)
+                continue
+            stack.pop()
+            if inner:
+                self._shorten(text)
+        try:
+            return substitute(dim, self._values)
+        except DimLimit as error:
+            self.conflicts.append(Clash(dim, dim, None, error.reason))
+            return dim
+
+    def _bound(self, dim: Dim) -> list[str]:
+        """Unknowns of `dim` that have a value."""
+        if isinstance(dim, int):
+            return []
+        return [text for text in sorted(dim.names) if text in self._values]
+
+    def _shorten(self, text: str) -> None:
+        value = self._values[text]
+        try:
+            short = substitute(value, self._values)
+            if isinstance(short, int) and short > MAX_PRODUCT:
+                raise DimLimit(TOO_LARGE)
+        except DimLimit as error:
+            # Free again, so that nothing that uses it grows further.
+            del self._values[text]
+            self.conflicts.append(Clash(name(text), value, self._tags.pop(text), error.reason))
+        else:
+            self._values[text] = short
+
+    # --- solving ---
+    def _run(self, todo: Iterable[_Equation]) -> bool:
+        before = len(self.conflicts)
+        queue = deque(todo)
+        while queue:
+            equation = queue.popleft()
+            try:
+                queue.extend(self._settle(equation))
+            except Impossible as error:
+                self.conflicts.append(Clash(equation.left, equation.right, equation.tag, error.reason))
+            except DimLimit as error:
+                self.conflicts.append(Clash(equation.left, equation.right, equation.tag, error.reason))
+        return len(self.conflicts) == before
+
+    def _settle(self, equation: _Equation) -> list[_Equation]:
+        """Solve one equation, or suspend it. Returns those that are to be looked at again."""
+        if equation.rest is not None:
+            self._suspended.pop(equation.rest, None)
+            equation.rest = None
+        rest = combine(((self.resolve(equation.left), 1), (self.resolve(equation.right), -1)))
+        if isinstance(rest, int):
+            if rest:
+                raise Impossible(UNEQUAL)
+            return []
+        if len(rest.terms) > MAX_EQUATION:
+            raise Impossible(TOO_COMPLEX)
+        rest = simplified(rest)
+        if never_zero(rest):
+            raise Impossible(BELOW_ONE)
+        answer = self._solved(rest)
+        if answer is None:
+            self._suspend(equation, rest)
+            return []
+        unknown, value = answer
+        if self._impossible(value):
+            raise Impossible(BELOW_ONE)
+        return self._bind(unknown, value, equation.tag)
+
+    @staticmethod
+    def _impossible(value: Dim) -> bool:
+        """Whether it can be no size, whatever its names stand for."""
+        most = lower_bound(-value)
+        return most is not None and most >= 0
+
+    def _bind(self, text: str, value: Dim, tag: object) -> list[_Equation]:
+        """Returns the equations that waited for it."""
+        self._values[text] = value
+        self._tags[text] = tag
+        return [item for item in self._waiting.pop(text, ()) if item.rest is not None]
+
+    def _suspend(self, equation: _Equation, rest: Poly) -> None:
+        if rest in self._suspended or -rest in self._suspended:
+            return
+        self._suspended[rest] = equation
+        equation.rest = rest
+        for text in sorted(variables(rest) - equation.heard):
+            equation.heard.add(text)
+            self._waiting.setdefault(text, []).append(equation)
+
+    def _solved(self, rest: Poly) -> tuple[str, Dim] | None:
+        """An unknown of `rest` = 0 that has one answer, and that answer."""
+        count: dict[str, int] = {}
+        for monomial in rest.terms:
+            for text in occurrences(monomial):
+                count[text] = count.get(text, 0) + 1
+        alone = [
+            monomial[0]
+            for monomial, factor in rest.terms.items()
+            if len(monomial) == 1 and abs(factor) == 1 and isinstance(monomial[0], str)
+        ]
+        free = [text for text in alone if text[0] == "?" and count[text] == 1]
+        if free:
+            unknown = min(free, key=self._gives_way)
+            factor = rest.terms[unknown,]
+            return unknown, combine(((rest, -factor), (name(unknown), 1)))
+        for unknown in sorted(variables(rest), key=self._gives_way)[:MAX_TRIED]:
+            value = quotient(rest, unknown)
+            if value is not None:
+                return unknown, value
+        return None
+
+    def _gives_way(self, text: str) -> tuple[bool, int, int]:
+        """The unknown to eliminate is the least: first those without a hint, then those that few
+        equations wait for (or merging would be quadratic), then the newest."""
+        first = self._seen.setdefault(text, len(self._seen))
+        return text in self._hinted, len(self._waiting.get(text, ())), -first
+
+    # --- the end ---
+    def demands(self) -> list[Demand]:
+        """Close what only run-time sizes hold open: `2*?h = seq` makes `?h` floor(seq / 2) and
+        demands that seq is a multiple of 2. Then every range that a solved size needs.
+
+        To be called once all equations are said; what is suspended afterwards is undetermined.
+        """
+        found: list[Demand] = []
+        exact: set[str] = set()
+        queue = deque(self._suspended.values())
+        while queue:
+            equation = queue.popleft()
+            if equation.rest is None or len(variables(equation.rest)) != 1:
+                continue
+            (unknown,) = variables(equation.rest)
+            factor = equation.rest.terms.get((unknown,), 0)
+            others = combine(((equation.rest, -1), (name(unknown), factor)))
+            if not factor or unknown in names(others):
+                continue
+            whole, divisor = (others, factor) if factor > 0 else (-others, -factor)
+            found.append(Demand("multiple_of", whole, divisor, equation.tag))
+            if (lower_bound(whole) or 0) >= 1:
+                exact.add(unknown)
+            # The demand takes the place of the equation itself.
+            del self._suspended[equation.rest]
+            equation.rest = None
+            woken = self._bind(unknown, floor_divide(whole, divisor), equation.tag)
+            self._run(woken)
+            queue.extend(woken)
+        return found + self._ranges(exact)
+
+    def _ranges(self, exact: set[str]) -> list[Demand]:
+        found: dict[Dim, Demand] = {}
+        for text in list(self._values):
+            value = self.resolve(name(text))
+            if isinstance(value, int) or text in exact or variables(value):
+                continue
+            least = lower_bound(value)
+            if least is None or least < 1:
+                found.setdefault(value, Demand("at_most", 1, value, self._tags.get(text)))
+        return list(found.values())
