@@ -101,6 +101,7 @@ def _bug(problem: Exception) -> int:
     import traceback
 
     if isinstance(problem, OSError) and problem.filename is None and problem.errno is not None and not _usable_stdout():
+        _close_quietly()
         say(f"assembler: the output cannot be written: {problem.strerror}")
         return USAGE
     lines = "".join(traceback.format_exception(problem, limit=-40)).rstrip().split("\n")

@@ -105,7 +105,9 @@ def _planned(stage: str, path: str, overrides: list[str]) -> str:
 
     planned = plan(load(path, overrides))
     if stage == "plan":
-        return str(planned)
+        import pprint
+
+        return pprint.pformat(planned, width=110, sort_dicts=False)
     from assembler.compiler.emit import emit
 
     return emit(planned)
@@ -196,7 +198,13 @@ def _eject(words: list[str]) -> int:
     asked = parser.parse_intermixed_args(words)
     path, overrides = _one_recipe("eject", asked.arguments)
     from assembler.assemble import RecipeError, check, eject, load
+    from assembler.report.output import OutputRefused, check_place
 
+    try:
+        if asked.output is not None:
+            check_place(asked.output, ".py", asked.force, (path,))
+    except OutputRefused as problem:
+        raise UsageError(str(problem)) from problem
     report = check(path, overrides)
     if not report.ok:
         _print_report(report)

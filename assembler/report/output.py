@@ -25,8 +25,7 @@ def write_file(target: str, text: str, suffix: str, force: bool = False, inputs:
     Refused: another suffix, a folder, a link or device, a path with `..` or one of `inputs`;
     and, unless `force`, a file that is there and says something else. OutputRefused says which.
     """
-    path = Path(target)
-    _check_place(path, suffix, force, inputs)
+    path = check_place(target, suffix, force, inputs)
     if path.exists():
         old = _old_text(path)
         if old == text:
@@ -37,7 +36,9 @@ def write_file(target: str, text: str, suffix: str, force: bool = False, inputs:
     return "wrote"
 
 
-def _check_place(path: Path, suffix: str, force: bool, inputs: tuple[str, ...]) -> None:
+def check_place(target: str, suffix: str, force: bool = False, inputs: tuple[str, ...] = ()) -> Path:
+    """The path, if a file may stand there at all; OutputRefused if not. Writes nothing."""
+    path = Path(target)
     if "\0" in str(path):
         raise OutputRefused("the name of the file holds a NUL character")
     if path.suffix != suffix or not path.stem:
@@ -52,6 +53,7 @@ def _check_place(path: Path, suffix: str, force: bool, inputs: tuple[str, ...]) 
         raise OutputRefused(f"{path} leads up and out of this folder; --force allows it")
     if not path.parent.is_dir():
         raise OutputRefused(f"there is no folder {path.parent}")
+    return path
 
 
 def _old_text(path: Path) -> str | None:

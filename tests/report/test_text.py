@@ -127,6 +127,10 @@ def test_an_excerpt_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
     assert "pipe.yaml:1:1" in str(Report("r", (Diagnostic("value-type", "m", at(1, 1, 2, str(pipe))),)))
 
 
+def test_an_excerpt_of_a_folder_is_none(tmp_path: Path) -> None:
+    assert "error[" in str(Report("r", (Diagnostic("file-not-regular", "m", at(1, 1, 2, str(tmp_path))),)))
+
+
 def test_an_excerpt_is_read_from_disk(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
