@@ -1,0 +1,157 @@
+"""A plan as a running model. The only room of the compiler that imports torch, and the only one that calls exec.
+
+The text of a plan becomes a module `assembler_models.m_<hash>`: tracebacks show its lines, and a
+pickled model carries the text along, so that any process that has this package can load it.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import hashlib
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from assembler.compiler.allow import check_text
+from assembler.compiler.emit import PROBE, emit, model_class
+from assembler.compiler.model import Plan
+
+PACKAGE = "assembler_models"
+ON_META = 20_000_000
+"""From so many parameters on, a model is laid out without values first: each is then drawn once, not twice."""
+
+
+def build(
+    plan: Plan,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    seed: int | None = None,
+    regions: bool = False,
+) -> nn.Module:
+    """The model that the plan's text defines.
+
+    It starts on the CPU and then moves to `device`, so that a seed gives the same values on every
+    machine. `dtype`: of all floating-point parameters but those of nodes that state their own.
+    `device="meta"`: no values yet; `initialize` fills them in. `regions`: `emit`.
+    """
+    module = load(emit(plan, regions=regions))
+    made: type[nn.Module] = getattr(module, model_class(plan))
+    with _default_dtype(dtype):
+        if device is not None and torch.device(device).type == "meta":
+            with torch.device("meta"):
+                return made(seed=0)
+        if plan.parameters < ON_META:
+            with torch.device("cpu"):
+                model = made(seed=seed)
+        else:
+            with torch.device("meta"):
+                model = made(seed=0)
+            initialize(model, seed)
+    return model if device is None else model.to(device)
+
+
+def initialize(model: nn.Module, seed: int | None = None) -> nn.Module:
+    """Start a built model anew, or for the first time one that was built on meta.
+
+    The values are those of `build(plan, seed=seed)`. A model on meta comes to lie on the CPU;
+    shared and tied parameters stay so.
+    """
+    if seed is None:
+        seed = int(torch.randint(2**63 - 1, (), device="cpu"))
+    _materialize(model)
+    module = sys.modules[type(model).__module__]
+    module.initialize(model, seed)
+    return model
+
+
+def _materialize(model: nn.Module) -> None:
+    """Memory for what lies on meta. `to_empty` would part what is tied."""
+    made: dict[int, Any] = {}
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):
+            for name, old in table.items():
+                if old is None or not old.is_meta:
+                    continue
+                if id(old) not in made:
+                    empty = torch.empty_like(old, device="cpu")
+                    made[id(old)] = nn.Parameter(empty, old.requires_grad) if isinstance(old, nn.Parameter) else empty
+                table[name] = made[id(old)]
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    if dtype is not None:
+        torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def probed(plan: Plan, model: nn.Module, probe: Callable[[str, torch.Tensor], None]) -> nn.Module:
+    """A twin of a built model, on the very same parameters, whose forward shows every value to `probe`.
+
+    Addresses are `encoder.3.attend.y`, with the numbers of copies; an input has its own name.
+    """
+    text = emit(plan, probe=True)
+    check_text(text, extra=(PROBE,))
+    module = ModuleType(f"{PACKAGE}.probed")
+    setattr(module, PROBE, probe)
+    _run(text, module, f"<{PACKAGE}.probed {_hash(text)}>")
+    with torch.device("meta"):
+        twin: nn.Module = getattr(module, model_class(plan))(seed=0)
+    owned = dict(model.named_modules(remove_duplicate=False))
+    for address, inner in twin.named_modules(remove_duplicate=False):
+        inner._parameters.update(owned[address]._parameters)
+        inner._buffers.update(owned[address]._buffers)
+    return twin.train(model.training)
+
+
+# --- text to module ---
+def load(text: str) -> ModuleType:
+    """The module of a compiled text, run once in this process. `Refused` where the text is none of ours."""
+    name = f"{PACKAGE}.m_{_hash(text)}"
+    found = sys.modules.get(name)
+    if found is not None:
+        return found
+    check_text(text)
+    package = sys.modules.setdefault(PACKAGE, ModuleType(PACKAGE))
+    package.__path__ = []
+    module = ModuleType(name)
+    module.__dict__["__source__"] = text
+    _run(text, module, f"<{name}>")
+    sys.modules[name] = module
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and value.__module__ == name:
+            copyreg.pickle(value, _reduce)  # type: ignore[arg-type]
+    return module
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _run(text: str, module: ModuleType, file: str) -> None:
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    module.__file__ = file
+    exec(compile(text, file, "exec"), module.__dict__)
+
+
+def _reduce(model: nn.Module) -> tuple[Any, ...]:
+    """For pickle and deepcopy: the text, the class, the state."""
+    made = type(model)
+    return _restore, (sys.modules[made.__module__].__dict__["__source__"], made.__qualname__), model.__getstate__()  # type: ignore[operator]
+
+
+def _restore(text: str, name: str) -> nn.Module:
+    made = getattr(load(text), name)
+    model: nn.Module = made.__new__(made)
+    return model

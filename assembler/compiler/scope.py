@@ -1,0 +1,252 @@
+"""One container: its nodes become submodules and operations over numbered values.
+
+Groups inside are planned first, by the `Builder`; their depth is bounded by the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from assembler.compiler.leaf import call, constructor, definition_of, fold, inline
+from assembler.compiler.model import PlanError, Submodule
+from assembler.compiler.names import comment, identifier
+from assembler.compiler.share import Path, Pending, target_of
+from assembler.compiler.values import Op, LoopOp, Piece
+from assembler.facts.count import parameters
+from assembler.facts.model import NodeFacts, ScopeFacts
+from assembler.graph.model import Common, Group, Leaf, Node, Ref, Repeat, Scope
+from assembler_schemas.kind import Inline, Module
+from assembler_schemas.span import Span
+
+if TYPE_CHECKING:
+    from assembler.compiler.plan import Planner
+
+Fed = Mapping[str, Sequence[int]]
+"""Input port -> the values that feed it."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """What is known of a container while its nodes are visited."""
+
+    path: Path
+    values: dict[Ref, int] = field(default_factory=dict)
+    count: int = 0
+    ops: list[Op | LoopOp] = field(default_factory=list)
+    entry: list[tuple[str, int]] = field(default_factory=list)
+    made_by: dict[int, Op | LoopOp] = field(default_factory=dict)
+    submodules: list[Submodule] = field(default_factory=list)
+    pending: list[Pending] = field(default_factory=list)
+    freezes: list[str] = field(default_factory=list)
+    whole: bool = True
+    """Every submodule with parameters is a leaf of ours, and is frozen."""
+    parameters: int = 0
+
+    def new(self) -> int:
+        self.count += 1
+        return self.count - 1
+
+    def add(self, op: Op | LoopOp) -> None:
+        self.ops.append(op)
+        for value in op.outputs:
+            self.made_by[value] = op
+
+    def see(self, address: str, value: int) -> None:
+        """A probe of a value, at the operation that makes it."""
+        op = self.made_by.get(value)
+        (op.probes if op is not None else self.entry).append((address, value))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the outside wants of a scope."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def place_of(span: Span) -> str:
+    """Where the recipe says so, as a comment."""
+    return comment(str(span)) if span.line or span.override is not None else ""
+
+
+def alive(scope: Scope, wanted: Sequence[str]) -> tuple[set[str], dict[str, set[str]]]:
+    """The nodes that the wanted outputs need, and which ports of each are read."""
+    nodes: set[str] = set()
+    ports: dict[str, set[str]] = {}
+    todo = [scope.outputs[name] for name in wanted]
+    while todo:
+        ref = todo.pop()
+        ports.setdefault(ref.node, set()).add(ref.port)
+        if ref.node and ref.node not in nodes:
+            nodes.add(ref.node)
+            todo.extend(edge.source for edges in scope.nodes[ref.node].inputs.values() for edge in edges)
+    return nodes, ports
+
+
+class ScopeBuilder:
+    """Visits the nodes of one scope in order."""
+
+    def __init__(self, planner: Planner, scope: Scope, facts: ScopeFacts, path: Path, wanted: Wanted) -> None:
+        self.planner, self.scope, self.facts, self.wanted = planner, scope, facts, wanted
+        self.draft = Draft(path)
+        for name in wanted.inputs:
+            self.draft.values[Ref("", name)] = self.draft.new()
+
+    def run(self) -> Draft:
+        nodes, ports = alive(self.scope, self.wanted.outputs)
+        for name, node in self.scope.nodes.items():
+            identifier(name)
+            if name in nodes:
+                self._node(node, self.facts.nodes[name], ports[name])
+            elif self.planner.is_owner((*self.draft.path, name)):
+                self._module(node, self.facts.nodes[name], {}, ports.get(name, set()))
+        return self.draft
+
+    def _fed(self, node: Node) -> Fed:
+        fed: dict[str, list[int]] = {}
+        for port, edges in node.inputs.items():
+            values = [self.draft.values[edge.source] for edge in edges if edge.source in self.draft.values]
+            if values:
+                fed[port] = values
+        return fed
+
+    def _node(self, node: Node, facts: NodeFacts, read: set[str]) -> None:
+        fed = self._fed(node)
+        if isinstance(node, Repeat):
+            from assembler.compiler.repeat import RepeatBuilder
+
+            RepeatBuilder(self, node, facts, fed, read).run()
+        elif isinstance(node, Group):
+            self._group(node, facts, fed, read)
+        else:
+            self._leaf(node, facts, fed)
+
+    def _module(self, node: Node, facts: NodeFacts, fed: Fed, read: set[str]) -> None:
+        """Only the submodule: nobody calls it here, another place shares it."""
+        if isinstance(node, Repeat):
+            from assembler.compiler.repeat import RepeatBuilder
+
+            RepeatBuilder(self, node, facts, fed, read).modules()
+        elif isinstance(node, Group):
+            self.group_module(node, facts, fed, read)
+        else:
+            self.leaf_module(node, facts)
+
+    # --- leaves ---
+    def _leaf(self, node: Leaf, facts: NodeFacts, fed: Fed) -> None:
+        definition = definition_of(node, facts)
+        outputs = {port: self.draft.new() for port in definition.outputs}
+        if isinstance(definition.build, Module):
+            self.leaf_module(node, facts)
+            pieces = call(node, definition, fed, (f"self.{node.name}",))
+            self.draft.add(Op(tuple(outputs.values()), pieces, node.name, place=place_of(node.span)))
+        else:
+            outputs = {next(iter(definition.outputs)): self.inline(node, facts, definition.build, fed)}
+        for port, value in outputs.items():
+            self.give(node, port, value)
+
+    def give(self, node: Common, port: str, value: int, address: str = "") -> None:
+        self.draft.values[Ref(node.name, port)] = value
+        self.draft.see(address or f"{node.name}.{port}", value)
+
+    def leaf_module(self, node: Leaf, facts: NodeFacts) -> None:
+        """The line of `__init__` for a leaf, and what is shared, tied or frozen of it."""
+        definition = definition_of(node, facts)
+        build = definition.build
+        if node.init:
+            raise PlanError(f"`init` of `{node.name}` is not built by this release")
+        if not isinstance(build, Module):
+            return
+        self.share_leaf(node, (node.name,))
+        if node.same:
+            self.draft.submodules.append(Submodule(node.name, ""))
+            self.draft.pending.append(Pending((node.name,), target_of(node.same), 0, node.freeze))
+            return
+        self.planner.use(build.name)
+        self.draft.submodules.append(Submodule(node.name, constructor(node, facts, build)))
+        self.draft.parameters += parameters(node, facts)
+        if definition.parameters:
+            self.freeze(f"self.{node.name}.requires_grad_(False)" if node.freeze else "")
+
+    def share_leaf(self, node: Leaf, own: Path) -> None:
+        for name, address in node.ties.items():
+            self.draft.pending.append(Pending((*own, *name.split(".")), target_of(address)))
+
+    def freeze(self, line: str) -> None:
+        """A submodule with parameters: frozen by this line, or (no line) not."""
+        if line:
+            self.draft.freezes.append(line)
+        else:
+            self.draft.whole = False
+
+    def inline(self, node: Leaf, facts: NodeFacts, build: Inline, fed: Fed) -> int:
+        """The value of an expression. A long sum is folded one statement at a time."""
+        definition = definition_of(node, facts)
+        place = place_of(node.span)
+        fed = dict(fed)
+        if build.fold:
+            port = next(name for name, card in definition.inputs.items() if card.many)
+            many = list(fed.get(port, ()))
+            running = many[0]
+            for following in many[1:]:
+                total = self.draft.new()
+                self.draft.add(Op((total,), fold(build.fold, running, following), node.name, place=place))
+                running, place = total, ""
+            pieces = inline(node, facts_with(facts, len(many)), build, {**fed, port: [running]}, definition)
+            place = place if len(many) == 1 else ""
+        else:
+            pieces = inline(node, facts, build, fed, definition)
+        if len(pieces) == 1 and isinstance(pieces[0], int):
+            return pieces[0]
+        value = self.draft.new()
+        self.draft.add(Op((value,), pieces, node.name, place=place))
+        return value
+
+    # --- groups ---
+    def _group(self, node: Group, facts: NodeFacts, fed: Fed, read: set[str]) -> None:
+        wanted = self.group_module(node, facts, fed, read)
+        pieces = group_call((f"self.{node.name}",), wanted, fed, node)
+        outputs = {name: self.draft.new() for name in wanted.outputs}
+        self.draft.add(Op(tuple(outputs.values()), pieces, node.name, f"{node.name}.", place=place_of(node.span)))
+        for port, value in outputs.items():
+            self.give(node, port, value)
+
+    def group_module(self, node: Group, facts: NodeFacts, fed: Fed, read: set[str]) -> Wanted:
+        """The line of `__init__` for a group; what its class takes and gives."""
+        path = (*self.draft.path, node.name)
+        scope, wanted = self.planner.agree(node, path, tuple(name for name in node.scope.inputs if name in fed), read)
+        self.draft.whole = False
+        if node.same:
+            self.draft.submodules.append(Submodule(node.name, ""))
+            self.draft.pending.append(Pending((node.name,), target_of(node.same)))
+            return wanted
+        made = self.planner.container(scope, facts.inner, path, wanted, node.kind, self.maybe(node, fed))
+        self.draft.submodules.append(Submodule(node.name, f"{made.name}()"))
+        self.draft.pending.extend(item.below(node.name) for item in made.pending)
+        self.draft.parameters += made.parameters
+        return wanted
+
+    def maybe(self, node: Node, fed: Fed) -> frozenset[str]:
+        """The inputs of a node that are fed by an input which callers may leave out."""
+        optional = {self.draft.values[Ref("", name)] for name in self.wanted.inputs if self.scope.inputs[name].optional}
+        return frozenset(port for port, values in fed.items() if optional.intersection(values))
+
+
+def facts_with(facts: NodeFacts, edges: int) -> NodeFacts:
+    """The facts with `n`, the number of edges of the `many` port."""
+    return NodeFacts(facts.inputs, facts.outputs, {**facts.sizes, "n": edges}, facts.definition)
+
+
+def group_call(callee: Sequence[Piece], wanted: Wanted, fed: Fed, node: Node) -> tuple[Piece, ...]:
+    """`self.encoder(x, memory)`: what is fed, in the order in which the class takes it."""
+    pieces: list[Piece] = [*callee, "("]
+    for index, name in enumerate(wanted.inputs):
+        values = fed.get(name, ())
+        if len(values) > 1:
+            raise PlanError(f"`{name}` of `{node.name}` takes one value")
+        pieces.extend([", "] if index else [])
+        pieces.append(values[0] if values else "None")
+    return (*pieces, ")")

@@ -1,0 +1,78 @@
+"""What is said of a model's values before it exists: sizes for `torch.export`, types for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.graph.model import Graph
+from assembler_schemas.dim import Dim, Floor, Poly, names
+from assembler_schemas.shape import Type
+
+MAX_SIZE = 2**20
+
+
+def predicted(graph: Graph, facts: Facts) -> Iterator[tuple[str, Type]]:
+    """(address, type) of every value that a probe can see: inputs, and every node's outputs, copy by copy."""
+    for name, kind in facts.root.inputs.items():
+        yield name, kind
+    todo: list[tuple[str, NodeFacts | ScopeFacts]] = [("", facts.root)]
+    while todo:
+        prefix, here = todo.pop()
+        if isinstance(here, ScopeFacts):
+            todo.extend((f"{prefix}{name}.", node) for name, node in here.nodes.items())
+            continue
+        for port, kind in here.outputs.items():
+            if not port[:1].isdigit() and "." not in port:
+                yield f"{prefix}{port}", kind
+        if here.inner is not None:
+            todo.append((prefix, here.inner))
+        start = 0
+        for count, copy in here.runs:
+            todo.extend((f"{prefix}{index}.", copy) for index in range(start, start + count))
+            start += count
+
+
+def dynamic_shapes(graph: Graph, facts: Facts) -> dict[str, Any]:
+    """For `torch.export.export(model, (), kwargs, dynamic_shapes=...)`: input name -> axis -> `Dim`.
+
+    A size `8*h` is `8 * Dim("h")`. An axis that torch cannot say as a multiple and a sum of one
+    name is left out: it is then fixed to the example's size. Imports torch.
+    """
+    from torch.export import Dim
+
+    made: dict[str, Any] = {}
+
+    def size(dim: Dim_) -> Any:
+        parts = _affine(dim)
+        if parts is None:
+            return None
+        name, factor, rest = parts
+        made.setdefault(name, Dim(name, min=1, max=MAX_SIZE))
+        scaled = made[name] if factor == 1 else factor * made[name]
+        return scaled + rest if rest else scaled
+
+    shapes: dict[str, Any] = {}
+    for name, kind in graph.inputs.items():
+        axes = {}
+        for axis, dim in enumerate(kind.dims):
+            found = size(dim) if not kind.lead else None
+            if found is not None:
+                axes[axis] = found
+        shapes[name] = axes
+    return shapes
+
+
+Dim_ = Dim
+
+
+def _affine(dim: Dim) -> tuple[str, int, int] | None:
+    """A size as name, factor and rest of factor * name + rest; None where it is not that."""
+    if not isinstance(dim, Poly) or len(names(dim)) != 1:
+        return None
+    name = next(iter(names(dim)))
+    if any(isinstance(atom, Floor) for monomial in dim.terms for atom in monomial) or set(dim.terms) - {(), (name,)}:
+        return None
+    factor = dim.terms[(name,)]
+    return (name, factor, dim.terms.get((), 0)) if factor > 0 else None
