@@ -1,0 +1,258 @@
+"""The verdict of the checker against what really happens on the CPU.
+
+For an accepted recipe: the model is built, run forward and backward at two assignments of sizes,
+and every edge, parameter and key is compared with what was predicted. For a broken one: the
+intended code on the intended line among the first three findings.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import assembler
+from assembler import assemble
+from assembler.compiler.build import build as build_plan, probed
+from assembler.compiler.plan import plan as make_plan
+from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
+from assembler.graph.rewrite import prune
+from assembler.report.report import Report
+from assembler_schemas.dim import evaluate as evaluate_dim
+from assembler_schemas.expression import parse_expression
+from assembler_schemas.shape import Type as Predicted
+from tests.fuzz.generate import Sample
+from tests.fuzz.sizes import evaluate
+from tests.fuzz.value import Type
+
+Shape = tuple[tuple[int, ...], torch.dtype]
+DTYPES = {
+    "float": torch.float32, "f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "f16": torch.float16,
+    "int": torch.int64, "i64": torch.int64, "i32": torch.int32, "bool": torch.bool,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Something that the checker said and that is not so."""
+
+    seed: int
+    what: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}: {self.what}\n{self.detail}"
+
+
+def check_text(text: str, overrides: list[str] | None = None) -> Report:
+    """The report of a recipe that stands in a file of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sample.yaml"
+        path.write_text(text, encoding="utf-8")
+        return assembler.check(path, overrides or [])
+
+
+# --- a valid one ---
+def judge_valid(sample: Sample) -> Disagreement | None:
+    """None if the recipe is accepted and everything that was predicted is measured."""
+    try:
+        report = check_text(sample.text, sample.overrides)
+    except Exception as error:
+        return Disagreement(sample.seed, f"check raised {type(error).__name__}", str(error)[:2000])
+    if not report.ok:
+        said = "\n".join(f"{item.code} at line {item.span.line}: {item.message}" for item in report.diagnostics if item.level == "error")
+        return Disagreement(sample.seed, "refused, and valid by construction", said)
+    assert report.graph is not None and report.facts is not None
+    try:
+        return _run(sample, report.graph, report.facts)
+    except Exception as error:
+        return Disagreement(sample.seed, f"accepted, and {type(error).__name__} when built or run", str(error)[:2000])
+
+
+def _run(sample: Sample, graph: Graph, facts: Facts) -> Disagreement | None:
+    graph = replace(graph, scope=prune(graph.scope))
+    plan = make_plan(graph, facts)
+    torch.manual_seed(sample.seed)
+    model = build_plan(plan, seed=sample.seed)
+    wrong = _parameters(model, graph, facts, plan.parameters)
+    if wrong:
+        return Disagreement(sample.seed, "parameters", wrong)
+    seen: dict[str, Shape] = {}
+    twin = probed(plan, model, lambda address, value: seen.__setitem__(address, (tuple(value.shape), value.dtype)))
+    for place, sizes in enumerate(sample.sizes):
+        seen.clear()
+        twin.zero_grad()
+        out = twin(**_inputs(sample, place))
+        _backward(out)
+        for address, found, wanted in _differences(sample, graph, facts, seen, sizes):
+            return Disagreement(sample.seed, f"edge {address} at {sizes}", f"predicted {wanted}, measured {found}")
+    return None
+
+
+def _backward(out: Any) -> None:
+    values = out.values() if isinstance(out, dict) else [out]
+    losses = [value.double().sum() for value in values if value.requires_grad]
+    if losses:
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _inputs(sample: Sample, place: int) -> dict[str, torch.Tensor]:
+    """Tensors for every input; optional ones are left out the second time."""
+    found = {}
+    for name, kind in sample.inputs.items():
+        if name in sample.optional and place == 1:
+            continue
+        shape = tuple(evaluate(dim, sample.sizes[place]) for dim in kind.dims)
+        if kind.medium == "ids":
+            found[name] = torch.randint(kind.vocab or 2, shape)
+        elif kind.medium == "mask":
+            found[name] = torch.rand(shape) < 0.7
+        else:
+            found[name] = torch.rand(shape, dtype=DTYPES[kind.dtype], requires_grad=True)
+    return found
+
+
+# --- predicted against measured ---
+def concrete(kind: Predicted, sizes: Mapping[str, int]) -> Shape:
+    return tuple(evaluate_dim(dim, sizes) for dim in kind.dims), DTYPES[kind.dtype]
+
+
+def expected(kind: Type, sizes: Mapping[str, int]) -> Shape:
+    return tuple(evaluate(dim, sizes) for dim in kind.dims), DTYPES[kind.dtype]
+
+
+def _differences(sample: Sample, graph: Graph, facts: Facts, seen: Mapping[str, Shape], sizes: Mapping[str, int]) -> Iterator[tuple[str, object, object]]:
+    """Every address at which checker and torch, or generator and torch, do not agree."""
+    predicted = {f"{address}.{port}": kind for address, _, item in walk(graph.scope, facts.root) for port, kind in item.outputs.items()}
+    for address, found in seen.items():
+        kind = predicted.get(address)
+        if kind is None and address not in sample.inputs:
+            yield address, found, "nothing: the probe names a value that no fact knows"
+        elif kind is not None and concrete(kind, sizes) != found:
+            yield address, found, concrete(kind, sizes)
+    leaves = {f"{address}.{port}" for address, node, item in walk(graph.scope, facts.root) if isinstance(node, Leaf) for port in item.outputs}
+    missed = sorted(leaves - set(seen))
+    if missed:
+        yield missed[0], "nothing: the probe never saw it", "a value"
+    for address, wanted in sample.types.items():
+        found_ = seen.get(address) or seen.get(f"{address}.y")
+        if found_ is not None and wanted.is_float and "norm" not in str(sample.tree["nodes"].get(address, "")) and found_ != expected(wanted, sizes):
+            yield address, found_, f"{expected(wanted, sizes)} by the generator"
+
+
+def walk(scope: Scope, facts: ScopeFacts, prefix: str = "") -> Iterator[tuple[str, Node, NodeFacts]]:
+    """Every node, each copy by itself, with its full address."""
+    todo: list[tuple[str, Scope, ScopeFacts]] = [(prefix, scope, facts)]
+    while todo:
+        before, here, known = todo.pop()
+        for name, node in here.nodes.items():
+            for address, inner, item in _copies(f"{before}{name}", node, known.nodes[name]):
+                yield address, inner, item
+                if isinstance(inner, Group) and item.inner is not None:
+                    todo.append((f"{address}.", inner.scope, item.inner))
+
+
+def _copies(address: str, node: Node, facts: NodeFacts) -> Iterator[tuple[str, Node, NodeFacts]]:
+    if not isinstance(node, Repeat):
+        yield address, node, facts
+        return
+    nodes = [run.node for run in node.runs for _ in range(run.count)]
+    items = [item for count, item in facts.runs for _ in range(count)]
+    for place, (inner, item) in enumerate(zip(nodes, items, strict=True)):
+        yield f"{address}.{place}", inner, item
+
+
+def _parameters(model: torch.nn.Module, graph: Graph, facts: Facts, count: int) -> str:
+    """What differs between the parameters that the cards promise and those of the model, or ""."""
+    wanted: dict[str, tuple[int, ...]] = {}
+    for address, node, item in _owners(graph.scope, facts.root):
+        definition = item.definition or node.definition
+        for name, parameter in definition.parameters.items():
+            shape = tuple(parse_expression(text, True).evaluate(item.sizes) for text in parameter.shape)
+            wanted[f"{address}.{name}"] = shape  # type: ignore[assignment]
+    found = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    if found != wanted:
+        missing, more = sorted(set(wanted) - set(found))[:3], sorted(set(found) - set(wanted))[:3]
+        other = [(name, wanted[name], found[name]) for name in wanted if name in found and wanted[name] != found[name]][:3]
+        return f"state_dict: missing {missing}, unexpected {more}, of another shape {other}"
+    real = sum(value.numel() for value in model.parameters())
+    return f"{count} parameters predicted, {real} measured" if real != count else ""
+
+
+def _owners(scope: Scope, facts: ScopeFacts) -> Iterator[tuple[str, Leaf, NodeFacts]]:
+    """Every leaf with its `state_dict` address: copies that share stand under the repeat itself."""
+    todo: list[tuple[str, Scope, ScopeFacts]] = [("", scope, facts)]
+    while todo:
+        before, here, known = todo.pop()
+        for name, node in here.nodes.items():
+            for address, inner, item in _copies(f"{before}{name}", node, known.nodes[name]):
+                at = f"{before}{name}" if isinstance(node, Repeat) and node.share else address
+                if isinstance(inner, Leaf):
+                    yield at, inner, item
+                elif isinstance(inner, Group) and item.inner is not None:
+                    todo.append((f"{at}.", inner.scope, item.inner))
+
+
+# --- a smaller reproducer ---
+def shrink(sample: Sample, fails: Callable[[Sample], bool], rounds: int = 3) -> Sample:
+    """The sample without whatever can be left out while it still fails: outputs, then nodes nobody needs."""
+    for _ in range(rounds):
+        before = sample.text
+        for output in list(sample.tree["outputs"]):
+            if len(sample.tree["outputs"]) > 1:
+                smaller = _without(sample, output)
+                if fails(smaller):
+                    sample = smaller
+        if sample.text == before:
+            break
+    return sample
+
+
+def _without(sample: Sample, output: str) -> Sample:
+    tree = {**sample.tree, "outputs": {key: value for key, value in sample.tree["outputs"].items() if key != output}}
+    return trimmed(sample, tree)
+
+
+def trimmed(sample: Sample, tree: dict[str, Any]) -> Sample:
+    """A tree without the nodes, inputs, slots and rules that no output needs."""
+    nodes, needed = tree["nodes"], set()
+    todo = [str(value).split(".")[0] for value in tree["outputs"].values()]
+    words = {key: _all_words(spec) for key, spec in nodes.items()}
+    while todo:
+        name = todo.pop()
+        if name in nodes and name not in needed:
+            needed.add(name)
+            todo.extend(word.split(".")[0] for word in words[name])
+    kept = {key: spec for key, spec in nodes.items() if key in needed}
+    used = set().union(*(words[key] for key in kept), {str(value) for value in tree["outputs"].values()}) if kept else set()
+    used |= {word for spec in tree.get("slots", {}).values() for word in _all_words(spec)}
+    result = {**tree, "nodes": kept, "inputs": {key: value for key, value in tree["inputs"].items() if key in used}}
+    if "slots" in tree:
+        result["slots"] = {key: spec for key, spec in tree["slots"].items() if key in used}
+    if "rules" in tree:
+        result["rules"] = {key: rule for key, rule in tree["rules"].items() if str(rule.get("at", "?")).split(".")[0] in needed}
+    result = {key: value for key, value in result.items() if value or key not in ("slots", "rules")}
+    made = sample.with_tree(result)
+    return replace(made, inputs={key: kind for key, kind in sample.inputs.items() if key in result["inputs"]})
+
+
+def _all_words(tree: Any) -> set[str]:
+    found: set[str] = set()
+    todo = [tree]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            todo.extend(item.values())
+        elif isinstance(item, list):
+            todo.extend(item)
+        elif isinstance(item, str):
+            found.add(item)
+    return found
+
+
+__all__ = ["Disagreement", "assemble", "check_text", "judge_valid", "shrink", "walk"]

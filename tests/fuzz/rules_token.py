@@ -1,0 +1,362 @@
+"""Rules of the kinds over tokens, of joins, and of those that move axes about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.fuzz.draw import Draw
+from tests.fuzz.rules_row import Given, only_float
+from tests.fuzz.sizes import Size, exact, plus, size, times
+from tests.fuzz.value import Choice, Inputs, Options, Rule, Type, Value
+
+# `scope` offers: partners(test, but) -> values; ask(type) -> a new recipe input or None;
+# twin(x) -> a value of the type of x that does not exist yet (made when the node is added).
+
+
+def _heads(draw: Draw, kind: str, width: int, options: Options) -> bool:
+    """Heads, key heads and head width that fit together."""
+    heads = draw.pick([item for item in (1, 2, 4) if width % item == 0])
+    if draw.wants(kind, "head_dim", 0.2):
+        options["head_dim"] = draw.pick((2, 4, 6))
+        heads = draw.pick((1, 2, 3))
+    options["heads"] = heads
+    if draw.wants(kind, "kv_heads", 0.2):
+        options["heads"] = heads = max(heads, 2) if "head_dim" in options or width % 2 == 0 else heads
+        options["kv_heads"] = draw.pick([item for item in (1, 2, 3, 4) if heads % item == 0])
+    if draw.wants(kind, "out", 0.3):
+        options["out"] = draw.width()
+    if draw.wants(kind, "in"):
+        options["in"] = width
+    return True
+
+
+def _heads_fit(options: Options, width: int, rotary: bool = False) -> bool:
+    heads = options["heads"]
+    if options.get("in", width) != width or heads % options.get("kv_heads", heads):
+        return False
+    if "head_dim" not in options and width % heads:
+        return False
+    return not rotary or options.get("head_dim", width // heads) % 2 == 0
+
+
+def _mask(draw: Draw, scope: Any, dims: tuple[Size, ...]) -> Value | None:
+    wanted = Type(dims, "mask", "bool")
+    found = scope.partners(lambda kind: kind == wanted)
+    return draw.pick(found) if found else scope.ask(wanted)
+
+
+def _attention_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float or x.type.rank < 3 or x.type.last is None:
+        return None
+    options: Options = {}
+    _heads(draw, "attention", x.type.last, options)
+    width = options.get("head_dim", x.type.last // options["heads"])
+    if width % 2 == 0 and draw.wants("attention", "rotary", 0.2):
+        options["rotary"] = True
+    inputs: Inputs = {}
+    if draw.wants("attention", "mask") and (mask := _mask(draw, scope, x.type.dims[:-1])):
+        inputs["mask"] = [mask]
+    if x.type.dtype == "f32" and draw.wants("attention", "bias_port", 0.08):
+        bias = scope.ask(Type((size(options["heads"]), x.type.dims[-2], x.type.dims[-2])))
+        inputs |= {"bias": [bias]} if bias else {}
+    return Choice(options, inputs)
+
+
+def _attention_out(options: Options, given: Given) -> Type | None:
+    kind = only_float(given, ranks=range(3, 9))
+    if kind is None or kind.last is None or not _heads_fit(options, kind.last, options.get("rotary", False)):
+        return None
+    if "mask" in given and given["mask"][0] != Type(kind.dims[:-1], "mask", "bool"):
+        return None
+    if "bias" in given and given["bias"][0].dims != (size(options["heads"]), kind.dims[-2], kind.dims[-2]):
+        return None
+    return kind.with_last(size(options.get("out", kind.last)))
+
+
+def _cross_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float or x.type.rank < 3 or x.type.last is None:
+        return None
+    options: Options = {}
+    _heads(draw, "cross_attention", x.type.last, options)
+    inputs: Inputs = {}
+    memory = scope.passed.get("memory")
+    if memory is None:
+        lead = x.type.dims[:-2]
+        fit = scope.partners(
+            lambda kind: kind.is_float and kind.rank == len(lead) + 2 and kind.dims[:-2] == lead and kind.last is not None and kind.dtype == x.type.dtype
+        )
+        memory = draw.pick(fit) if fit else x if scope.joins else None
+        if memory is None:
+            return None
+        inputs["memory"] = [memory]
+    if draw.wants("cross_attention", "memory_in"):
+        options["memory_in"] = memory.type.last
+    if draw.wants("cross_attention", "mask") and (mask := _mask(draw, scope, memory.type.dims[:-1])):
+        inputs["mask"] = [mask]
+    if x.type.dtype == "f32" and draw.wants("cross_attention", "bias_port", 0.08):
+        bias = scope.ask(Type((size(options["heads"]), x.type.dims[-2], memory.type.dims[-2])))
+        inputs |= {"bias": [bias]} if bias else {}
+    return Choice(options, inputs)
+
+
+def _cross_out(options: Options, given: Given) -> Type | None:
+    kind = only_float(given, ranks=range(3, 9))
+    if kind is None or kind.last is None or "memory" not in given or not _heads_fit(options, kind.last):
+        return None
+    memory = given["memory"][0]
+    good = memory.is_float and memory.rank == kind.rank and memory.dims[:-2] == kind.dims[:-2] and memory.dtype == kind.dtype
+    if not good or memory.last is None or options.get("memory_in", memory.last) != memory.last:
+        return None
+    if "mask" in given and given["mask"][0] != Type(memory.dims[:-1], "mask", "bool"):
+        return None
+    if "bias" in given and given["bias"][0].dims != (size(options["heads"]), kind.dims[-2], memory.dims[-2]):
+        return None
+    return kind.with_last(size(options.get("out", kind.last)))
+
+
+_HEADS = ("heads", "kv_heads", "head_dim", "in", "out")
+_PLAIN = {"qk_norm": ("layer_norm", "rms_norm"), "bias": (False,), "out_bias": (False, True), "dropout": (0.1,)}
+
+
+# --- tokens ---
+def _pool_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float or x.type.rank < 3:
+        return None
+    inputs: Inputs = {}
+    if draw.wants("mean_pool", "mask", 0.15) and (mask := _mask(draw, scope, x.type.dims[:-1])):
+        inputs["mask"] = [mask]
+    return Choice({}, inputs)
+
+
+def _pool_out(options: Options, given: Given) -> Type | None:
+    kind = only_float(given, ranks=range(3, 9))
+    if kind is None or "mask" in given and given["mask"][0] != Type(kind.dims[:-1], "mask", "bool"):
+        return None
+    return kind.dense(*kind.dims[:-2], kind.dims[-1])
+
+
+def _token_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    return Choice({}, {}) if x.type.is_float and x.type.rank >= 3 and x.type.last is not None else None
+
+
+def _first_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    return Choice({}, {}) if x.type.is_float and x.type.rank >= 3 else None
+
+
+def _token_out(options: Options, given: Given) -> Type | None:
+    kind = only_float(given, ranks=range(3, 9))
+    return kind.with_last(plus(kind.dims[-2], 1), kind.dims[-1]) if kind is not None and kind.last is not None else None
+
+
+# --- joins ---
+def _gate_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float:
+        return None
+    if "gate" in scope.passed:
+        return Choice({}, {})
+    if not scope.joins:
+        return None
+    like = scope.partners(lambda kind: kind[0] == x.type.dims and kind.dtype == x.type.dtype, but=x)
+    return Choice({}, {"gate": [draw.pick(like) if like else scope.twin(x)]})
+
+
+def _gate_out(options: Options, given: Given) -> Type | None:
+    kind = only_float(given, "base")
+    if kind is None or "gate" not in given or (given["gate"][0].dims, given["gate"][0].dtype) != (kind.dims, kind.dtype):
+        return None
+    return Type(kind.dims, "dense", kind.dtype)
+
+
+def _others(draw: Draw, x: Value, scope: Any, test: Callable[[Type], bool]) -> list[Value]:
+    """One to three other values for a join."""
+    like = scope.partners(lambda kind: kind.is_float and kind.dtype == x.type.dtype and test(kind), but=x)
+    found = draw.shuffled(like)[: draw.pick((1, 1, 2, 3))]
+    return found or [scope.twin(x)]
+
+
+def _same_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float or not scope.joins:
+        return None
+    return Choice({}, {"x": _others(draw, x, scope, lambda kind: kind.dims == x.type.dims)})
+
+
+def _same_out(options: Options, given: Given) -> Type | None:
+    first = given["x"][0]
+    if not first.is_float or not first.rank or any((kind.dims, kind.dtype) != (first.dims, first.dtype) for kind in given["x"]):
+        return None
+    return Type(first.dims, "dense", first.dtype)
+
+
+def _concat_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float or not scope.joins or x.type.rank < 2:
+        return None
+    axis = draw.pick(range(-x.type.rank + 1, -1)) if x.type.rank > 2 and draw.wants("concat", "axis", 0.3) else -1
+    dims = x.type.dims
+    place = len(dims) + axis
+
+    def fits(kind: Type) -> bool:
+        return kind.rank == len(dims) and all(a == b or i == place for i, (a, b) in enumerate(zip(kind.dims, dims, strict=True)))
+
+    return Choice({} if axis == -1 else {"axis": axis}, {"x": _others(draw, x, scope, fits)})
+
+
+def _concat_out(options: Options, given: Given) -> Type | None:
+    first, axis = given["x"][0], options.get("axis", -1)
+    place = first.rank + axis
+    if not first.is_float or place < 1:
+        return None
+    total = size(0)
+    for kind in given["x"]:
+        if kind.dtype != first.dtype or kind.rank != first.rank:
+            return None
+        if any(a != b for i, (a, b) in enumerate(zip(kind.dims, first.dims, strict=True)) if i != place):
+            return None
+        total = plus(total, kind.dims[place])
+    return first.dense(*first.dims[:place], total, *first.dims[place + 1 :])
+
+
+def _stack_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float or not scope.joins or x.type.rank > 4:
+        return None
+    options = {"axis": draw.pick((-1, -3) if x.type.rank >= 3 else (-1,))} if draw.wants("stack", "axis", 0.3) else {}
+    return Choice(options, {"x": _others(draw, x, scope, lambda kind: kind.dims == x.type.dims)})
+
+
+def _stack_out(options: Options, given: Given) -> Type | None:
+    first, place = given["x"][0], given["x"][0].rank + 1 + options.get("axis", -2)
+    if _same_out({}, given) is None or place < 1:
+        return None
+    return first.dense(*first.dims[:place], size(len(given["x"])), *first.dims[place:])
+
+
+# --- moving axes ---
+def _flatten_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float or x.type.rank < 2:
+        return None
+    starts = [start for start in (0, 2, 3, 3) if start < x.type.rank]
+    return Choice({"start": draw.pick(starts)} if draw.wants("flatten", "start", 0.4) else {}, {})
+
+
+def _flatten_out(options: Options, given: Given) -> Type | None:
+    kind, start = given["x"][0], options.get("start", 1)
+    if not kind.is_float or kind.rank <= start:
+        return None
+    joined = size(1)
+    for dim in kind.dims[start:]:
+        joined = times(joined, dim)
+    return kind.dense(*kind.dims[:start], joined)
+
+
+_PATTERNS: dict[int, tuple[str, ...]] = {
+    2: ("b d -> b 1 d", "b (h p) -> b h p", "... d -> ... d 1"),
+    3: ("b n d -> b d n", "b (h p) d -> b h (p d)", "b n (h p) -> b n h p", "b n (p h) -> b (n p) h", "b n d -> b (n d)", "... n d -> ... d n"),
+    4: ("b c h w -> b (h w) c", "b c h w -> b h w c", "b n h p -> b n (h p)", "b (p c) h w -> b c (h p) w"),
+}  # fmt: skip
+
+
+def rearranged(pattern: str, sizes: dict[str, int], kind: Type) -> Type | None:
+    """What a pattern makes of a type; a bracket on the left holds one given size and one open one."""
+    left, right = (_axes(side) for side in pattern.split("->"))
+    known: dict[str, Size] = {name: size(number) for name, number in sizes.items()}
+    lead: tuple[Size, ...] = ()
+    dims = kind.dims
+    if left[0] == ["..."]:
+        cut = len(dims) - (len(left) - 1)
+        if cut < 1:
+            return None
+        lead, dims, left = dims[:cut], dims[cut:], left[1:]
+    if len(left) != len(dims):
+        return None
+    for names, dim in zip(left, dims, strict=True):
+        given = [name for name in names if name in sizes]
+        rest = [name for name in names if name not in sizes]
+        if len(rest) > 1 or len(given) > 1:
+            return None
+        quotient = exact(dim, sizes[given[0]]) if given else dim
+        if quotient is None:
+            return None
+        if rest:
+            known[rest[0]] = quotient
+    found: list[Size] = []
+    for names in right:
+        if names == ["..."]:
+            found.extend(lead)
+            continue
+        product = size(1)
+        for name in names:
+            product = times(product, size(1) if name == "1" else known[name])
+        found.append(product)
+    return kind.dense(*found)
+
+
+def _axes(side: str) -> list[list[str]]:
+    found: list[list[str]] = []
+    inside = False
+    for word in side.replace("(", " ( ").replace(")", " ) ").split():
+        if word == "(":
+            found.append([])
+            inside = True
+        elif word == ")":
+            inside = False
+        elif inside:
+            found[-1].append(word)
+        else:
+            found.append([word])
+    return found
+
+
+def _rearrange_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float:
+        return None
+    for pattern in draw.shuffled(_PATTERNS.get(x.type.rank, ())):
+        sizes = {"p": 2} if "(h p)" in pattern.split("->")[0] or "(p " in pattern.split("->")[0] else {}
+        if rearranged(pattern, sizes, x.type) is not None:
+            return Choice({"pattern": pattern, **({"sizes": sizes} if sizes else {})}, {})
+    return None
+
+
+def _rearrange_out(options: Options, given: Given) -> Type | None:
+    kind = given["x"][0]
+    return rearranged(options["pattern"], options.get("sizes", {}), kind) if kind.is_float else None
+
+
+_ORDERS: dict[int, tuple[list[int], ...]] = {2: ([0, 1],), 3: ([0, 2, 1],), 4: ([0, 2, 3, 1], [0, 3, 1, 2], [0, 1, 3, 2])}
+
+
+def _permute_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float or x.type.rank not in _ORDERS:
+        return None
+    order = draw.pick(_ORDERS[x.type.rank])
+    stated = order != [0, 2, 1] or draw.wants("permute", "order", 0.2)
+    return Choice({"order": list(order)} if stated else {}, {})
+
+
+def _permute_out(options: Options, given: Given) -> Type | None:
+    kind, order = given["x"][0], options.get("order", [0, 2, 1])
+    return kind.dense(*(kind.dims[i] for i in order)) if kind.is_float and kind.rank == len(order) else None
+
+
+_STATED = ("stated",)
+RULES = [
+    Rule(
+        "attention", _attention_choice, _attention_out, {**_PLAIN, "causal": (True,), "rotary_base": (500.0,)},
+        {name: _STATED for name in (*_HEADS, "rotary")}, _HEADS, own=True, extra=("mask", "bias"), dtypes=("f32", "f64"),
+    ),
+    Rule(
+        "cross_attention", _cross_choice, _cross_out, _PLAIN, {name: _STATED for name in (*_HEADS, "memory_in")},
+        (*_HEADS, "memory_in"), own=True, extra=("memory", "mask", "bias"), dtypes=("f32", "f64"),
+    ),
+    Rule("mean_pool", _pool_choice, _pool_out, extra=("mask",)),
+    Rule("cls_token", _token_choice, _token_out, own=True),
+    Rule("cls_pool", _first_choice, _pool_out),
+    Rule("gate", _gate_choice, _gate_out, {"form": ("tanh", "double_sigmoid", "one_plus")}, first="base", extra=("gate",)),
+    Rule("add", _same_choice, _same_out, many=True),
+    Rule("multiply", _same_choice, _same_out, many=True),
+    Rule("mean", _same_choice, _same_out, many=True),
+    Rule("concat", _concat_choice, _concat_out, {}, {"axis": _STATED}, many=True),
+    Rule("stack", _stack_choice, _stack_out, {}, {"axis": _STATED}, many=True),
+    Rule("flatten", _flatten_choice, _flatten_out, {}, {"start": _STATED}),
+    Rule("rearrange", _rearrange_choice, _rearrange_out, {}, {"pattern": _STATED, "sizes": _STATED}),
+    Rule("permute", _permute_choice, _permute_out, {}, {"order": _STATED}),
+]  # fmt: skip
