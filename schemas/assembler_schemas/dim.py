@@ -365,19 +365,12 @@ def lower_bound(dim: Dim) -> int | None:
         return dim
     total = 0
     for monomial, factor in dim.terms.items():
-        least = _least(monomial)
-        if monomial and (factor < 0 or least is None):
+        if monomial and factor < 0:
             return None
-        total += factor * (least or 0)
+        least = factor
+        for atom in monomial:
+            if not isinstance(atom, str):
+                # Nothing inside a canonical floor is negative, so its bound is known.
+                least *= (lower_bound(atom.argument) or 0) // atom.divisor
+        total += least
     return total
-
-
-def _least(monomial: Monomial) -> int | None:
-    product = 1
-    for atom in monomial:
-        if isinstance(atom, Floor):
-            inner = lower_bound(atom.argument)
-            if inner is None or (inner < 0 and len(monomial) > 1):
-                return None
-            product *= inner // atom.divisor
-    return product

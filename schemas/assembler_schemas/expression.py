@@ -113,11 +113,12 @@ def _failure(
 
 
 def _values(expression: Expression, part: Do, get: Callable[[str], Dim | Sequence[Dim]]) -> str:
-    """ " (width = 65, heads = 4)": the names that stand in `part`. They were all found before."""
+    """` (width = 65, heads = 4)`: the names that stand in `part`. They were all found before."""
     inside = dict.fromkeys(
         do.argument for do in expression._program if do.op == "name" and part.start <= do.start and do.end <= part.end
     )
-    known = [f"{name} = {show(value)}" for name in inside if isinstance(value := get(str(name)), Dim)]
+    shown = [(str(name), show(value)) for name in inside if isinstance(value := get(str(name)), Dim)]
+    known = [f"{name} = {value}" for name, value in shown if name != value]
     return f" ({', '.join(known)})" if known else ""
 
 
@@ -161,7 +162,9 @@ def _binary(op: str, left: Dim, right: Dim, divide: Divide) -> Dim:
         raise _Refused("expression-division", "divides by zero")
     result = divide(left, right)
     if result is None:
-        raise _Refused("expression-division", f"leaves a remainder: {show(left)} is not a multiple of {show(right)}")
+        numbers = isinstance(left, int) and isinstance(right, int)
+        how, may = ("leaves", "is not") if numbers else ("may leave", "need not be")
+        raise _Refused("expression-division", f"{how} a remainder: {show(left)} {may} a multiple of {show(right)}")
     return result
 
 
