@@ -20,8 +20,9 @@ from assembler.source.tree import Value, value_of
 from assembler_schemas.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
-    from assembler.compiler.plan import Plan
     from torch import nn
+
+    from assembler.compiler.plan import Plan
 
 Source = Recipe | str | os.PathLike[str] | Mapping[str, Any]
 

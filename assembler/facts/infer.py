@@ -16,7 +16,8 @@ from assembler.facts.model import Bridging, Conflict, Facts, Guard, NodeFacts, S
 from assembler.facts.signature import Signature, signature
 from assembler.facts.unify import Unifier
 from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Repeat, Scope
-from assembler_schemas.dim import name as dim_name, variables
+from assembler_schemas.dim import name as dim_name
+from assembler_schemas.dim import variables
 from assembler_schemas.kind import Definition
 from assembler_schemas.shape import Dim, Type
 
@@ -250,8 +251,8 @@ class _Walk:
 
     def _bridge(self, found: Match, node: Leaf, address: str, scope: Scope | None) -> None:
         for bridge in found.bridges:
-            edge = node.inputs[bridge.port][bridge.index] if bridge.port in node.inputs else Edge(("", ""))  # type: ignore[arg-type]
-            self.bridges.append(Bridging(address, bridge.port, bridge.index, bridge.source.dims[0], bridge.target.dims[0], edge, node, scope))
+            edge = node.inputs[bridge.port][bridge.at] if bridge.port in node.inputs else Edge(("", ""))  # type: ignore[arg-type]
+            self.bridges.append(Bridging(address, bridge.port, bridge.at, bridge.source.dims[0], bridge.target.dims[0], edge, node, scope))
 
     # --- open widths ---
     def settle(self) -> dict[tuple[str, str], Dim]:
@@ -340,7 +341,7 @@ def _parameter_sizes(node: Node, facts: NodeFacts) -> object:
 
 def _conflict(finding: Finding, node: Leaf | Group, address: str, found: Match) -> Conflict:
     edges = node.inputs.get(finding.port, ())
-    edge = edges[finding.index] if finding.index < len(edges) else None
+    edge = edges[finding.at] if finding.at < len(edges) else None
     detail: dict[str, object] = {"name": finding.name, "axis": finding.axis, "text": finding.text, "stated": finding.name in found.stated, "sizes": found.sizes}
     if finding.other is not None:
         others = node.inputs.get(finding.other[0], ())

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from assembler.facts.signature import Pattern, Side, Signature
-from assembler_schemas.dim import Poly, exact_divide, floor_divide, lower_bound, name as dim_name, names, substitute, variables
+from assembler_schemas.dim import Poly, exact_divide, floor_divide, lower_bound, names, substitute, variables
+from assembler_schemas.dim import name as dim_name
 from assembler_schemas.expression import Expression, ExpressionError
 from assembler_schemas.shape import Dim, Type
 
@@ -30,11 +31,11 @@ class Arrival(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What does not fit at one node. `port`, `index`: the edge; `axis`: from the right, -1 is last."""
+    """What does not fit at one node. `port`, `at`: the edge; `axis`: from the right, -1 is last."""
 
     code: str
     port: str = ""
-    index: int = 0
+    at: int = 0
     axis: int = 0
     found: object = None
     wanted: object = None
@@ -50,14 +51,14 @@ class Claim(NamedTuple):
     unknown: Dim
     value: Dim
     port: str
-    index: int
+    at: int
 
 
 class Bridge(NamedTuple):
     """An edge whose width an adapter must change."""
 
     port: str
-    index: int
+    at: int
     source: Type
     target: Type
 
@@ -241,7 +242,7 @@ def _solve(found: Match, port: str, index: int, axis: int, pattern: Expression, 
     if value is None and isinstance(factor, int) and isinstance(left, Poly) and not variables(left):
         value = floor_divide(left, factor)
         found.conditions.append(Condition("multiple_of", left, factor, f"axis {axis} is {pattern.text}"))
-    if value is None or isinstance(value, int) and value < 1:
+    if value is None or (isinstance(value, int) and value < 1):
         found.findings.append(Finding("shape-constraint", port, index, axis, actual, whole, name, None, pattern.text))
         found.unknown = True
         return

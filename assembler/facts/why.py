@@ -59,7 +59,7 @@ def locate(graph: Graph, facts: Facts, address: str) -> tuple[Frame, Node, NodeF
         if isinstance(node, Group) and here.inner is not None and i < len(parts) and parts[i] in node.scope.nodes:
             frame = Frame(node.scope, here.inner, frame, holder, at)
             continue
-        return frame, holder if isinstance(holder, Repeat) and node is not holder else node, here, ".".join(parts[i:])
+        return frame, holder, here, ".".join(parts[i:])
     return None
 
 
@@ -161,10 +161,10 @@ def _pattern(node: Leaf, facts: NodeFacts, inputs: tuple[Side, ...], pattern: Pa
             for position, item in enumerate(side.dims):
                 if item == name and side.port in node.inputs:
                     return Because(address, f"{label} gives its `{name}`, {shown}, the size that reaches `{side.port}`", node.span), (side.port, position - len(side.dims))
-        if name in defaults:
+        if name in defaults and facts.sizes.get(defaults[name], value) == value and not (node.adapter and name == "out"):
             name = defaults[name] if defaults[name].isidentifier() else None  # type: ignore[assignment]
             continue
-        return Because(address, f"`{name}` of {label} was inferred: {shown}", node.span), None
+        return Because(address, f"`{name}` of {label} follows from where it goes: {shown}", node.span), None
     text = pattern if isinstance(pattern, (str, int)) else pattern.text
     return Because(address, f"{label} works it out as {text}", node.span), None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from assembler.graph import container, wire
+from assembler.graph import container, finish, wire
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env, wrong_expression
 from assembler.graph.feed import read_feeds
@@ -21,9 +21,9 @@ from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec, Place, Recipe
 from assembler.source.tree import Value, value_of
 from assembler_schemas.diagnostic import Diagnostic, Note
+from assembler_schemas.dim import name as dim_name
 from assembler_schemas.expression import ExpressionError
 from assembler_schemas.kind import Port
-from assembler_schemas.dim import name as dim_name
 from assembler_schemas.shape import Type, parse_port_type, port_type_data
 from assembler_schemas.span import Span
 
@@ -54,7 +54,7 @@ def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
     builder = Builder()
     outer = Env(None, None, builder.say)
     scope = builder.graph(recipe.graph, outer, At("", inherited=_own(recipe.tree, outer)), {})
-    wire.finish(builder, scope, recipe.graph)
+    finish.finish(builder, scope, recipe.graph)
     inputs = {name: builder.types[name] for name in recipe.graph.inputs if name in builder.types}
     graph = Graph(
         recipe.name or "model", scope.freeze(), inputs, recipe.graph.policy, recipe.description,
@@ -177,7 +177,7 @@ class Builder:
         broken = Draft(place.name, at.address, place.span, broken=True, path=place.path)
         if self._limits(place, at):
             return scope.add(broken)
-        find = lambda text, span: wire.find_place(self, scope, text, span)  # noqa: E731
+        find = lambda text, span: finish.find_place(self, scope, text, span)  # noqa: E731
         resolved = self.resolver.resolve(place, scope.env, at.path, at.counts, at.inherited, find)
         if resolved is None:
             return scope.add(broken)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from assembler.graph import wire
 from assembler.graph.draft import ANY, Draft, ScopeDraft
-from assembler.graph.model import Edge, Ref
 from assembler.graph.insert import insert
+from assembler.graph.model import Edge, Ref
 from assembler.graph.options import Field, choose
 from assembler.graph.place import Resolved
 from assembler.graph.shared import Shared
@@ -187,7 +187,7 @@ def gives(draft: Draft) -> None:
 # --- copies ---
 def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str]) -> Draft:
     """One copy of a repeat. A leaf with norms becomes a group that holds both."""
-    if resolved.kind.container or not (shared.norm in ("pre", "out", "both")):
+    if resolved.kind.container or shared.norm not in ("pre", "out", "both"):
         return builder.single(resolved, shared, scope, at, offered)
     inner = ScopeDraft(at.address, resolved.env, scope)
     leaf = builder.single(resolved, shared, inner, at.below(resolved.place.name), offered)

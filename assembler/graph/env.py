@@ -148,7 +148,7 @@ class Env:
             code = "missing-value" if data is None else "value-type"
             self._say(Diagnostic(code, f"a var is a number or a word, not {kind}", (value.key if data is None else value.span).at(path)))
             return None
-        return data
+        return data if isinstance(data, (int, float, str)) else None
 
     def number(self, value: Value, path: str) -> int | None:
         """What a size expression comes to; None (and a diagnostic) where it cannot be worked out."""
@@ -193,7 +193,7 @@ class Env:
 
     def _integers(self, names: tuple[str, ...]) -> dict[str, int]:
         found = {name: self.find(name) for name in names}
-        return {name: value for name, value in found.items() if type(value) is int}  # type: ignore[misc]
+        return {name: value for name, value in found.items() if type(value) is int}
 
     def _wrong_number(self, value: Value, path: str) -> None:
         data = value.data
@@ -201,6 +201,6 @@ class Env:
             self._say(Diagnostic("missing-value", "a size without a value", value.key.at(path), help="write a number, a var or an expression"))
             return
         meant = ""
-        if isinstance(data, str) or isinstance(data, float) and data.is_integer():
+        if isinstance(data, str) or (isinstance(data, float) and data.is_integer()):
             meant = f"write {int(data)}"
         self._say(Diagnostic("value-type", f"a whole number is wanted, not {value.plain()!r}", value.span.at(path), help=meant or "write a whole number, a var or an expression"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from assembler.graph.model import Group, Node, Repeat, Scope
+from assembler.graph.model import Group, Node, Repeat, Run, Scope
 
 Change = Callable[[Scope, dict[str, Node]], dict[str, Node]]
 """The old scope and its nodes (already rewritten inside) -> its new nodes, in order."""
@@ -18,7 +18,7 @@ def rewrite(scope: Scope, change: Change) -> Scope:
         if isinstance(node, Group):
             return replace(node, scope=rewrite(node.scope, change))
         if isinstance(node, Repeat):
-            return replace(node, runs=tuple(replace(run, node=inside(run.node)) for run in node.runs))
+            return replace(node, runs=tuple(Run(run.count, inside(run.node)) for run in node.runs))  # type: ignore[arg-type]
         return node
 
     nodes = change(scope, {name: inside(node) for name, node in scope.nodes.items()})

@@ -81,7 +81,7 @@ class RuleBook:
         found: dict[str, tuple[Field, ActiveRule]] = {}
         for active in self.rules:
             here, numbers = address[active.depth :], counts[active.depth :]
-            if not here or active.pattern is not None and not matches(active.pattern, here, numbers):
+            if not here or (active.pattern is not None and not matches(active.pattern, here, numbers)):
                 continue
             if not all(_equal(effective(key), value, active.env) for key, value in active.rule.where.items()):
                 continue

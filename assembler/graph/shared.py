@@ -87,7 +87,7 @@ class _Keys:
     def flag(self, key: str, inherited: Mapping[str, Field] | None = None) -> bool | None:
         value = self._value(key, inherited)
         if value is None or isinstance(value, bool):
-            return value
+            return value  # type: ignore[no-any-return]
         self.wrong("value-type", key, f"`{key}` is true or false, not {value!r}", "write true or false")
         return None
 
@@ -100,7 +100,7 @@ class _Keys:
 
     def seed(self, inherited: Mapping[str, Field]) -> int | None:
         value = self._value("seed", inherited)
-        if value is None or type(value) is int and 0 <= value < 2**63:
+        if value is None or (type(value) is int and 0 <= value < 2**63):
             return value  # type: ignore[no-any-return]
         self.wrong("value-range", "seed", f"`seed` is {value!r}: a whole number from 0 to 2**63-1", "write a whole number")
         return None

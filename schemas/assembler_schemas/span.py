@@ -19,7 +19,7 @@ class Span(NamedTuple):
     end_column: int = 0
     path: str = ""
     override: str | None = None
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]
 
     def at(self, path: str) -> Span:
         """The same place, said to hold the key path `path`."""
