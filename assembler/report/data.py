@@ -109,12 +109,12 @@ def _model(report: Report, budget: _Budget) -> Data | None:
     listed = list(_nodes(rows, unfold))
     model: Data = {"parameters": parameters, "trainable": trainable}
     # Interfaces are as long as the recipe: they are counted against the budget like nodes.
-    model["adapters"] = _within(budget, [(address, address) for address, row in listed if row.adapter], list)
+    model["adapters"] = _within(budget, [(address, address) for address, row, _ in listed if row.adapter], list)
     model["inputs"] = _within(budget, [(name, _type(kind)) for name, kind in root.inputs.items()], dict)
     model["outputs"] = _within(budget, [(name, _type(kind)) for name, kind in root.outputs.items()], dict)
     nodes: Data = {}
-    for address, row in listed:
-        entry = _node(row, unfold)
+    for address, row, copies in listed:
+        entry = _node(row, copies)
         if not budget.take({address: entry}):
             model["nodes_left_out"] = len(listed) - len(nodes)
             break
@@ -143,25 +143,29 @@ def _indexed(rows: list[Row], row: Row) -> bool:
     return row.copies is not None and row.address != rows[row.parent].address
 
 
-def _nodes(rows: list[Row], unfold: bool) -> Iterator[tuple[str, Row]]:
-    """Every leaf with its address: copy after copy, or (not unfolded) one for each range of copies."""
-    todo = [(index, "") for index, row in reversed(list(enumerate(rows))) if row.parent < 0]
+def _nodes(rows: list[Row], unfold: bool) -> Iterator[tuple[str, Row, int]]:
+    """Every leaf with its address: copy after copy, or (not unfolded) one for each range of copies.
+
+    The number says how many copies an address stands for.
+    """
+    todo = [(index, "", 1) for index, row in reversed(list(enumerate(rows))) if row.parent < 0]
     while todo:
-        index, prefix = todo.pop()
+        index, prefix, copies = todo.pop()
         row = rows[index]
-        if not _indexed(rows, row) and row.copies is not None:
+        if row.copies is not None and not _indexed(rows, row):
             addresses = [prefix]
         else:
             names = map(str, row.copies) if row.copies is not None and unfold else [row.name]
             addresses = [f"{prefix}.{name}" if prefix else name for name in names]
+            copies *= len(row.copies) if row.copies is not None and not unfold else 1
         if not row.children:
             if row.kind != "repeat":
-                yield from ((address, row) for address in addresses)
+                yield from ((address, row, copies) for address in addresses)
             continue
-        todo.extend((child, address) for address in reversed(addresses) for child in reversed(row.children))
+        todo.extend((child, address, copies) for address in reversed(addresses) for child in reversed(row.children))
 
 
-def _node(row: Row, unfold: bool) -> Data:
+def _node(row: Row, copies: int) -> Data:
     known = row.facts
     entry: Data = {
         "kind": row.kind,
@@ -176,8 +180,8 @@ def _node(row: Row, unfold: bool) -> Data:
     same = getattr(row.node, "same", "")
     if same:
         entry["same"] = same
-    if row.copies is not None and not unfold:
-        entry["copies"] = len(row.copies)
+    if copies > 1:
+        entry["copies"] = copies
     return entry
 
 
