@@ -18,13 +18,14 @@ from assembler.source.entries import entries_of, package_of, warn_self
 from assembler.source.failures import Failure, explain, outside
 from assembler.source.grammar import Command
 from assembler.source.merge import MISSING
-from assembler.source.paths import SUFFIX, Outside, Root, check_relative, read_capped, shorten
+from assembler.source.paths import SUFFIX, Outside, Root, check_relative, read_capped
 from assembler.source.text import read_text
 from assembler.source.tree import Value
+from assembler.source.wording import shorten
 from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.span import Span
 
-MAX_CAUSES = 32
+MAX_CAUSES = 16
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,12 @@ class Plan:
 
 
 def plan(files: Files, primary: str, commands: Sequence[Command]) -> tuple[Plan, list[Diagnostic]]:
-    """Ask Hydra, again after each cause that was set aside."""
+    """Ask Hydra, again after each cause that was set aside; what was found, in the order of the files."""
+    planned, diagnostics = _plan(files, primary, commands)
+    return planned, sorted(diagnostics, key=lambda d: (d.span.index, d.span.file, d.span.line, d.span.column))
+
+
+def _plan(files: Files, primary: str, commands: Sequence[Command]) -> tuple[Plan, list[Diagnostic]]:
     left, diagnostics = _choices(files, commands)
     complete = True
     for _ in range(MAX_CAUSES):
@@ -141,12 +147,19 @@ def plan(files: Files, primary: str, commands: Sequence[Command]) -> tuple[Plan,
         diagnostics.append(answer.diagnostic)
         complete = complete and answer.command is not None
         if answer.command is not None:
-            left = [command for command in left if command is not answer.command]
+            left = [command for command in left if not _same_choice(command, answer.command)]
         elif answer.missing:
             files.assumed.add(answer.missing)
         else:
             break
     return Plan((), (), False), diagnostics
+
+
+def _same_choice(one: Command, refused: Command) -> bool:
+    """Whether `one` goes with what was refused: an earlier choice for the same group was not wanted any more."""
+    if refused.operation != "set":
+        return one is refused
+    return (one.operation, one.key, one.package) == (refused.operation, refused.key, refused.package)
 
 
 def _ask(files: Files, primary: str, commands: Sequence[Command]) -> Plan | Failure:

@@ -5,8 +5,7 @@ All overrides of a command line are one layer. Only the mappings on the touched 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from assembler.source.grammar import Command
@@ -23,8 +22,8 @@ from assembler.source.merge import (
     swapped,
     without_nulls,
 )
-from assembler.source.paths import shorten
 from assembler.source.tree import Value, value_of
+from assembler.source.wording import listed, nearest, shorten
 from assembler_schemas.diagnostic import Diagnostic, Edit, Fix, Note
 
 
@@ -41,9 +40,11 @@ def carry_out(
     """
     editor = Editor(tree, tree.layer + 1)
     diagnostics: list[Diagnostic] = []
+    there: list[str] | None = None
     for command in commands:
         if command.package is not None or "/" in command.key:
-            diagnostics.append(_no_group(command, groups()))
+            there = groups() if there is None else there
+            diagnostics.append(_no_group(command, there))
             continue
         try:
             editor.carry_out(command)
@@ -51,17 +52,6 @@ def carry_out(
             diagnostics.append(refused.args[0])
     diagnostics.extend(editor.drop_swapped(tree))
     return without_nulls(editor.root), diagnostics
-
-
-def nearest(name: str, among: Iterable[str]) -> list[str]:
-    return difflib.get_close_matches(name, [a for a in among if len(a) <= 128][:2000], n=3, cutoff=0.6)
-
-
-def listed(names: Iterable[str], limit: int = 12) -> str:
-    """Names in backticks, in the order given, the first dozen."""
-    known = list(names)
-    more = ", ..." if len(known) > limit else ""
-    return ", ".join(f"`{shorten(name, 40)}`" for name in known[:limit]) + more
 
 
 class Editor:

@@ -12,8 +12,9 @@ from typing import Any
 
 from assembler.source.hydra_bridge import ConfigEntry, GroupEntry
 from assembler.source.merge import MISSING
-from assembler.source.paths import check_relative, shorten
+from assembler.source.paths import check_relative
 from assembler.source.tree import Value
+from assembler.source.wording import shorten
 from assembler_schemas.diagnostic import Diagnostic, Edit, Fix
 from assembler_schemas.span import Span
 

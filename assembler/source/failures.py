@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from assembler.source import hydra_bridge
-from assembler.source.edit import listed, nearest
 from assembler.source.grammar import Command
-from assembler.source.paths import shorten
+from assembler.source.wording import listed, nearest, shorten
 from assembler_schemas.diagnostic import Diagnostic, Edit, Fix, Note
 from assembler_schemas.span import NOWHERE, Span
 

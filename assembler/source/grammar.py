@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from assembler.source.paths import shorten
+from assembler.source.wording import shorten
 from assembler_schemas.diagnostic import Diagnostic, Edit, Fix, Note
 from assembler_schemas.span import Span
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from assembler.source.hydra_bridge import Operation, Parsed
 
 MAX_TEXT = 10_000
-MAX_TOGETHER = 64 * 1024
-MAX_COUNT = 2000
+MAX_TOGETHER = 32 * 1024
+MAX_COUNT = 1000
 MAX_DEPTH = 32
 MAX_SEGMENTS = 64
 MAX_DIGITS = 19
@@ -29,6 +29,7 @@ FOREIGN = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_LONG_NUMBER = re.compile("[0-9]{4000}[0-9]*")
 _OPEN, _CLOSE = "([{", ")]}"
 
 
@@ -116,6 +117,9 @@ def _command(text: str, index: int) -> Command | Diagnostic:
     try:
         parsed = hydra_bridge.parse(text)
     except hydra_bridge.BadOverride as bad:
+        digits = _LONG_NUMBER.search(text)
+        if digits:
+            return _too_many_digits(_span(text, index, digits.start(), digits.end()))
         return _syntax(text, index, *bad.args)
     command = Command(
         text, index, parsed.operation, parsed.key, parsed.package, parsed.value, parsed.stated, parsed
@@ -217,6 +221,10 @@ def _refuse_key(command: Command) -> Diagnostic | None:
     return None
 
 
+def _too_many_digits(span: Span) -> Diagnostic:
+    return Diagnostic("limit-int-digits", f"a number in an override has more than {MAX_DIGITS} digits", span)
+
+
 def _foreign(message: str, span: Span, help_: str) -> Diagnostic:
     return Diagnostic("foreign-key", message, span, label="not a key of recipes", help=help_)
 
@@ -232,12 +240,15 @@ def _refuse_value(command: Command) -> Diagnostic | None:
         )  # fmt: skip
     for key, value in _leaves(command.value):
         if key is not None and not isinstance(key, str):
-            return Diagnostic("yaml-key-type", f"the key {key!r} in an override is not a text", command.value_span())
+            return Diagnostic(
+                "yaml-key-type",
+                f"the key {'null' if key is ... else repr(key)} in an override is not a text",
+                command.value_span(),
+            )
         if key in FOREIGN:
             return _foreign(f"`{key}` would run code", command.value_span(), "name a `kind`")
         if isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
-            message = f"a number in an override has more than {MAX_DIGITS} digits"
-            return Diagnostic("limit-int-digits", message, command.value_span())
+            return _too_many_digits(command.value_span())
     return None
 
 

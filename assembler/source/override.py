@@ -43,7 +43,7 @@ def compose(
         return without_nulls(tree), diagnostics
     places = roots(os.path.dirname(shown), [shipped()] if search is None else search)
     composed, found = _compose(tree, text.decode("utf-8-sig", "replace"), shown, overrides, places)
-    return composed, [*diagnostics, *found]
+    return composed, _once([*diagnostics, *found])
 
 
 def apply(tree: Value, overrides: Sequence[str]) -> tuple[Value, list[Diagnostic]]:
@@ -80,6 +80,18 @@ def _compose(
         return without_nulls(merged), diagnostics
     changed, found = carry_out(merged, planned.commands, files.groups)
     return changed, [*diagnostics, *found]
+
+
+def _once(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Without what the reader has said already of the same line: it looks for these two everywhere."""
+    seen: set[tuple[str, str, int]] = set()
+    kept: list[Diagnostic] = []
+    for diagnostic in found:
+        place = (diagnostic.code, diagnostic.span.file, diagnostic.span.line)
+        if diagnostic.code not in ("interpolation", "foreign-key") or not diagnostic.span.file or place not in seen:
+            kept.append(diagnostic)
+        seen.add(place)
+    return kept
 
 
 def _merge_all(primary: Value, uses: Sequence[tuple[Value, str]]) -> tuple[Value, list[Diagnostic]]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from assembler.source.wording import shorten
 from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.span import NOWHERE, Span
 
@@ -51,10 +52,6 @@ def check_relative(name: str, span: Span, what: str) -> Diagnostic | None:
         "path-syntax", f"the {what} {shorten(name)!r} {reason}", span, label="not a plain relative path",
         help="use letters, digits, `_`, `-`, `.` and `/` only",
     )  # fmt: skip
-
-
-def shorten(text: str, limit: int = 80) -> str:
-    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def _segments(name: str) -> list[str]:

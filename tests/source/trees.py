@@ -29,6 +29,7 @@ class Forest:
         self.names: dict[str, list[str]] = {}
         self.paths: list[str] = []
         self.chosen: list[str] = []
+        self.inner: dict[str, set[str]] = {}
         # The deepest first: a list names what is there already, so that most lists end.
         self.base = self.random.random() < 0.5
         for group in sorted(self.groups, key=lambda g: (-g.count("/"), g)):
@@ -98,12 +99,11 @@ class Forest:
             entries.append("_self_")
         if self._wrong() and pick.random() < 0.3:
             entries.append("_self_")
-        for key in sorted(used):
-            below = [g for g in self.groups if g.startswith(key + "/")]
-            if below and depth == 0 and pick.random() < 0.15:
-                inner = pick.choice(below)
-                spelled = f"/{self.prefix}{inner}" if pick.random() < 0.5 else inner
-                entries.append(f"override {spelled}: {self._name(inner)}")
+        below = sorted({inner for key in used for inner in self.inner.get(key, ())})
+        if below and pick.random() < 0.5:
+            inner = pick.choice(below)
+            spelled = f"/{self.prefix}{inner}" if pick.random() < 0.5 or depth else inner
+            entries.append(f"override {spelled}: {self._name(inner)}")
         if self._wrong():
             pick.shuffle(entries)
         return entries
@@ -118,7 +118,8 @@ class Forest:
         written = [g for g in self.groups if g in self.names and g != here]
         if not written:
             return ""
-        group = pick.choice(written)
+        below = [g for g in written if here and g.startswith(here + "/")]
+        group = pick.choice(below if below and pick.random() < 0.6 else written)
         package = f"@{pick.choice(PACKAGES)}" if pick.random() < 0.15 else ""
         if group in used and not package and not self._wrong():
             return ""
@@ -126,6 +127,8 @@ class Forest:
         spelled = f"/{self.prefix}{group}" if here or pick.random() < 0.2 else group
         if here and group.startswith(here + "/"):
             spelled = group[len(here) + 1 :]
+            if not package:
+                self.inner.setdefault(here, set()).add(group)
         if not here and not package:
             self.chosen.append(self.prefix + group)
         optional = "optional " if pick.random() < 0.2 else ""
