@@ -5,7 +5,6 @@ Decides nothing: every name and number comes from the plan.
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections.abc import Iterable, Sequence
 
@@ -316,6 +315,6 @@ def _probes(probes: Sequence[tuple[str, str]], pad: str) -> list[str]:
 
 def _address(address: str) -> str:
     """An address of the plan, behind what came down in `_at`. It holds names, dots and `{}` only."""
-    assert all(word.isidentifier() or word.isdigit() or word in ("", "{}") for word in address.split(".")), address
-    assert not keyword.iskeyword(address)
+    if not all(word.isidentifier() or word.isdigit() or word in ("", "{}") for word in address.split(".")):
+        raise ValueError(f"{address!r} is no address")
     return f'f"{{_at}}{address.replace("{}", "{_i}")}"'

@@ -86,7 +86,7 @@ def _unbound(dim: Dim, bound: Mapping[str, str]) -> list[str]:
 def _ready(dim: Dim, bound: Mapping[str, str]) -> bool:
     """Whether an axis can be checked now, or gives its one new name a value."""
     new = _unbound(dim, bound)
-    return not new or len(new) == 1 and _linear(dim, new[0]) is not None
+    return not new or (len(new) == 1 and _linear(dim, new[0]) is not None)
 
 
 def _linear(dim: Dim, name: str) -> tuple[int, Dim] | None:
@@ -98,7 +98,7 @@ def _linear(dim: Dim, name: str) -> tuple[int, Dim] | None:
         if monomial == (name,):
             factor = value
             rest = dim - Poly({monomial: value})  # type: ignore[assignment]
-        elif any(atom == name or isinstance(atom, Floor) and name in names(Poly({(atom,): 1})) for atom in monomial):
+        elif any(atom == name or (isinstance(atom, Floor) and name in names(Poly({(atom,): 1}))) for atom in monomial):
             return None
     return (factor, rest) if factor > 0 else None
 

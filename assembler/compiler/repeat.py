@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from assembler.compiler.leaf import call, constructor, definition_of, inline
 from assembler.compiler.model import PlanError, Submodule
-from assembler.compiler.share import Copies, Path, Pending, find, slice_text, target_of
 from assembler.compiler.scope import Fed, ScopeBuilder, Wanted, facts_with, group_call, place_of
+from assembler.compiler.share import Copies, Path, Pending, find, slice_text, target_of
 from assembler.compiler.values import COPY, STREAM, LoopOp, Op, Piece
 from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts
@@ -196,7 +197,7 @@ class RepeatBuilder:
                     if ports != {self.stream_out}:
                         cuts.add(index)
             order = sorted(cuts)
-            for start, stop in zip(order, order[1:], strict=False):
+            for start, stop in pairwise(order):
                 alone = stop - 1 in taps
                 before = ranges[-1] if ranges else None
                 if before is not None and before[2] == start and before[2] - 1 not in taps and not alone and self._same_call(before[0], part):
@@ -217,7 +218,7 @@ class RepeatBuilder:
         if stop - start == 1:
             return self._single(part, start, value, sums, ports)
         where = f"self.{self.node.name}"
-        plain = self.node.share or not part.text and not self._has_list(part)
+        plain = self.node.share or (not part.text and not self._has_list(part))
         pieces = self._pieces(part, STREAM, (where,) if plain else (COPY,))
         if pieces == (STREAM,):
             return value

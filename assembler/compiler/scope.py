@@ -13,7 +13,7 @@ from assembler.compiler.leaf import call, constructor, definition_of, fold, inli
 from assembler.compiler.model import PlanError, Submodule
 from assembler.compiler.names import comment, identifier
 from assembler.compiler.share import Path, Pending, target_of
-from assembler.compiler.values import Op, LoopOp, Piece
+from assembler.compiler.values import LoopOp, Op, Piece
 from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts, ScopeFacts
 from assembler.graph.model import Common, Group, Leaf, Node, Ref, Repeat, Scope

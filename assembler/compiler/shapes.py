@@ -7,7 +7,8 @@ from typing import Any
 
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.graph.model import Graph
-from assembler_schemas.dim import Dim, Floor, Poly, names
+from assembler_schemas import dim as sizes
+from assembler_schemas.dim import Floor, Poly, names
 from assembler_schemas.shape import Type
 
 MAX_SIZE = 2**20
@@ -16,7 +17,8 @@ MAX_SIZE = 2**20
 def predicted(graph: Graph, facts: Facts) -> Iterator[tuple[str, Type]]:
     """(address, type) of every value that a probe can see: inputs, and every node's outputs, copy by copy."""
     for name, kind in facts.root.inputs.items():
-        yield name, kind
+        if kind is not None:
+            yield name, kind
     todo: list[tuple[str, NodeFacts | ScopeFacts]] = [("", facts.root)]
     while todo:
         prefix, here = todo.pop()
@@ -24,7 +26,7 @@ def predicted(graph: Graph, facts: Facts) -> Iterator[tuple[str, Type]]:
             todo.extend((f"{prefix}{name}.", node) for name, node in here.nodes.items())
             continue
         for port, kind in here.outputs.items():
-            if not port[:1].isdigit() and "." not in port:
+            if kind is not None and not port[:1].isdigit() and "." not in port:
                 yield f"{prefix}{port}", kind
         if here.inner is not None:
             todo.append((prefix, here.inner))
@@ -44,7 +46,7 @@ def dynamic_shapes(graph: Graph, facts: Facts) -> dict[str, Any]:
 
     made: dict[str, Any] = {}
 
-    def size(dim: Dim_) -> Any:
+    def size(dim: sizes.Dim) -> Any:
         parts = _affine(dim)
         if parts is None:
             return None
@@ -64,10 +66,7 @@ def dynamic_shapes(graph: Graph, facts: Facts) -> dict[str, Any]:
     return shapes
 
 
-Dim_ = Dim
-
-
-def _affine(dim: Dim) -> tuple[str, int, int] | None:
+def _affine(dim: sizes.Dim) -> tuple[str, int, int] | None:
     """A size as name, factor and rest of factor * name + rest; None where it is not that."""
     if not isinstance(dim, Poly) or len(names(dim)) != 1:
         return None

@@ -12,11 +12,11 @@ from assembler.graph.model import Group, Leaf, Node, Repeat, Scope
 
 
 class Copies(NamedTuple):
-    """Copies `start` to `stop` (exclusive) of the `count` that a repeat has."""
+    """Copies `start` to `stop` (exclusive) of the `total` that a repeat has."""
 
     start: int
     stop: int
-    count: int
+    total: int
 
 
 Segment = str | Copies
@@ -60,10 +60,10 @@ def rest_of(target: Sequence[str | int | Slice], scope: Path) -> tuple[str | int
             if segment != at:
                 return None
         elif isinstance(segment, Slice):
-            chosen = segment.of(at.count)
-            if chosen != range(at.count) and chosen != range(at.start, at.stop):
+            chosen = segment.of(at.total)
+            if chosen != range(at.total) and chosen != range(at.start, at.stop):
                 return None
-        elif not isinstance(segment, int) or at.stop - at.start != 1 or segment % at.count != at.start:
+        elif not isinstance(segment, int) or at.stop - at.start != 1 or segment % at.total != at.start:
             return None
     return tuple(target[len(scope) :])
 
@@ -87,13 +87,12 @@ def assignment(pending: Pending, rest: Sequence[str | int | Slice]) -> list[str]
             owner += f".{segment}"
             continue
         copy = "copy" if depth == 0 else f"copy_{depth + 1}"
-        lines.append(f"{'    ' * depth}for {copy} in {owner}{slice_text(segment.start, segment.stop, segment.count)}:")
+        lines.append(f"{'    ' * depth}for {copy} in {owner}{slice_text(segment.start, segment.stop, segment.total)}:")
         owner, depth = copy, depth + 1
     value = expression(rest)
     if pending.times:
         value = f"nn.ModuleList([{value}] * {pending.times})"
     last = pending.own[-1]
-    assert isinstance(last, str)
     lines.append(f"{'    ' * depth}{owner}.{last} = {value}")
     if pending.freeze:
         lines.append(f"{'    ' * depth}{owner}.{last}.requires_grad_(False)")
@@ -110,26 +109,26 @@ def slice_text(start: int, stop: int, count: int) -> str:
 def find(scope: Scope, target: Sequence[str | int | Slice]) -> Node | None:
     """The node at an address; where it names copies, the first of them."""
     here: Node | None = None
+    inner: Scope | None = scope
     for segment in target:
         if isinstance(segment, str):
-            inner = scope if here is None else here.scope if isinstance(here, Group) else None
-            if isinstance(here, Repeat) and here.share:
-                run = here.runs[0].node
-                inner = run.scope if isinstance(run, Group) else None
             here = inner.nodes.get(segment) if inner is not None else None
         elif isinstance(here, Repeat):
-            copies = segment.of(here.count) if isinstance(segment, Slice) else range(segment % here.count, here.count)
-            index = copies[0] if copies else 0
-            for run in here.runs:
-                if index < run.count:
-                    here = run.node
-                    break
-                index -= run.count
+            here = _copy(here, segment)
         else:
             return None
-        if here is None:
-            return None
+        inside = here.runs[0].node if isinstance(here, Repeat) and here.share else here
+        inner = inside.scope if isinstance(inside, Group) else None
     return here
+
+
+def _copy(node: Repeat, segment: int | Slice) -> Node | None:
+    index = next(iter(segment.of(node.count)), 0) if isinstance(segment, Slice) else segment % node.count
+    for run in node.runs:
+        if index < run.count:
+            return run.node
+        index -= run.count
+    return None
 
 
 def owners(scope: Scope) -> tuple[frozenset[tuple[str | int | Slice, ...]], frozenset[tuple[str | int | Slice, ...]]]:

@@ -108,6 +108,7 @@ class _Settle:
         for value in wanted:
             self.last[value] = len(ops)
             self.uses[value] = self.uses.get(value, 0) + 1
+        self.maker: dict[int, str] = {}
         self.steps: list[Statement | Loop] = []
 
     def run(self) -> tuple[tuple[Statement | Loop, ...], tuple[str, ...]]:
@@ -128,7 +129,10 @@ class _Settle:
                 if self.names[value] == word:
                     return value
         first = op.inputs[0] if op.inputs else None
-        return first if dying == [first] and first not in self.parameters else None
+        own = self.maker.get(first) == op.name if first is not None else False
+        if first in dying and (own or (len(dying) == 1 and first not in self.parameters)):
+            return first
+        return None
 
     def _fresh(self, name: str, value: int) -> str:
         once = self.generic or self.uses.get(value, 0) == 1
@@ -149,8 +153,8 @@ class _Settle:
         return () if final else gone
 
     # --- statements ---
-    def _text(self, pieces: Sequence[Piece], inside: Mapping[int, str] = {}) -> str:
-        return "".join(p if isinstance(p, str) else inside[p] if p in inside else self.names[p] for p in pieces)
+    def _text(self, pieces: Sequence[Piece], inside: Mapping[int, str] | None = None) -> str:
+        return "".join(p if isinstance(p, str) else inside[p] if inside and p in inside else self.names[p] for p in pieces)
 
     def _simple(self, op: Op, dying: list[int], final: bool) -> None:
         text = self._text(op.pieces)
@@ -166,6 +170,7 @@ class _Settle:
             else:
                 targets.append(self._bind(value, self._fresh(op.name, value)))
         known = dict(zip(op.outputs, targets, strict=True))
+        self.maker.update(dict.fromkeys(op.outputs, op.name))
         probes = tuple((address, known.get(value, self.names.get(value, "_"))) for address, value in op.probes)
         frees = (*self._free(rest, final), *(("_",) if unread and not final else ()))
         self.steps.append(Statement(tuple(targets), text, frees, op.at, probes, op.place))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 import yaml
+
 from assembler.adapters.insert import adapt
 from assembler.compiler.model import Plan
 from assembler.compiler.plan import plan
@@ -21,7 +23,8 @@ def graph_of(text: str) -> tuple[Graph, Facts]:
     facts = infer(graph)
     graph, facts, adapted = adapt(graph, facts)
     wrong = [d for d in (*found, *more, *adapted) if d.level == "error"]
-    assert not wrong and not facts.conflicts, (wrong, facts.conflicts)
+    assert not wrong, wrong
+    assert not facts.conflicts, facts.conflicts
     return graph, facts
 
 
@@ -61,3 +64,84 @@ nodes:
   head: {kind: linear, out: 10, from: fuse}
 outputs: {logits: head}
 """
+
+TAPS = """
+name: taps
+inputs: {words: "[batch seq 32]"}
+nodes:
+  stack: {kind: linear, out: 32, repeat: 6, from: words}
+  enc:
+    kind: bus
+    repeat: 5
+    norm: pre
+    from: {x: stack, memory: words}
+    parts:
+      attend: {kind: attention, heads: 4}
+      cross: {kind: cross_attention, heads: 4}
+      think: {kind: swiglu, hidden: 64}
+  mixer: {kind: add, from: [stack.1, stack.3, enc.2, enc.1.think, enc]}
+outputs: {y: mixer, tap: enc.0}
+"""
+
+SHARE = """
+name: share
+inputs: {x: "[batch seq 32]", mask: {type: "mask [batch seq]", optional: true}}
+nodes:
+  loop:
+    kind: bus
+    repeat: 3
+    share: true
+    from: {x: x, mask: mask}
+    parts: {a: {kind: attention, heads: 2, bias: false}, f: {kind: mlp, freeze: true, seed: 5}}
+  first: {kind: linear, out: 32, from: loop.1}
+  again: {same: first, from: loop}
+  many: {kind: linear, out: 32, repeat: 3, from: again}
+  again2: {same: many, repeat: 3, from: many}
+  acts: {kind: activation, repeat: 2, from: again2}
+  head: {kind: linear, out: 32, bias: false, from: acts, tie: {weight: first.weight}, dtype: f32}
+  m: {kind: mean, from: [head, acts, again, first]}
+outputs: {y: m}
+"""
+
+NEST = """
+name: nest
+inputs: {image: "image [batch 3 8*h 8*w]", ids: "ids(100) [batch seq]"}
+nodes:
+  p: {kind: patch_embed, patch: 4, out: 16, from: image}
+  e: {kind: embedding, out: 16, from: ids}
+  enc:
+    kind: sequence
+    repeat: 2
+    from: p
+    parts:
+      one: {kind: parallel, parts: {a: {kind: linear, out: 16}, b: {kind: linear, out: 16}}}
+      two: {kind: sequence, repeat: 2, parts: {l: {kind: linear, out: 16}, n: {kind: layer_norm}}}
+  d: {kind: cross_attention, heads: 2, from: {x: e, memory: enc}}
+outputs: {y: d, z: enc}
+"""
+
+ALL = {"digits": DIGITS, "towers": TOWERS, "taps": TAPS, "share": SHARE, "nest": NEST}
+
+
+def values_for(plan: Plan, batch: int = 2, size: int = 6) -> dict[str, torch.Tensor]:
+    """Random inputs for a plan of this file: every free name is `size`, but for `batch`."""
+    found = {}
+    for item in plan.inputs:
+        dims = item.type[item.type.index("[") + 1 : -1].split()
+        shape = [eval(dim, {}, _Sizes(batch, size)) for dim in dims]
+        if item.type.startswith("ids"):
+            found[item.name] = torch.randint(0, 100, shape)
+        elif item.type.startswith("mask"):
+            found[item.name] = torch.ones(shape, dtype=torch.bool)
+        else:
+            found[item.name] = torch.randn(shape)
+    return found
+
+
+class _Sizes(dict[str, int]):
+    def __init__(self, batch: int, size: int) -> None:
+        super().__init__(batch=batch)
+        self.size = size
+
+    def __missing__(self, name: str) -> int:
+        return self.size

@@ -1,0 +1,193 @@
+"""The model that the text defines: pickle, copies, state, devices, compile, export, tracebacks."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+from assembler.compiler.build import build, initialize, load
+from assembler.compiler.emit import emit
+from assembler.compiler.plan import plan
+from assembler.compiler.shapes import dynamic_shapes
+
+from tests.compiler.made import ALL, DIGITS, NEST, SHARE, graph_of, plan_of, values_for
+
+torch.set_num_threads(1)
+
+
+def run_alone(code: str, *arguments: str, package: bool = True) -> str:
+    """What a fresh process prints."""
+    path = ":".join(sys.path) if package else ""
+    done = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {path.split(':')!r}\n{code}", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def flat(out: torch.Tensor | dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    return list(out.values()) if isinstance(out, dict) else [out]
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_keys_are_addresses_and_parameters_are_counted_once(name: str) -> None:
+    made = plan_of(ALL[name])
+    model = build(made, seed=1)
+    assert sum(parameter.numel() for parameter in model.parameters()) == made.parameters
+    if name == "digits":
+        assert "encoder.3.think.up.weight" in model.state_dict()
+
+
+def test_inputs_by_position_or_keyword_and_outputs_by_name() -> None:
+    model = build(plan_of(NEST), seed=1)
+    values = values_for(plan_of(NEST))
+    by_name, by_place = model(**values), model(*values.values())
+    assert list(by_name) == ["y", "z"]
+    assert all(torch.equal(by_name[key], by_place[key]) for key in by_name)
+
+
+def test_an_optional_input_may_be_left_out() -> None:
+    made = plan_of(SHARE)
+    model, values = build(made, seed=1), values_for(made)
+    assert torch.allclose(model(values["x"]), model(**values), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_pickled_model_runs_in_a_spawned_process(name: str, tmp_path: Path) -> None:
+    made = plan_of(ALL[name])
+    model, values = build(made, seed=1), values_for(made)
+    out = flat(model(**values))
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps((model, values, out)))
+    run_alone(
+        "import pickle, torch\n"
+        "torch.set_num_threads(1)\n"
+        "model, values, out = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "new = model(**values)\n"
+        "new = list(new.values()) if isinstance(new, dict) else [new]\n"
+        "assert all(torch.equal(a, b) for a, b in zip(out, new, strict=True))\n",
+        str(tmp_path / "model.pkl"),
+    )
+
+
+def test_one_block_alone_can_be_saved_and_loaded_elsewhere(tmp_path: Path) -> None:
+    model = build(plan_of(DIGITS), seed=1)
+    torch.save(model.get_submodule("encoder.2"), tmp_path / "block.pt")
+    printed = run_alone("import torch\nprint(type(torch.load(sys.argv[1], weights_only=False)).__name__)", str(tmp_path / "block.pt"))
+    assert printed == "EncoderBlock\n"
+
+
+def test_a_deep_copy_is_equal_and_independent() -> None:
+    made = plan_of(SHARE)
+    model, values = build(made, seed=1), values_for(made)
+    twin = copy.deepcopy(model)
+    before = model(**values)
+    assert torch.equal(twin(**values), before)
+    assert twin.head.weight is twin.first.weight
+    with torch.no_grad():
+        twin.first.weight.zero_()
+    assert torch.equal(model(**values), before)
+
+
+def test_assigned_state_is_what_forward_reads() -> None:
+    made = plan_of(DIGITS)
+    model, other = build(made, seed=1), build(made, seed=2)
+    model.load_state_dict(copy.deepcopy(other.state_dict()), assign=True)
+    values = values_for(made)
+    assert torch.equal(model(**values)["logits"], other(**values)["logits"])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_model_built_on_meta_is_filled_with_equal_values(name: str) -> None:
+    made = plan_of(ALL[name])
+    model, filled = build(made, seed=7), build(made, device="meta")
+    assert all(parameter.is_meta for parameter in filled.parameters())
+    initialize(filled, 7)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, filled.state_dict()[key]), key
+    assert len(list(filled.parameters())) == len(list(model.parameters()))
+    assert [p.requires_grad for p in filled.parameters()] == [p.requires_grad for p in model.parameters()]
+
+
+def test_a_large_model_is_laid_out_first_and_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan_of(SHARE)
+    small = build(made, seed=3)
+    monkeypatch.setattr("assembler.compiler.build.ON_META", 0)
+    large = build(made, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(small.state_dict().values(), large.state_dict().values(), strict=True))
+    assert large.head.weight is large.first.weight
+
+
+def test_dtype_is_of_all_but_nodes_that_state_their_own() -> None:
+    model = build(plan_of(SHARE), dtype=torch.float64, seed=1)
+    assert model.first.bias.dtype == torch.float64
+    assert model.many[0].weight.dtype == torch.float64
+    assert torch.get_default_dtype() == torch.float32
+    own = plan_of("{name: m, inputs: {x: 'bf16 [b 4]'}, nodes: {a: {kind: linear, out: 4, dtype: bf16, from: x}}, outputs: {y: a}}")
+    assert build(own, dtype=torch.float64).a.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiles_whole_with_backward(name: str, dynamic: bool) -> None:
+    made = plan_of(ALL[name])
+    model, values = build(made, seed=1), values_for(made, 3)
+    want = flat(model(**values))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    got = flat(compiled(**values))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(want, got, strict=True))
+    sum(value.sum() for value in want).backward()
+    grads = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad()
+    sum(value.sum() for value in got).backward()
+    for one, parameter in zip(grads, model.parameters(), strict=True):
+        assert (one is None) == (parameter.grad is None)
+        assert one is None or torch.allclose(one, parameter.grad, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_exports_strictly_and_runs_in_a_fresh_process(name: str, tmp_path: Path) -> None:
+    graph, facts = graph_of(ALL[name])
+    made = plan(graph, facts)
+    model, values, other = build(made, seed=1), values_for(made, 3), values_for(made, 5, 9)
+    program = torch.export.export(model, (), values, dynamic_shapes=dynamic_shapes(graph, facts), strict=True)
+    torch.export.save(program, tmp_path / "model.pt2")
+    torch.save((other, flat(model(**other))), tmp_path / "values.pt")
+    run_alone(
+        "import torch\n"
+        "torch.set_num_threads(1)\n"
+        "values, want = torch.load(sys.argv[2])\n"
+        "out = torch.export.load(sys.argv[1]).module()(**values)\n"
+        "out = list(out.values()) if isinstance(out, dict) else [out]\n"
+        "assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(out, want, strict=True))\n"
+        "assert 'assembler' not in sys.modules\n",
+        str(tmp_path / "model.pt2"),
+        str(tmp_path / "values.pt"),
+    )
+
+
+def test_a_traceback_shows_the_line_of_the_text() -> None:
+    model = build(plan_of(DIGITS), seed=1)
+    model.pool = torch.nn.Linear(3, 3)
+    try:
+        model(torch.zeros(2, 1, 8, 8))
+    except RuntimeError as error:
+        shown = "".join(traceback.format_exception(error))
+        assert "x = self.pool(x)" in shown
+    else:
+        pytest.fail("a Linear(3, 3) took 64 columns")
+
+
+def test_one_text_is_run_once_in_a_process() -> None:
+    made = plan_of(DIGITS)
+    assert type(build(made)) is type(build(made))
+    assert load(emit(made)) is sys.modules[type(build(made)).__module__]
