@@ -9,6 +9,7 @@ ejected file does not give the same numbers.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,8 @@ from assembler.report.data import to_data
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-HERE = Path(__file__).resolve().parent
-RECIPES = HERE.parent / "recipes"
+HERE = Path(os.path.relpath(Path(__file__).resolve().parent))
+RECIPES = Path(os.path.relpath(HERE.parent / "recipes"))
 SEED = 0
 EPOCHS = 20
 BATCH = 64
@@ -36,8 +37,8 @@ import runpy, sys
 sys.modules["assembler"] = sys.modules["assembler_schemas"] = None     # from here on, importing them is an ImportError
 import torch
 torch.set_num_threads(2)
-source, weights, images, result = sys.argv[1:]
-model = runpy.run_path(source)["Model"]()
+name, source, weights, images, result = sys.argv[1:]
+model = runpy.run_path(source)[name]()
 model.load_state_dict(torch.load(weights, weights_only=True))
 model.eval()
 with torch.no_grad():
@@ -66,16 +67,12 @@ def title(number: int, text: str) -> None:
     print(f"\n--- {number}. {text} ---", flush=True)
 
 
-def shown(path: Path) -> str:
-    return path.relative_to(HERE.parent).as_posix()
-
-
 # --- checking: no tensor exists yet, and torch is not even imported ---
 def check_a_recipe() -> None:
     title(1, "Check a recipe")
     report = assembler.check(RECIPES / "digits.yaml")
     model = to_data(report)["model"]
-    print(f"$ assembler check {shown(RECIPES / 'digits.yaml')}")
+    print(f"$ assembler check {RECIPES / 'digits.yaml'}")
     print(report, end="")
     for name, kind in model["inputs"].items():
         print(f"  takes  {name}: {kind}")
@@ -88,7 +85,7 @@ def swap_a_slot() -> None:
     title(2, "Swap a part by an override")
     before = to_data(assembler.check(RECIPES / "digits.yaml"))["model"]
     after = to_data(assembler.check(RECIPES / "digits.yaml", ["slots/ffn=swiglu"]))["model"]
-    print(f"$ assembler check {shown(RECIPES / 'digits.yaml')} slots/ffn=swiglu")
+    print(f"$ assembler check {RECIPES / 'digits.yaml'} slots/ffn=swiglu")
     print(f"  parameters: {before['parameters']:,} -> {after['parameters']:,}")
     old, new = before["nodes"], after["nodes"]
     for address in [*old, *(name for name in new if name not in old)]:
@@ -106,9 +103,9 @@ def describe(node: dict[str, Any] | None) -> str:
 def mend_a_width() -> None:
     title(3, "A width that does not fit, and the adapter that mends it")
     towers = RECIPES / "two_towers.yaml"
-    print(f"$ assembler check {shown(towers)} nodes.fuse.from.gate=image")
+    print(f"$ assembler check {towers} nodes.fuse.from.gate=image")
     print(assembler.check(towers, ["nodes.fuse.from.gate=image"]), end="")
-    print(f"\nThe recipe itself asks for an adapter on that edge (adapt: mlp):\n$ assembler check {shown(towers)}")
+    print(f"\nThe recipe itself asks for an adapter on that edge (adapt: mlp):\n$ assembler check {towers}")
     report = assembler.check(towers)
     print(report, end="")
     nodes = to_data(report)["model"]["nodes"]
@@ -119,7 +116,7 @@ def mend_a_width() -> None:
 
 def read_a_broken_recipe() -> None:
     title(4, "A broken recipe: every mistake at once, each with its line")
-    print(f"$ assembler check {shown(HERE / 'broken.yaml')}")
+    print(f"$ assembler check {HERE / 'broken.yaml'}")
     print(assembler.check(HERE / "broken.yaml"), end="")
 
 
@@ -189,13 +186,13 @@ def eject(model: nn.Module, images: Tensor) -> bool:
         Path(files["model.py"]).write_text(source, encoding="utf-8")
         torch.save(model.state_dict(), files["weights.pt"])
         torch.save(images, files["images.pt"])
-        subprocess.run([sys.executable, "-c", ALONE, *files.values()], check=True, cwd=folder)
+        subprocess.run([sys.executable, "-c", ALONE, type(model).__name__, *files.values()], check=True, cwd=folder)
         found = torch.load(files["logits.pt"], weights_only=True)
     model.eval()
     with torch.no_grad():
         wanted = model(images)["logits"]
     same = torch.equal(found, wanted)
-    print(f"$ assembler eject {shown(RECIPES / 'digits.yaml')} -o model.py      # {len(source.splitlines())} lines, imports torch only")
+    print(f"$ assembler eject {RECIPES / 'digits.yaml'} -o model.py      # {len(source.splitlines())} lines, imports torch only")
     print("  first image, this process:    ", " ".join(f"{x:8.4f}" for x in wanted[0].tolist()))
     print("  first image, the ejected file:", " ".join(f"{x:8.4f}" for x in found[0].tolist()))
     print(f"  all {wanted.numel():,} logits of {len(images)} images: {'equal to the last bit' if same else 'NOT EQUAL'}")

@@ -19,7 +19,7 @@ def check(every: Sequence[Counted]) -> list[Diagnostic]:
         for own, target in item.node.ties.items():
             address, theirs = _owner(target, by_address.keys())
             other = by_address.get(address)
-            if other is not None and shapes(other.facts).get(theirs) != mine.get(own):
+            if other is not None and None not in (mine.get(own), shapes(other.facts).get(theirs)) and shapes(other.facts)[theirs] != mine[own]:
                 found.append(Diagnostic("share-mismatch", f"`{item.address}.{own}` is {list(mine.get(own, ()))}, and `{target}` is {list(shapes(other.facts).get(theirs, ()))}",
                                         item.node.span, related=(Note("the other one", other.node.span),), help="tied parameters have one shape"))  # fmt: skip
         if item.node.same:

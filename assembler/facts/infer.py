@@ -18,7 +18,7 @@ from assembler.facts.unify import Unifier
 from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Repeat, Scope
 from assembler_schemas.dim import name as dim_name
 from assembler_schemas.dim import variables
-from assembler_schemas.kind import Definition
+from assembler_schemas.kind import Definition, Options
 from assembler_schemas.shape import Dim, Type
 
 MAX_ROUNDS = 24
@@ -77,7 +77,8 @@ class _Outcome:
 
 _MEMO: dict[tuple[object, ...], _Outcome] = {}
 """Leaves already worked out: definition, types that reach it, dtype. Holds only clean ones."""
-_RANKED: dict[tuple[object, ...], Definition] = {}
+_RANKED: dict[tuple[int, int], tuple[Options, Definition]] = {}
+"""Definitions of `by_rank` kinds, by the identity of their options and the rank."""
 
 
 @dataclass(slots=True)
@@ -312,11 +313,11 @@ def _ranked(node: Leaf, arrivals: Types) -> Definition:
     kind = first[0].type if first else None
     if kind is None:
         return node.definition
-    key = (node.kind.name, id(node.definition), len(kind.dims))
+    key = (id(node.options), len(kind.dims))
     found = _RANKED.get(key)
-    if found is None:
-        found = _RANKED[key] = node.kind.define(node.options, len(kind.dims))
-    return found
+    if found is None or found[0] is not node.options:
+        found = _RANKED[key] = (node.options, node.kind.define(node.options, len(kind.dims)))
+    return found[1]
 
 
 def _copy(runs: list[tuple[int, NodeFacts]], index: int) -> NodeFacts:

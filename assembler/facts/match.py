@@ -152,8 +152,8 @@ def _meet(found: Match, side: Side, index: int, arrival: Arrival, own: bool) -> 
 
 def _dtype(found: Match, side: Side, index: int, given: Type, own: bool) -> None:
     wanted = side.type.dtype
-    whole = _WHOLE.get(wanted, frozenset({wanted}))
-    if given.dtype not in whole:
+    whole = _WHOLE.get(wanted)
+    if given.dtype not in whole if whole is not None else _wide(given.dtype) != wanted:
         found.findings.append(Finding("dtype-mismatch", side.port, index, 0, given, wanted))
         found.unknown = True
     elif wanted == "float":

@@ -191,7 +191,7 @@ class Builder:
         if shared.repeat is None:
             draft = self.single(resolved, shared, scope, at, offered)
         else:
-            draft = self._repeat(resolved, shared, scope, at, offered, find)
+            draft = self._repeat(resolved, shared, scope, at, offered, find, in_bus)
         draft.feeds, draft.path, draft.span, draft.shared = feeds, place.path, place.span, shared
         if resolved.same is not None and not draft.broken:
             self.later.append((draft, scope, *resolved.same))
@@ -244,7 +244,7 @@ class Builder:
         for own, value in ties[0].items() if ties else ():
             self.tied.append((draft, scope, own, str(value.data), value.span.at(f"{draft.path}.tie.{own}")))
 
-    def _repeat(self, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str], find: object) -> Draft:
+    def _repeat(self, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str], find: object, in_bus: bool) -> Draft:
         count = shared.repeat or 1
         name = resolved.place.name
         draft = Draft(name, at.address, resolved.place.span, share=shared.share, path=resolved.place.path, kind=resolved.kind)
@@ -254,9 +254,9 @@ class Builder:
             here = at if shared.share else at.below(start, count, shown)
             copy, own = resolved, shared
             if self.rules.rules and not shared.share:
-                again = self.resolver.resolve(resolved.place, scope.env, at.path, at.counts, at.inherited, find, here.path)  # type: ignore[arg-type]
+                again = self.resolver.resolve(resolved.place, scope.env, at.path, at.counts, at.inherited, find, (here.path, here.counts))  # type: ignore[arg-type]
                 copy = again or resolved
-                own = read_shared(copy, at.inherited, False, self.say) or shared
+                own = read_shared(copy, at.inherited, in_bus, self.say) or shared
             node = container.copy_of(self, copy, own, scope, here, offered)
             if node.broken:
                 draft.broken = True

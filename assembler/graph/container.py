@@ -196,7 +196,7 @@ def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDr
     if leaf.broken:
         return group
     norms(builder, leaf, shared, inner)
-    inner.inputs = dict(leaf.ports)
+    inner.inputs = {name: Port("", optional=port.optional) for name, port in leaf.ports.items()}
     for port in leaf.ports:
         edge = Edge(Ref("", port), leaf.span)
         if port == leaf.first and leaf.reads:

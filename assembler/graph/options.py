@@ -38,7 +38,7 @@ def choose(kind: Kind, fields: Mapping[str, Field], path: str, name: str, say: S
     broken = False
     sizes = kind.size_options
     for key, (value, env) in fields.items():
-        if key in PLACE_KEYS:
+        if key in PLACE_KEYS and key not in kind.option_names:
             continue
         data = value.data
         span = value.span
@@ -111,10 +111,6 @@ def _make(
     return options, definition
 
 
-def option_names(kind: Kind) -> list[str]:
-    return [info.alias or field for field, info in kind.options.model_fields.items()]
-
-
 def _wrong(
     item: Any, kind: Kind, plain: Mapping[str, Any], spans: Mapping[str, Span], fields: Mapping[str, Field], path: str, name: str
 ) -> Diagnostic:
@@ -125,7 +121,7 @@ def _wrong(
     at = f"{path}.{key}" if key else path
     span = spans.get(key) or (fields["kind"][0].span if "kind" in fields else Span())
     value = plain.get(key)
-    known = option_names(kind)
+    known = list(kind.option_names)
     what = item["type"]
     context = item.get("ctx", {})
     if what == "extra_forbidden":

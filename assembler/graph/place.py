@@ -56,16 +56,16 @@ class Resolver:
 
     def resolve(
         self, place: Place, env: Env, address: tuple[str | int, ...], counts: tuple[int, ...],
-        inherited: Mapping[str, Field], find: Find, also: tuple[str | int, ...] | None = None,
+        inherited: Mapping[str, Field], find: Find, also: tuple[tuple[str | int, ...], tuple[int, ...]] | None = None,
     ) -> Resolved | None:  # fmt: skip
-        """`also`: for a copy of a repeat, the address with the copy's number; its rules hold too."""
+        """`also`: for a copy of a repeat, its address and counts with the copy's number; its rules hold too."""
         fields: dict[str, Field] = {key: (value, env) for key, value in place.fields.items()}
         base = self._hops(place, env, fields, find)
         if not self.rules.rules:
             return base
         settings = self._settings(base, fields, address, counts, inherited)
         if also is not None:
-            settings.update(self._settings(base, fields, also, counts, inherited))
+            settings.update(self._settings(base, fields, *also, inherited))
         if not settings:
             return base
         if any(key in NOUNS for key in settings):

@@ -32,12 +32,13 @@ class Shared:
 
 def read_shared(resolved: Resolved, inherited: Mapping[str, Field], in_bus: bool, say: Say) -> Shared | None:
     """The shared keys of a place, or None where one of them is wrong."""
-    fields = resolved.fields
+    own = resolved.kind.option_names
+    fields = {key: item for key, item in resolved.fields.items() if key not in own}
     shared = Shared()
     shared.inherited = {key: fields[key] for key in INHERITED if key in fields}
     if not shared.inherited and not inherited and "repeat" not in fields and "norm" not in fields and "init" not in fields and "share" not in fields:
         return shared
-    reader = _Keys(resolved, say)
+    reader = _Keys(resolved, fields, say)
     item = fields.get("repeat")
     if item is not None:
         shared.repeat = item[1].number(item[0], f"{resolved.place.path}.repeat")
@@ -65,8 +66,9 @@ def _text(item: Field | None) -> str | None:
 
 
 class _Keys:
-    def __init__(self, resolved: Resolved, say: Say) -> None:
+    def __init__(self, resolved: Resolved, fields: Mapping[str, Field], say: Say) -> None:
         self.resolved = resolved
+        self.fields = fields
         self.say = say
         self.failed = False
 
@@ -75,7 +77,7 @@ class _Keys:
         self.say(Diagnostic(code, message, self.resolved.span(key), help=help_text))
 
     def _value(self, key: str, inherited: Mapping[str, Field] | None = None) -> Any:
-        item = self.resolved.fields.get(key) or (inherited or {}).get(key)
+        item = self.fields.get(key) or (inherited or {}).get(key)
         if item is None:
             return None
         data = item[0].data

@@ -15,7 +15,7 @@ from assembler.facts.model import Facts, Guard
 from assembler.report.report import Report
 from assembler.report.tree import count, type_text
 from assembler.report.walk import total, walk
-from assembler_schemas.dim import evaluate, names
+from assembler_schemas.dim import evaluate, names, show
 from assembler_schemas.shape import Type
 
 DTYPES = {
@@ -43,7 +43,12 @@ def run(path: str, overrides: Sequence[str], sizes: Mapping[str, int], inputs: s
         raise assemble.RecipeError(report)
     batch, chosen = _given(inputs, report.facts) if inputs else _generated(report.facts, sizes, seed)
     model = assemble.build(recipe, seed=seed)
-    found = model(**batch)
+    try:
+        found = model(**batch)
+    except (RuntimeError, TypeError, ValueError) as problem:
+        if not inputs:
+            raise
+        raise InputError(f"{inputs} does not fit: {str(problem).splitlines()[0]}") from problem
     outputs = found if isinstance(found, dict) else {next(iter(report.facts.root.outputs)): found}
     rows = [*_inputs(batch), *_counts(report, model), *_outputs(report.facts, outputs, chosen)]
     wide = max(len(what) for what, _, _ in rows)
@@ -130,8 +135,8 @@ def _given(path: str, facts: Facts) -> tuple[dict[str, Tensor], dict[str, int]]:
         if kind is None or kind.lead:
             continue
         for dim, size in zip(kind.dims, batch[name].shape, strict=False):
-            if len(names(dim)) == 1 and str(dim) in names(dim):
-                sizes.setdefault(str(dim), size)
+            if show(dim) in names(dim):
+                sizes.setdefault(show(dim), size)
     return batch, sizes
 
 

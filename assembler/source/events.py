@@ -51,7 +51,10 @@ class _Frame(NamedTuple):
 
 
 class Builder:
-    """Takes events in order. `root` holds the value once the document has ended."""
+    """Takes events in order. `root` holds the value once the document has ended.
+
+    Events are `Any` here: the stubs call their marks optional, and no parser leaves them out.
+    """
 
     def __init__(self, source: Source, hidden: list[int]) -> None:
         self.source = source

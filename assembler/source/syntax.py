@@ -145,6 +145,9 @@ def _start_character(failure: Failure) -> Diagnostic | None:
     if tab is not None:
         return tab
     at = failure.opened if failure.context.endswith(("an alias", "an anchor")) else failure.at
+    if failure.source.text[at : at + 1] == "\t":
+        fix = Fix((Edit(failure.one(at), " "),), "maybe")
+        return failure.made("a tab stands where YAML wants a space", failure.one(at), "write a space", fix=fix)
     return _quote_value(failure, at, f"an unquoted text cannot start with `{failure.source.text[at : at + 1]}` here")
 
 

@@ -206,6 +206,8 @@ def _forbidden(source: Source) -> list[Diagnostic]:
         if len(raw.translate(None, letters.CONTROL_BYTES)) == len(raw) and ("\r" not in text or text.count("\r") == text.count("\r\n")):
             return []
     found: dict[str, Diagnostic] = {}
+    if text.startswith("\ufeff"):  # libyaml would swallow it, and every offset would be one too small
+        found["\ufeff"] = _character(source, 0, "\ufeff")
     for match in letters.FORBIDDEN.finditer(text):
         character = match[0]
         if character not in found:

@@ -162,6 +162,11 @@ class Kind:
     version: int = 1
 
     @cached_property
+    def option_names(self) -> tuple[str, ...]:
+        """The options as recipes spell them. One that every node has too (`dtype` of `cast`) is the kind's."""
+        return tuple(info.alias or name for name, info in self.options.model_fields.items())
+
+    @cached_property
     def size_options(self) -> frozenset[str]:
         """Names (as recipes spell them) of the options that take size expressions."""
         return frozenset(

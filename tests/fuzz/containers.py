@@ -164,7 +164,7 @@ def _parallel(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made |
     goal = made.type
     for _ in range(draw.pick((1, 1, 2))):
         other = make_part(draw, x, inside, lambda kind: _joins(join, kind, goal), (*((made.kind,) if made.kind in LEAVES else ()), *KEEPING), keep=goal.dims == x.type.dims)
-        if other is None and join != "concat" and goal.dims == x.type.dims:
+        if other is None and _joins(join, x.type, goal):
             other = make_leaf(draw, "identity", x, inside, part=True)
         if other is not None:
             parts[_named(parts, other)] = other

@@ -67,7 +67,7 @@ def set_norm(draw: Draw, made: Made, place: str, touched: list[Type]) -> bool:
 # --- copies ---
 def add_repeat(draw: Draw, made: Made, x: Type) -> bool:
     """Copies in a row; where each changes the type, the types are worked out one by one."""
-    if "repeat" in made.spec or made.main or made.others:
+    if "repeat" in made.spec or made.main or made.others or made.rule is not None and made.rule.many:
         return False
     count = draw.pick(DEPTHS)
     types = _copies(draw, made, x, count)

@@ -83,7 +83,12 @@ def _run(sample: Sample, graph: Graph, facts: Facts) -> Disagreement | None:
     if wrong:
         return Disagreement(sample.seed, "parameters", wrong)
     seen: dict[str, Shape] = {}
-    twin = probed(plan, model, lambda address, value: seen.__setitem__(address, (tuple(value.shape), value.dtype)))
+
+    def probe(address: str, value: torch.Tensor | None) -> None:
+        if value is not None:  # An optional input that was left out.
+            seen[address] = (tuple(value.shape), value.dtype)
+
+    twin = probed(plan, model, probe)
     for place, sizes in enumerate(sample.sizes):
         seen.clear()
         twin.zero_grad()
@@ -128,7 +133,7 @@ def expected(kind: Type, sizes: Mapping[str, int]) -> Shape:
 
 def _differences(sample: Sample, graph: Graph, facts: Facts, seen: Mapping[str, Shape], sizes: Mapping[str, int]) -> Iterator[tuple[str, object, object]]:
     """Every address at which checker and torch, or generator and torch, do not agree."""
-    predicted = {f"{address}.{port}": kind for address, _, item in walk(graph.scope, facts.root) for port, kind in item.outputs.items()}
+    predicted = {f"{address}.{port}": kind for address, _, item in walk(graph.scope, facts.root) for port, kind in item.outputs.items() if kind}
     for address, found in seen.items():
         kind = predicted.get(address)
         if kind is None and address not in sample.inputs:
@@ -158,8 +163,9 @@ def walk(scope: Scope, facts: ScopeFacts, prefix: str = "") -> Iterator[tuple[st
 
 
 def _copies(address: str, node: Node, facts: NodeFacts) -> Iterator[tuple[str, Node, NodeFacts]]:
+    """A node itself; a repeat, and then each of its copies."""
+    yield address, node, facts
     if not isinstance(node, Repeat):
-        yield address, node, facts
         return
     nodes = [run.node for run in node.runs for _ in range(run.count)]
     items = [item for count, item in facts.runs for _ in range(count)]
@@ -192,7 +198,7 @@ def _owners(scope: Scope, facts: ScopeFacts) -> Iterator[tuple[str, Leaf, NodeFa
         for name, node in here.nodes.items():
             for address, inner, item in _copies(f"{before}{name}", node, known.nodes[name]):
                 at = f"{before}{name}" if isinstance(node, Repeat) and node.share else address
-                if isinstance(inner, Leaf):
+                if isinstance(inner, Leaf):  # A repeat itself owns nothing; its copies do.
                     yield at, inner, item
                 elif isinstance(inner, Group) and item.inner is not None:
                     todo.append((f"{at}.", inner.scope, item.inner))

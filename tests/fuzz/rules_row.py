@@ -138,6 +138,11 @@ def _position_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
     return Choice({"length": most + draw.pick((0, 1, 7))}, {}) if most < 200 else None
 
 
+def _sinusoidal_out(options: Options, given: Given) -> Type | None:
+    kind = only_float(given, ranks=range(3, 9))
+    return Type(kind.dims, "dense", kind.dtype) if kind is not None and kind.last is not None and kind.last % 2 == 0 else None
+
+
 def _sinusoidal_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
     good = x.type.is_float and x.type.rank >= 3 and x.type.last is not None and x.type.last % 2 == 0
     return Choice({}, {}) if good else None
@@ -164,5 +169,5 @@ RULES = [
         {"vocab": ("stated",), "out": ("stated",), "padding": ("stated",)}, ("vocab", "out"),
     ),
     Rule("learned_position", _position_choice, _position_out, {}, {"length": ("stated",)}, ("length",), own=True),
-    Rule("sinusoidal_position", _sinusoidal_choice, _keep_out, {"base": (100.0, 500000.0)}),
+    Rule("sinusoidal_position", _sinusoidal_choice, _sinusoidal_out, {"base": (100.0, 500000.0)}),
 ]  # fmt: skip
