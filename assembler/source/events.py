@@ -237,7 +237,7 @@ class Builder:
         as_key = self.wants_key
         if as_key:
             self._complex_key(start)
-        seen = self.nodes + self.expanded
+        seen = self.nodes + self.expanded + self.mapping  # the key does not belong to the value
         self._count(self._at(start))
         anchor, at, line, column = event.anchor, start.index, start.line + 1, start.column + 1
         if anchor is not None or event.tag is not None:

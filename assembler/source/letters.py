@@ -19,7 +19,7 @@ HIDDEN = re.compile(
 
 _BREAKS = {"\r": "a lone carriage return", "\x85": "NEL", "\u2028": "LINE SEPARATOR", "\u2029": "PARAGRAPH SEPARATOR"}
 _CONTROLS = {"\x00": "NUL", "\x07": "BEL", "\x08": "BACKSPACE", "\x0c": "FORM FEED", "\x1b": "ESC", "\x7f": "DEL"}
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@/*:-]*\Z")
+_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_.@/*:+()-]*\Z")
 
 # Letters that are drawn like an ASCII one in common fonts; fullwidth and mathematical letters fold by NFKC.
 _DRAWN_LIKE = {

@@ -80,7 +80,8 @@ def _placeholders(failure: Failure) -> list[Diagnostic]:
     line = source.text[start : source.line_end(start)]
     if "${" in line and "{" in source.text[max(failure.at - 2, 0) : failure.at + 1]:
         matches = itertools.islice(_IN_FLOW.finditer(source.text, start), 100)
-        places = [match for match in matches if match.end() <= source.line_end(match.start())]
+        rows = ((match, source.starts[source.place(match.start())[0] - 1]) for match in matches)
+        places = [match for match, row in rows if match.end() <= source.line_end(row)]
         return [
             failure.made(f"{shown(match[0])} is never evaluated in a recipe", source.span(match.start(), match.end()),
                          "put the value under `vars:` and write its name or an expression (`4*width`)", code="interpolation")

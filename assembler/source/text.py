@@ -88,10 +88,13 @@ def _run(builder: Builder) -> bool:
     except yaml.MarkedYAMLError as problem:
         builder.found.extend(_news(builder.found, explain(_failure(builder, problem))))
         return False
-    except (yaml.YAMLError, ValueError, OverflowError) as problem:
-        # The pure parser lets errors of `chr` through, and reports unreadable characters without a mark.
+    except yaml.YAMLError as problem:
         builder.found.append(Diagnostic("yaml-syntax", f"the text cannot be read: {shown(str(problem))}", builder.last_span(),
-                                        help="look at the escapes behind this place"))  # fmt: skip
+                                        help="look at what stands behind this place"))  # fmt: skip
+        return False
+    except (ValueError, OverflowError):  # the pure parser lets the errors of `chr` through
+        builder.found.append(Diagnostic("yaml-encoding", "an escape names no character", builder.last_span(),
+                                        help="look at the escapes behind this place: the last character is U+10FFFF"))  # fmt: skip
         return False
     finally:
         builder.found.extend(builder.anchors.late())
