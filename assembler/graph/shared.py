@@ -15,6 +15,7 @@ from assembler_schemas.diagnostic import Diagnostic
 NORM_PLACES = ("pre", "out", "both", "post")
 DTYPES = ("f32", "bf16", "f16", "f64")
 INHERITED = ("norm_kind", "freeze", "seed", "dtype")
+_KEYS = frozenset({"repeat", "share", "norm", "init", *INHERITED})
 
 
 @dataclass(slots=True)
@@ -32,12 +33,13 @@ class Shared:
 
 def read_shared(resolved: Resolved, inherited: Mapping[str, Field], in_bus: bool, say: Say) -> Shared | None:
     """The shared keys of a place, or None where one of them is wrong."""
-    own = resolved.kind.option_names
-    fields = {key: item for key, item in resolved.fields.items() if key not in own}
+    fields = resolved.fields
     shared = Shared()
-    shared.inherited = {key: fields[key] for key in INHERITED if key in fields}
-    if not shared.inherited and not inherited and "repeat" not in fields and "norm" not in fields and "init" not in fields and "share" not in fields:
+    if not inherited and _KEYS.isdisjoint(fields):
         return shared
+    own = resolved.kind.option_names
+    fields = {key: item for key, item in fields.items() if key not in own}
+    shared.inherited = {key: fields[key] for key in INHERITED if key in fields}
     reader = _Keys(resolved, fields, say)
     item = fields.get("repeat")
     if item is not None:
