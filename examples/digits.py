@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 HERE = Path(os.path.relpath(Path(__file__).resolve().parent))
 RECIPES = Path(os.path.relpath(HERE.parent / "recipes"))
 SEED = 0
-EPOCHS = 20
-BATCH = 64
+EPOCHS = 25
+BATCH = 32
 HELD_OUT = 360
 WANTED = 0.95
 
@@ -122,12 +122,13 @@ def read_a_broken_recipe() -> None:
 
 # --- training: from here on it is PyTorch as ever ---
 def load_data() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training images and labels, held-out images and labels. Images are [n 1 8 8] in 0..1."""
+    """Training images and labels, held-out images and labels. Images are [n 1 8 8], of about mean 0 and variance 1."""
     import torch
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    images = torch.from_numpy(data.images).float().unsqueeze(1) / 16.0
+    images = torch.from_numpy(data.images).float().unsqueeze(1)
+    images = (images / 16.0 - 0.3) / 0.38
     labels = torch.from_numpy(data.target).long()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
     held_out, rest = order[:HELD_OUT], order[HELD_OUT:]
@@ -145,15 +146,15 @@ def train() -> tuple[nn.Module, Tensor, float]:
     model = assembler.build(RECIPES / "digits.yaml", seed=SEED)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(images)} images to train on, {len(test_images)} held out")
     steps = EPOCHS * (len(images) // BATCH)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
     accuracy = 0.0
     for epoch in range(1, EPOCHS + 1):
         model.train()
         total = 0.0
         for rows in torch.randperm(len(images))[: steps // EPOCHS * BATCH].split(BATCH):
             out = model(images[rows])
-            loss = F.cross_entropy(out["logits"], labels[rows]) + out["aux_loss"]
+            loss = F.cross_entropy(out["logits"], labels[rows], label_smoothing=0.1) + out["aux_loss"]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

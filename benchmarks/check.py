@@ -1,0 +1,145 @@
+"""How long `check` takes, cold and warm, beside what one would reach for today. Writes check.md.
+
+    python benchmarks/check.py            about two minutes
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from common import answer, machine, milliseconds, process, say, table, write
+from written import hydra_tree, place
+
+import assembler
+
+TURNS = 9
+
+META = """
+import torch
+from torch import nn
+layer = lambda: nn.TransformerEncoderLayer(64, 4, 256, batch_first=True, norm_first=True)
+with torch.device("meta"):
+    model = nn.Sequential(*(layer() for _ in range({layers})))
+    model(torch.empty(2, 7, 64))
+"""
+OMEGACONF = "import sys; from omegaconf import OmegaConf; OmegaConf.load(sys.argv[1])"
+LARGE = """
+import resource, sys, time
+import assembler
+start = time.perf_counter()
+report = assembler.check(sys.argv[1])
+assert report.ok, str(report)
+print((time.perf_counter() - start) * 1e3, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        files = place(Path(folder) / "recipes")
+        tree = Path(folder) / "hydra"
+        overrides = hydra_tree(tree)
+        parts = [cold(files), warm(files), large(files), stacks(files, tree, overrides)]
+    about = (
+        f"{machine('torch', 'hydra-core', 'omegaconf', 'pydantic', 'PyYAML')}.\n\n"
+        "Written by `benchmarks/check.py`. A recipe of 96 nodes is a transformer of 12 layers with every layer written out,\n"
+        "8 nodes a layer; 1000 nodes are 125 layers. Milliseconds: the median, and the best in brackets, because the machine\n"
+        "is shared. Cold: a whole process, from start to exit."
+    )
+    write("check.md", "What a check costs", about, *parts)
+
+
+def both(times: list[float]) -> str:
+    """Median and best."""
+    return f"{statistics.median(times):,.4g} ({min(times):,.4g})"
+
+
+# --- whole processes ---
+def cold(files: dict[str, Path]) -> str:
+    say("cold ...")
+    check = ["-m", "assembler", "check"]
+    swap = ["slots/mix=causal", "vars.width=96"]
+    jobs: dict[str, tuple[list[str], str]] = {
+        "`assembler check`, 96 nodes": ([*check, str(files["96"])], "180"),
+        "`assembler check`, 1000 nodes": ([*check, str(files["1000"])], "230"),
+        "the same with a defaults list and 2 overrides, 96 nodes": ([*check, str(files["composed_96"]), *swap], "400"),
+        "the same with a defaults list and 2 overrides, 1000 nodes": ([*check, str(files["composed_1000"]), *swap], "450"),
+        "beside it: Python alone": (["-c", "pass"], ""),
+        "beside it: `import torch` alone": (["-c", "import torch"], ""),
+        "beside it: torch, and 12 layers built and run on the meta device": (["-c", META.format(layers=12)], ""),
+        "beside it: torch, and 125 layers built and run on the meta device": (["-c", META.format(layers=125)], ""),
+        "beside it: `OmegaConf.load`, 96 nodes": (["-c", OMEGACONF, str(files["96"])], ""),
+        "beside it: `OmegaConf.load`, 1000 nodes": (["-c", OMEGACONF, str(files["1000"])], ""),
+    }
+    found: dict[str, list[float]] = {name: [] for name in jobs}
+    for turn in range(TURNS):
+        for name, (words, asked) in jobs.items():
+            if asked or turn < 3:
+                found[name].append(process(words))
+    return table(["cold, ms", "at most", "measured"], [(name, jobs[name][1], both(times)) for name, times in found.items()])
+
+
+# --- within one process ---
+def warm(files: dict[str, Path]) -> str:
+    say("warm ...")
+    rows = []
+    whole: dict[str, float] = {}
+    for size, times, limits in (("96", 41, ("5", "2", "2")), ("1000", 9, ("50", "20", "20")), ("10000", 3, ("500", "", ""))):
+        path = files[size]
+        recipe = assembler.load(path)
+        jobs: list[tuple[str, Callable[[], Any]]] = [
+            ("text to report", lambda path=path: assembler.check(path)),
+            ("a parsed recipe, all analyses", lambda recipe=recipe: assembler.check(recipe)),
+            ("one override on a loaded recipe, checked again", lambda recipe=recipe: assembler.check(recipe, ["vars.width=96"])),
+        ]
+        for (name, run), limit in zip(jobs, limits, strict=True):
+            taken = milliseconds(run, times, warm=2)
+            rows.append((f"{name}, {int(size):,} nodes", limit, both(taken)))
+            whole.setdefault(size, statistics.median(taken))
+    growth = whole["10000"] / whole["1000"]
+    rows.append(("ten times the nodes (1,000 to 10,000), text to report: so many times the time", "linear: 10", f"{growth:.1f}"))
+    rows.append(("1,000 variants of a 12-layer recipe, each an override and a check (200 measured)", "5,000", f"{sweep(files['96']):,.0f}"))
+    return table(["warm, ms", "at most", "measured"], rows)
+
+
+def sweep(path: Path) -> float:
+    """Milliseconds for 1,000 variants, from 200 different ones."""
+    recipe = assembler.load(path)
+    widths = iter(range(8, 8 + 4 * 201, 4))
+    taken = milliseconds(lambda: assembler.check(recipe, [f"vars.width={next(widths)}"]), 200)
+    return sum(taken) * 1000 / len(taken)
+
+
+# --- limits ---
+def large(files: dict[str, Path]) -> str:
+    say("large ...")
+    rows = []
+    for name, text, time, memory in (
+        ("chain", "a chain of 100,000 copies by `repeat`", "5,000", "300"),
+        ("20000", "20,000 written-out nodes", "2,000", ""),
+    ):
+        runs = [[float(word) for word in answer(LARGE, str(files[name]))] for _ in range(3)]
+        rows.append((text, time, both([run[0] for run in runs]), memory, f"{max(run[1] for run in runs):.0f}"))
+    return table(["large, in a process of its own, imports not counted", "ms at most", "ms", "peak MB at most", "peak MB"], rows)
+
+
+# --- what one would reach for today, within one process ---
+def stacks(files: dict[str, Path], tree: Path, overrides: list[str]) -> str:
+    say("other stacks ...")
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    rows = []
+    for size, times in (("96", 9), ("1000", 3)):
+        rows.append((f"`OmegaConf.load`, {int(size):,} nodes", both(milliseconds(lambda size=size: OmegaConf.load(files[size]), times))))
+    with initialize_config_dir(str(tree), version_base=None):
+        taken = milliseconds(lambda: compose("config", overrides), 9)
+    rows.append(("`hydra.compose`, 5 groups and 10 overrides, nothing checked", both(taken)))
+    return table(["beside it, warm", "ms"], rows)
+
+
+if __name__ == "__main__":
+    main()
