@@ -72,11 +72,16 @@ def _input(argument: Argument, kind: Any, bound: dict[str, str], taken: set[str]
         if not ready:
             break
         # One axis at a time: it may bind the name that another one waits for.
-        axis = min(ready, key=lambda item: (bool(_unbound(dims[item], bound)), item))
+        axis = min(ready, key=lambda item: (len(_unbound(dims[item], bound)), _bare(dims[item]) is None, item))
         open_axes.remove(axis)
         at = f"{shape}[{axis - len(dims) if lead else axis}]"
         lines.extend(_axis(argument, axis, dims[axis], at, shape, bound, taken))
     return lines
+
+
+def _bare(dim: Dim) -> Dim | None:
+    """The dim itself where it is a name and nothing else: it binds that name most plainly."""
+    return dim if isinstance(dim, Poly) and len(dim.terms) == 1 and show(dim).isidentifier() else None
 
 
 def _unbound(dim: Dim, bound: Mapping[str, str]) -> list[str]:

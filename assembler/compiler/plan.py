@@ -221,6 +221,8 @@ def _seeds(nodes: Mapping[str, Node], prefix: str, found: dict[str, int]) -> Non
             found[address] = next(seed for seed in kinds if seed is not None)
         elif isinstance(node, Group):
             _seeds(node.scope.nodes, address, found)
+        elif isinstance(node, Repeat) and node.share:
+            _seeds({name: node.runs[0].node}, prefix, found)
         elif isinstance(node, Repeat):
             start = 0
             for run in node.runs:

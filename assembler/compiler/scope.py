@@ -69,7 +69,9 @@ class Wanted:
 
 def place_of(span: Span) -> str:
     """Where the recipe says so, as a comment."""
-    return comment(str(span)) if span.line or span.override is not None else ""
+    if span.override is not None:
+        return comment(str(span))
+    return comment(f"{span.file}:{span.line}") if span.line else ""
 
 
 def alive(scope: Scope, wanted: Sequence[str]) -> tuple[set[str], dict[str, set[str]]]:

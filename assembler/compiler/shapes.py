@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
-from assembler.graph.model import Graph
+from assembler.graph.model import Graph, Group, Node, Repeat, Scope
 from assembler_schemas import dim as sizes
 from assembler_schemas.dim import Floor, Poly, names
 from assembler_schemas.shape import Type
@@ -19,21 +19,22 @@ def predicted(graph: Graph, facts: Facts) -> Iterator[tuple[str, Type]]:
     for name, kind in facts.root.inputs.items():
         if kind is not None:
             yield name, kind
-    todo: list[tuple[str, NodeFacts | ScopeFacts]] = [("", facts.root)]
+    todo: list[tuple[str, Node, NodeFacts]] = _inside("", graph.scope, facts.root)
     while todo:
-        prefix, here = todo.pop()
-        if isinstance(here, ScopeFacts):
-            todo.extend((f"{prefix}{name}.", node) for name, node in here.nodes.items())
-            continue
+        prefix, node, here = todo.pop()
         for port, kind in here.outputs.items():
-            if kind is not None and not port[:1].isdigit() and "." not in port:
+            if kind is not None and (not isinstance(node, Repeat) or port == node.stream[1] or port in node.losses):
                 yield f"{prefix}{port}", kind
-        if here.inner is not None:
-            todo.append((prefix, here.inner))
-        start = 0
-        for count, copy in here.runs:
-            todo.extend((f"{prefix}{index}.", copy) for index in range(start, start + count))
-            start += count
+        if isinstance(node, Group) and here.inner is not None:
+            todo.extend(_inside(prefix, node.scope, here.inner))
+        elif isinstance(node, Repeat):
+            nodes = (run.node for run in node.runs for _ in range(run.count))
+            copies = (copy for count, copy in here.runs for _ in range(count))
+            todo.extend((f"{prefix}{i}.", *pair) for i, pair in enumerate(zip(nodes, copies, strict=True)))
+
+
+def _inside(prefix: str, scope: Scope, facts: ScopeFacts) -> list[tuple[str, Node, NodeFacts]]:
+    return [(f"{prefix}{name}.", node, facts.nodes[name]) for name, node in scope.nodes.items()]
 
 
 def dynamic_shapes(graph: Graph, facts: Facts) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from assembler.compiler.build import build
 from assembler.compiler.eject import eject
 from assembler.compiler.emit import body, emit, model_class
-
 from tests.compiler.made import ALL, DIGITS, plan_of, values_for
 from tests.compiler.test_build import flat, run_alone
 

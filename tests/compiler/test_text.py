@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from assembler.compiler.allow import check_text
 from assembler.compiler.emit import emit
-
 from tests.compiler.made import ALL, DIGITS, TAPS, plan_of
 
 GOLDEN = Path(__file__).parent / "golden"
