@@ -73,7 +73,8 @@ def read_text(data: bytes | str, name: str) -> Read:
     whole = _run(builder)
     found = builder.found
     found.extend(_hidden_elsewhere(builder))
-    found.sort(key=lambda finding: (finding.span.line, finding.span.column))
+    # In the order of the file; what concerns the file as a whole (no line) comes last.
+    found.sort(key=lambda finding: (finding.span.line == 0, finding.span.line, finding.span.column))
     if not whole:
         return None, found
     return _mapping(builder, found)
