@@ -101,6 +101,8 @@ class Builder:
         scope.places = {name: (place, env) for name, place in spec.nodes.items()}
         for name, place in spec.nodes.items():
             self.node(place, scope, at.below(name))
+        for name in spec.inputs.keys() & spec.nodes.keys():
+            scope.nodes[name].broken = True  # said: one name for two things
         wire.wire(self, scope)
         wire.outputs(self, scope, spec)
         self.rules.close(mark)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import graphlib
+import re
 from collections.abc import Callable, Mapping
 
 from assembler.source.parse import did_you_mean
@@ -14,7 +15,8 @@ from assembler_schemas.span import Span
 
 Word = int | float | str | bool
 Say = Callable[[Diagnostic], None]
-MISSING = object()
+DIGITS = re.compile(r"\s*[0-9][0-9_]*\s*\Z")
+"""A number as text: quoted, or with underscores, which YAML 1.2 does not take for a number."""
 
 
 def narrow(span: Span, text: str, start: int, end: int) -> Span:
@@ -165,10 +167,10 @@ class Env:
             self._say(Diagnostic("value-type", f"`{data}` is {found!r}, where a whole number is wanted", value.span.at(path)))
             return None
         try:
-            expression = parse_expression(data)
-            if not expression.names and data.strip().isdigit():
+            if DIGITS.match(data):
                 self._wrong_number(value, path)
                 return None
+            expression = parse_expression(data)
             if any(self.is_broken(name) for name in expression.names):
                 return None
             result = expression.evaluate(self._integers(expression.names))
@@ -201,6 +203,8 @@ class Env:
             self._say(Diagnostic("missing-value", "a size without a value", value.key.at(path), help="write a number, a var or an expression"))
             return
         meant = ""
-        if isinstance(data, str) or (isinstance(data, float) and data.is_integer()):
-            meant = f"write {int(data)}"
+        if isinstance(data, float) and data.is_integer():
+            meant = f"write `{int(data)}`"
+        elif isinstance(data, str):
+            meant = f"write `{data.strip().replace('_', '').lstrip('0') or 0}`{'' if '_' in data else ' without quotes'}"
         self._say(Diagnostic("value-type", f"a whole number is wanted, not {value.plain()!r}", value.span.at(path), help=meant or "write a whole number, a var or an expression"))

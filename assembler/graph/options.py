@@ -140,12 +140,20 @@ def _wrong(
         return Diagnostic("dim-range" if size else "value-range", f"`{key}` of `{name or kind.name}` is {value!r}: {_bound(what, context)}", span.at(at))
     if what == "literal_error":
         choices = context.get("expected", "").replace("'", "").replace(" or ", ", ")
-        return Diagnostic("value-range", f"`{key}` cannot be {value!r}", span.at(at), label="not one of its words",
+        return Diagnostic("value-range", f"`{key}` cannot be {value!r}", span.at(at), label="not one of the choices",
                           help=did_you_mean(str(value), choices.split(", ")) or f"one of {choices}")  # fmt: skip
     if what == "value_error":
         inner = context.get("error")
         return Diagnostic(getattr(inner, "code", "value-range"), str(inner), span.at(at), help=getattr(inner, "help", ""))
-    return Diagnostic("value-type", f"`{key}` of `{name or kind.name}` is {value!r}: {item['msg'].lower()}", span.at(at), help=_meant(what, value))
+    wanted = _WANTED.get(what)
+    tail = f", where {wanted} is wanted" if wanted else f": {item['msg'].lower()}"
+    return Diagnostic("value-type", f"`{key}` of `{name or kind.name}` is {value!r}{tail}", span.at(at), help=_meant(what, value))
+
+
+_WANTED = {
+    "bool_type": "true or false", "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
+    "string_type": "a word", "tuple_type": "a list", "list_type": "a list", "dict_type": "a mapping",
+}  # fmt: skip
 
 
 def _bound(what: str, context: Mapping[str, Any]) -> str:

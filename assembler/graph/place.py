@@ -183,7 +183,8 @@ class Resolver:
         kind = registry.kind(str(word) if isinstance(word, str) else name)
         if kind is None:
             if "." in name or ":" in name:
-                help_text = f"a recipe names registered kinds, not Python paths: `assembler kinds` lists them{', ' + did_you_mean(name.split('.')[-1].lower(), registry.names()) if did_you_mean(name.split('.')[-1].lower(), registry.names()) else ''}"
+                close = did_you_mean(name.split(".")[-1].lower(), registry.names())
+                help_text = f"a recipe names registered kinds, not Python paths: {close or '`assembler kinds` lists them'}"
             elif "@" in name:
                 self.say(Diagnostic("unknown-version", f"this release knows no version of a kind like {name!r}", value.span.at(f"{place.path}.kind"), help=f"write `kind: {name.split('@')[0]}`"))
                 return None

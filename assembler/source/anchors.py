@@ -96,7 +96,10 @@ class Anchors:
             hint = f"a recipe names what it builds by `kind:`; write `kind: {name}`"
         else:
             hint = "a recipe runs no code; name what stands here by `kind:` (`kind: linear`)"
-        fix = Fix((Edit(self.source.span(start, content), ""),), "maybe")
+        edits = [Edit(self.source.span(start, content), "")]
+        if hint.endswith(f"`kind: {name}`") and self.source.text[content : content + 1] == "{":
+            edits.append(Edit(self.source.span(content + 1, content + 1), f"kind: {name}, "))
+        fix = Fix(tuple(edits), "maybe")
         self.report("yaml-tag", f"the tag {shown(tag)} stands in the recipe", self.source.span(start, end), help=hint, fix=fix)
 
 

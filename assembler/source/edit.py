@@ -228,7 +228,7 @@ class Editor:
         return Diagnostic(
             "override-unknown", f"{where} `{shorten(key)}`", command.key_span(depth), label=label,
             related=(Note(f"`{shorten(owner) or 'the recipe'}` is written here", value.span),),
-            help="; ".join(parts), fix=fix,
+            help="; ".join(parts).replace("?;", "?"), fix=fix,
         )  # fmt: skip
 
     # --- a swap means replace ---

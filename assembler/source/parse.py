@@ -75,12 +75,12 @@ class _Reader:
         if not nodes and (top or "nodes" not in tree.data):
             value = tree.get("nodes")
             self.say("nodes-missing", "a recipe without nodes" if top else "a graph without nodes",
-                     (value.key if value else tree.span), path, help=f"write `nodes:`, for example {EXAMPLE}")  # fmt: skip
+                     (value.key if value else tree.span), at("nodes"), help=f"write `nodes:`, for example {EXAMPLE}")  # fmt: skip
         outputs = self.mapping(tree, "outputs", at("outputs"), "name: address")
         if not outputs and nodes:
             last = next(reversed(nodes))
             self.say("outputs-missing", "nothing is given out: `outputs` is missing", tree.span if "outputs" not in tree.data else tree.data["outputs"].key,
-                     path, help=f"write what the model returns, for example `outputs: {{y: {last}}}`")  # fmt: skip
+                     path, help=f"write what the model returns, for example `outputs: {{logits: {last}}}`")  # fmt: skip
         inputs = self.mapping(tree, "inputs", at("inputs"), "name: port type")
         for what, names in (("input", inputs), ("output", outputs)):
             for name, value in names.items():

@@ -86,7 +86,7 @@ class Texts:
         if text in WORDS or not isinstance(scalar.data, str):
             what = "null" if scalar.data is None else "true or false" if isinstance(scalar.data, bool) else "a number"
             self.report("yaml-key-type", f"a key is a text, and {shown(text) if text else 'this empty key'} is {what}", span,
-                        help="give the entry a name", fix=replace(span, quoted(text), maybe=True) if text else None)  # fmt: skip
+                        help="give the entry a name", fix=replace(span, quoted(text), maybe=True) if text in WORDS and text not in ("", "~") else None)  # fmt: skip
             return False
         if scalar.doubt == "digits":
             self.report("yaml-key-type", f"a key is a text, and {shown(text)} is a number", span, help="give the entry a name")
@@ -142,7 +142,7 @@ class Texts:
                         help="write a number between 1e-307 and 1e308")  # fmt: skip
         elif type(data) is float and key == "version":
             self.report("version-number", f"`{text}` is the number {data}, and a version is a text", span,
-                        help=f"quote it: `{quoted(text)}`", fix=replace(span, quoted(text)))  # fmt: skip
+                        help=f"quote it: `{quoted(text)}`")  # fmt: skip
         return data
 
     def text(self, text: str, span: Span, event: Any, key: str | None) -> str:

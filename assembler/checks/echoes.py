@@ -1,0 +1,52 @@
+"""One cause, one diagnostic: what only follows from a finding of an earlier step is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from assembler_schemas.diagnostic import Diagnostic
+
+LACKING = frozenset({"missing-key", "missing-value", "nodes-missing", "outputs-missing", "inputs-missing"})
+"""Said of a mapping that lacks a key; one that was refused is not there."""
+UNUSED = frozenset({"vars-unused", "slot-unused", "node-unused", "input-unused", "loss-uncollected"})
+"""Said of what nobody uses; what was refused may have used it."""
+NAMES = frozenset({"name-syntax", "name-reserved", "name-taken"})
+"""A wrong name says nothing about what stands under it."""
+
+
+def without_echoes(causes: Sequence[Diagnostic], later: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """`later` without what is said at, below or for want of a place that an error of `causes` refused."""
+    refused = {_path(item) for item in causes if item.level == "error" and item.code not in NAMES}
+    above = {path.rpartition(".")[0] for path in refused}
+    broken = bool(refused) or any(item.level == "error" for item in later)
+    return [
+        item
+        for item in later
+        if not (
+            _at_or_below(_path(item), refused)
+            or (item.code in LACKING and _path(item) in above)
+            or (item.code in UNUSED and broken)
+        )
+    ]
+
+
+def without_doubts(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Without the warnings about a text of which an error says more."""
+    wrong = {_place(item) for item in found if item.level == "error"}
+    return [item for item in found if item.code != "old-scalar" or _place(item) not in wrong]
+
+
+def _place(item: Diagnostic) -> tuple[object, ...]:
+    return item.span.file, item.span.line, item.span.column, item.span.override
+
+
+def _path(item: Diagnostic) -> str:
+    return item.span.path.replace("[", ".").replace("]", "")
+
+
+def _at_or_below(path: str, refused: set[str]) -> bool:
+    while path:
+        if path in refused:
+            return True
+        path = path.rpartition(".")[0]
+    return False
