@@ -475,6 +475,18 @@ def test_the_hosts_hydra_is_left_as_it_was(folder: Path) -> None:
     assert VersionBase.instance().version_base == before
 
 
+def test_the_hosts_version_base_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Under 1.1 Hydra itself would put the header's `_group_` in place of the group's own key.
+    from hydra.version import VersionBase
+    from packaging.version import Version
+
+    write(tmp_path, {"g/a": "# @package _group_\nu: 1\n", "main": "defaults:\n  - g: a\n  - _self_\nv: 2\n"})
+    for base in (Version("1.1"), Version("1.2"), VersionBase.instance().version_base):
+        monkeypatch.setattr(VersionBase.instance(), "version_base", base)
+        assert plain(compose(tmp_path / "main.yaml")) == {"_group_": {"u": 1}, "v": 2}
+        assert VersionBase.instance().version_base is base
+
+
 def test_hydra_is_asked_without_an_omegaconf_of_the_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from omegaconf import OmegaConf
 

@@ -109,6 +109,12 @@ def test_values_are_typed_and_placed_as_hydra_does(override: str, path: str, val
     assert type(got) is type(value)
 
 
+def test_a_missing_mark_inside_a_mapping_leaves_what_is_there() -> None:
+    # Hydra merges `???` as "say nothing"; set alone it is a value like any other.
+    assert changed("vars={width: ???, heads: 8}")["vars"] == {"width": 64, "heads": 8}
+    assert changed("vars.width=???")["vars"]["width"] == "???"
+
+
 def test_deleting_takes_the_key_away() -> None:
     assert "width" not in changed("~vars.width")["vars"]
     assert "width" not in changed("~vars.width=64")["vars"]
