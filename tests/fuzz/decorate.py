@@ -125,8 +125,9 @@ class Slots:
     def wrap(self, draw: Draw, made: Made) -> Made:
         """Move what the node is into a new slot; the node then only names it."""
         name = f"slot_{len(self.fillers)}"
-        filler = {key: value for key, value in made.spec.items() if key not in PLACE}
-        rest = {key: value for key, value in made.spec.items() if key in PLACE}
+        stay = [key for key in PLACE if key != "dtype" or made.kind != "cast"]
+        filler = {key: value for key, value in made.spec.items() if key not in stay}
+        rest = {key: value for key, value in made.spec.items() if key in stay}
         place: dict[str, Any] = {"slot": name}
         if draw.wants("slot", "vars", 0.4):
             place |= self._argument(draw, made, filler)

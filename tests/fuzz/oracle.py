@@ -140,8 +140,9 @@ def _differences(sample: Sample, graph: Graph, facts: Facts, seen: Mapping[str, 
             yield address, found, "nothing: the probe names a value that no fact knows"
         elif kind is not None and concrete(kind, sizes) != found:
             yield address, found, concrete(kind, sizes)
-    leaves = {f"{address}.{port}" for address, node, item in walk(graph.scope, facts.root) if isinstance(node, Leaf) for port in item.outputs}
-    missed = sorted(leaves - set(seen))
+    # Inside a container what only feeds an output that nobody reads is not computed; at the top all is read.
+    missed = sorted(f"{name}.{port}" for name, node in graph.scope.nodes.items() if isinstance(node, Leaf) for port in facts.root.nodes[name].outputs)
+    missed = [address for address in missed if address not in seen]
     if missed:
         yield missed[0], "nothing: the probe never saw it", "a value"
     for address, wanted in sample.types.items():
