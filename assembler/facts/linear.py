@@ -33,11 +33,6 @@ def occurrences(monomial: Monomial) -> Iterable[str]:
             yield from atom.argument.names
 
 
-def has_unknown(monomial: Monomial) -> bool:
-    """Whether an unknown stands in it, also inside floors."""
-    return any(text[0] == "?" for text in occurrences(monomial))
-
-
 def simplified(rest: Poly) -> Poly:
     """`rest` = 0 without the factors that every term has; names are at least 1, so never zero.
 

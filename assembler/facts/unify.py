@@ -41,6 +41,8 @@ from assembler_schemas.dim import (
     variables,
 )
 
+MAX_EQUATION: Final = 64
+"""An equation of more terms is refused: entangled on purpose, or past what a message can show."""
 MAX_TRIED: Final = 8
 """Unknowns with a factor of several terms that we try to solve one equation for."""
 
@@ -72,6 +74,20 @@ class Demand(NamedTuple):
     tag: object
 
 
+class _Equation:
+    """`left` = `right`. While it waits, `rest` is what must come to zero."""
+
+    __slots__ = ("heard", "left", "rest", "right", "tag")
+
+    def __init__(self, left: Dim, right: Dim, tag: object) -> None:
+        self.left = left
+        self.right = right
+        self.tag = tag
+        self.rest: Poly | None = None
+        self.heard: set[str] = set()
+        """The unknowns that it is listed under."""
+
+
 class Unifier:
     """A growing set of equations between sizes, and what follows from them."""
 
@@ -83,10 +99,8 @@ class Unifier:
         self._seen: dict[str, int] = {}
         """Unknown -> when it was first seen."""
         self._hinted: set[str] = set()
-        self._waiting = Waiting()
-        self._positive: set[Dim] = set()
-        self._exact: set[Atom] = set()
-        """What demands have made certain: values, and floors, that are at least 1."""
+        self._waiting: dict[str, list[_Equation]] = {}
+        self._suspended: dict[Poly, _Equation] = {}
 
     def fresh(self, hint: str = "") -> Poly:
         """A new unknown. Of two that turn out equal, one with a hint stands for both."""
@@ -101,7 +115,7 @@ class Unifier:
     @property
     def suspended(self) -> list[Suspended]:
         """The equations that still wait, in the order in which they began to."""
-        return [Suspended(item.left, item.right, item.tag) for item in self._waiting]
+        return [Suspended(item.left, item.right, item.tag) for item in self._suspended.values()]
 
     # --- saying ---
     def equal(self, left: Dim, right: Dim, tag: object = None) -> bool:
@@ -109,7 +123,7 @@ class Unifier:
         `conflicts` says which equation broke and why."""
         if left == right:
             return True
-        return self._run([Equation(left, right, tag)])
+        return self._run([_Equation(left, right, tag)])
 
     def product(self, whole: Dim, a: Dim, b: Dim, tag: object = None) -> bool:
         """`whole` = `a` * `b`; waits until at most one of them is unknown."""
@@ -184,7 +198,7 @@ class Unifier:
             self._values[text] = short
 
     # --- solving ---
-    def _run(self, todo: Iterable[Equation]) -> bool:
+    def _run(self, todo: Iterable[_Equation]) -> bool:
         before = len(self.conflicts)
         queue = deque(todo)
         while queue:
@@ -197,23 +211,25 @@ class Unifier:
                 self.conflicts.append(Clash(equation.left, equation.right, equation.tag, error.reason))
         return len(self.conflicts) == before
 
-    def _settle(self, equation: Equation) -> list[Equation]:
+    def _settle(self, equation: _Equation) -> list[_Equation]:
         """Solve one equation, or suspend it. Returns those that are to be looked at again."""
-        self._waiting.withdraw(equation)
-        if equation.rest is None:
-            rest = combine(((self.resolve(equation.left), 1), (self.resolve(equation.right), -1)))
-        else:
-            # As far as other rows have reduced it: the original would lose what they took over.
-            rest = self.resolve(equation.rest)
-        rest = self._checked(rest)
-        answer = None if rest == 0 else self._solved(rest)
-        if answer is None:
-            rest = self._checked(self._waiting.reduce(rest))
-            answer = None if rest == 0 else self._solved(rest)
-        if rest == 0:
+        if equation.rest is not None:
+            self._suspended.pop(equation.rest, None)
+            equation.rest = None
+        rest = combine(((self.resolve(equation.left), 1), (self.resolve(equation.right), -1)))
+        if isinstance(rest, int):
+            if rest:
+                raise Impossible(UNEQUAL)
             return []
+        if len(rest.terms) > MAX_EQUATION:
+            raise Impossible(TOO_COMPLEX)
+        rest = simplified(rest)
+        if never_zero(rest):
+            raise Impossible(BELOW_ONE)
+        answer = self._solved(rest)
         if answer is None:
-            return self._waiting.add(equation, rest)
+            self._suspend(equation, rest)
+            return []
         unknown, value = answer
         if self._impossible(value):
             raise Impossible(BELOW_ONE)
@@ -225,11 +241,20 @@ class Unifier:
         most = lower_bound(-value)
         return most is not None and most >= 0
 
-    def _bind(self, text: str, value: Dim, tag: object) -> list[Equation]:
+    def _bind(self, text: str, value: Dim, tag: object) -> list[_Equation]:
         """Returns the equations that waited for it."""
         self._values[text] = value
         self._tags[text] = tag
-        return self._waiting.wake(text)
+        return [item for item in self._waiting.pop(text, ()) if item.rest is not None]
+
+    def _suspend(self, equation: _Equation, rest: Poly) -> None:
+        if rest in self._suspended or -rest in self._suspended:
+            return
+        self._suspended[rest] = equation
+        equation.rest = rest
+        for text in sorted(variables(rest) - equation.heard):
+            equation.heard.add(text)
+            self._waiting.setdefault(text, []).append(equation)
 
     def _solved(self, rest: Poly) -> tuple[str, Dim] | None:
         """An unknown of `rest` = 0 that has one answer, and that answer."""
@@ -257,7 +282,7 @@ class Unifier:
         """The unknown to eliminate is the least: first those without a hint, then those that few
         equations wait for (or merging would be quadratic), then the newest."""
         first = self._seen.setdefault(text, len(self._seen))
-        return text in self._hinted, self._waiting.count(text), -first
+        return text in self._hinted, len(self._waiting.get(text, ())), -first
 
     # --- the end ---
     def demands(self) -> list[Demand]:
