@@ -21,13 +21,16 @@ _NODES: tuple[type[ast.AST], ...] = (
 )  # fmt: skip
 _MODULES = {"hashlib": "hashlib", "torch": "torch", "torch.nn.functional": "F"}
 _BUILTINS = frozenset(
-    ["super", "range", "enumerate", "int", "float", "str", "bool", "list", "dict", "tuple", "object", "hasattr", "len", "RuntimeError", "None", "True", "False"]
+    """super range enumerate int float str bool list dict tuple object hasattr len RuntimeError None True False""".split()  # noqa: SIM905 - a table of words
 )
 _DUNDERS = frozenset({"__init__"})
 _PRIVATE = frozenset({"_check", "_forward"})
 # Whatever of torch reads files, runs code, builds extensions, or changes a process-global.
 _REFUSED = frozenset(
-    ["backends", "classes", "compile", "cpp_extension", "distributed", "fx", "hub", "import_ir_module", "jit", "library", "load", "load_inline", "multiprocessing", "onnx", "ops", "package", "run_in_background", "save", "serialization", "set_default_device", "set_default_dtype", "set_default_tensor_type", "set_grad_enabled", "set_num_threads", "use_deterministic_algorithms", "utils", "from_file", "hooks", "register_hook", "register_forward_hook", "register_forward_pre_hook", "eval", "exec", "numpy", "tofile"]
+    """backends classes compile cpp_extension distributed fx hub import_ir_module jit library load load_inline
+    multiprocessing onnx ops package run_in_background save serialization set_default_device set_default_dtype
+    set_default_tensor_type set_grad_enabled set_num_threads use_deterministic_algorithms utils from_file hooks
+    register_hook register_forward_hook register_forward_pre_hook eval exec numpy tofile format format_map""".split()  # noqa: SIM905 - a table of words
 )
 
 

@@ -115,6 +115,11 @@ def probed(plan: Plan, model: nn.Module, probe: Callable[[str, torch.Tensor], No
     return twin.train(model.training)
 
 
+def export_dim(name: str, limit: int) -> Any:
+    """A run-time size for `torch.export`, from 1 to `limit`."""
+    return torch.export.Dim(name, min=1, max=limit)
+
+
 # --- text to module ---
 def load(text: str) -> ModuleType:
     """The module of a compiled text, run once in this process. `Refused` where the text is none of ours."""

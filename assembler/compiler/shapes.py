@@ -43,7 +43,7 @@ def dynamic_shapes(graph: Graph, facts: Facts) -> dict[str, Any]:
     A size `8*h` is `8 * Dim("h")`. An axis that torch cannot say as a multiple and a sum of one
     name is left out: it is then fixed to the example's size. Imports torch.
     """
-    from torch.export import Dim
+    from assembler.compiler.build import export_dim
 
     made: dict[str, Any] = {}
 
@@ -52,7 +52,7 @@ def dynamic_shapes(graph: Graph, facts: Facts) -> dict[str, Any]:
         if parts is None:
             return None
         name, factor, rest = parts
-        made.setdefault(name, Dim(name, min=1, max=MAX_SIZE))
+        made.setdefault(name, export_dim(name, MAX_SIZE))
         scaled = made[name] if factor == 1 else factor * made[name]
         return scaled + rest if rest else scaled
 

@@ -191,3 +191,21 @@ def test_one_text_is_run_once_in_a_process() -> None:
     made = plan_of(DIGITS)
     assert type(build(made)) is type(build(made))
     assert load(emit(made)) is sys.modules[type(build(made)).__module__]
+
+
+def test_regions_compile_a_repeated_block_once_and_change_no_value() -> None:
+    made = plan_of(DIGITS)
+    model, plain, values = build(made, seed=1, regions=True), build(made, seed=1), values_for(made)
+    assert torch.equal(model(**values)["logits"], plain(**values)["logits"])
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=False)
+    compiled(**values)["logits"].sum().backward()
+    plain(**values)["logits"].sum().backward()
+    for one, two in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(one.grad, two.grad, atol=1e-5)
+
+
+def test_dynamic_sizes_hold_derived_ones() -> None:
+    shapes = dynamic_shapes(*graph_of(NEST))
+    assert str(shapes["image"][2]) == "8*h"
+    assert shapes["image"][0] is shapes["ids"][0]
+    assert set(shapes["image"]) == {0, 2, 3}
