@@ -43,14 +43,29 @@ def milliseconds(run: Callable[[], Any], times: int, warm: int = 1) -> list[floa
 
 def in_turns(first: Callable[[], Any], second: Callable[[], Any], times: int) -> tuple[float, float, float]:
     """Median milliseconds of both, and the median of the ratios first / second of neighbouring runs."""
-    a, b, ratios = [], [], []
-    for turn in range(times):
-        order = (first, second) if turn % 2 == 0 else (second, first)
-        pair = {run: milliseconds(run, 1, warm=0 if turn else 3)[0] for run in order}
-        a.append(pair[first])
-        b.append(pair[second])
-        ratios.append(pair[first] / pair[second])
-    return statistics.median(a), statistics.median(b), statistics.median(ratios)
+    for _ in range(3):
+        first()
+        second()
+    gc.collect()
+    gc.disable()
+    pairs = []
+    try:
+        for turn in range(times):
+            if turn % 2:
+                b, a = _once(second), _once(first)
+            else:
+                a, b = _once(first), _once(second)
+            pairs.append((a, b))
+    finally:
+        gc.enable()
+    middle = statistics.median
+    return middle([a for a, _ in pairs]), middle([b for _, b in pairs]), middle([a / b for a, b in pairs])
+
+
+def _once(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) * 1e3
 
 
 def process(words: Sequence[str]) -> float:
