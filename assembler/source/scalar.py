@@ -16,9 +16,10 @@ WORDS: dict[str, bool | None] = {
 }
 OLD_WORDS: dict[str, bool] = {
     spelled: truth
-    for word, truth in {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}.items()
+    for word, truth in {"yes": True, "on": True, "no": False, "off": False}.items()
     for spelled in (word, word.capitalize(), word.upper())
 }
+"""Not `y` and `n`: the 1.1 specification lists them, and no reader in use takes them for booleans."""
 
 _NUMBER_START = frozenset("0123456789+-.")
 _INT = re.compile(r"[-+]?([0-9]+)\Z")
