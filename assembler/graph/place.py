@@ -53,6 +53,8 @@ class Resolver:
         self.say = say
         self.used: set[str] = set()
         """`slot NAME` of each slot that some place uses."""
+        self.circles: set[frozenset[str]] = set()
+        """Circles that are said."""
 
     def resolve(
         self, place: Place, env: Env, address: tuple[str | int, ...], counts: tuple[int, ...],
@@ -60,7 +62,7 @@ class Resolver:
     ) -> Resolved | None:  # fmt: skip
         """`also`: for a copy of a repeat, its address and counts with the copy's number; its rules hold too."""
         fields: dict[str, Field] = {key: (value, env) for key, value in place.fields.items()}
-        base = self._hops(place, env, fields, find)
+        base = self._hops(place, env, dict(fields), find)
         if not self.rules.rules:
             return base
         settings = self._settings(base, fields, address, counts, inherited)
@@ -128,8 +130,7 @@ class Resolver:
             else:
                 break
             if mark in seen:
-                code = "slot-cycle" if mark.startswith("slot") else "share-cycle"
-                self.say(Diagnostic(code, f"`{mark.split()[1]}` leads back to itself", value.span, related=(Note("first here", seen[mark]),)))
+                self._circle(list(seen.items())[list(seen).index(mark) :], value.span)
                 return None
             seen[mark] = value.span
             fields = _overlay({key: (item, inner) for key, item in filler.fields.items() if key != "vars" or filler.graph is None}, fields)
@@ -143,6 +144,19 @@ class Resolver:
         if resolved is not None:
             resolved.same = same
         return resolved
+
+    def _circle(self, steps: list[tuple[str, Span]], span: Span) -> None:
+        """Say once that these slots, `like`s or `same`s lead back to the first one."""
+        if (ring := frozenset(mark for mark, _ in steps)) in self.circles:
+            return
+        self.circles.add(ring)
+        names = [mark.split()[1] for mark, _ in steps]
+        slot = steps[0][0].startswith("slot")
+        self.say(Diagnostic(
+            "slot-cycle" if slot else "share-cycle", f"{'slots' if slot else '`like` and `same`'} lead in a circle: {' -> '.join([*names, names[0]])}",
+            span, label=f"leads back to `{names[0]}`", related=tuple(Note(f"names `{mark.split()[1]}`", at) for mark, at in steps if at != span),
+            help=f"let one of them be a kind: `{names[0]}: {{kind: ...}}`",
+        ))  # fmt: skip
 
     def _slot(self, value: Value, env: Env, place: Place) -> Place | None:
         name = value.data if isinstance(value.data, str) else ""
