@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
+
 from tests.fuzz.generate import Sample
 from tests.fuzz.rules import LEAVES
+from tests.fuzz.sizes import evaluate
 from tests.fuzz.text import Page, Path, render
 from tests.fuzz.value import Type
 
@@ -53,7 +56,11 @@ class Site:
     # --- looking around ---
     def leaves(self, test: Callable[[Spec], bool] = lambda spec: True, top: bool = False) -> list[Path]:
         """Paths of leaves written out (not slots, not copies of others), in mixed order."""
-        found = [path for path, spec in _places(self.tree, ()) if spec.get("kind") in LEAVES and test(spec) and not (top and len(path) > 2)]
+        found = [
+            path
+            for path, spec in _places(self.tree, ())
+            if spec.get("kind") in LEAVES and test(spec) and not (top and (len(path) > 2 or path[0] != "nodes"))
+        ]
         self.rng.shuffle(found)
         return found
 
@@ -65,14 +72,18 @@ class Site:
 
     def value(self, test: Callable[[Type], bool]) -> tuple[str, Type] | None:
         """The address and type of some value of the recipe."""
-        fit = [(address, kind) for address, kind in self.sample.types.items() if kind.is_float and kind.dtype == "f32" and test(kind) and self._there(address)]
+        fit = [
+            (address, kind)
+            for address, kind in self.sample.types.items()
+            if kind.is_float and kind.dtype == "f32" and test(kind) and self._there(address)
+        ]
         return self.rng.choice(fit) if fit else None
 
     def _there(self, address: str) -> bool:
         """Its width is written down: nothing that is inferred backwards may decide it anew."""
         first = address.split(".")[0]
         if first in self.tree["inputs"]:
-            return not isinstance(self.tree["inputs"][first], dict)
+            return not isinstance(self.tree["inputs"][first], dict)  # An optional one feeds few ports.
         if first not in self.tree["nodes"]:
             return False
         spec = self.tree["nodes"][first]
@@ -99,6 +110,16 @@ class Site:
 
     def page(self) -> Page:
         return render(self.tree)
+
+
+def known_source(site: Site, test: Callable[[Type], bool]) -> tuple[str, Type] | None:
+    """Some value whose sizes are all known, run-time names included."""
+    return site.value(lambda kind: all(dim.names <= set(site.sample.sizes[0]) for dim in kind.dims) and test(kind))
+
+
+def tensor(site: Site, kind: Type) -> torch.Tensor:
+    """Zeros of a type, at the first assignment of sizes."""
+    return torch.zeros([evaluate(dim, site.sample.sizes[0]) for dim in kind.dims])
 
 
 def _node(path: Path) -> Path:

@@ -37,7 +37,9 @@ class Inside:
         raise AssertionError("there are no joins inside a container")
 
 
-def make_container(draw: Draw, kind: str, x: Value, scope: Any, slots: Slots, depth: int = 0, part: bool = False) -> Made | None:
+def make_container(
+    draw: Draw, kind: str, x: Value, scope: Any, slots: Slots, depth: int = 0, part: bool = False
+) -> Made | None:
     """A valid use of a container kind on a value, or None."""
     if not x.type.is_float or x.type.medium not in ("dense", "image", "probs") or x.type.rank < 1 or depth >= DEPTH:
         return None
@@ -59,7 +61,7 @@ def make_container(draw: Draw, kind: str, x: Value, scope: Any, slots: Slots, de
             made.plain = False
         for label in passed:
             made.cover("feature", f"passed_{label}")
-    if kind == "bus" and draw.chance(0.45) or draw.chance(0.1):
+    if (kind == "bus" and draw.chance(0.45)) or draw.chance(0.1):
         add_repeat(draw, made, flow.type)
     made.plain = made.plain and "repeat" not in made.spec
     return made
@@ -78,7 +80,15 @@ def _pass_on(draw: Draw, kind: str, x: Value, scope: Any) -> tuple[dict[str, Val
         like = scope.partners(lambda other: other[0] == x.type.dims and other.is_float and other.dtype == "f32", but=x)
         return ({"gate": draw.pick(like)}, "gate") if like else ({}, None)
     lead = x.type.dims[:-2]
-    memories = scope.partners(lambda other: other.is_float and other.dtype == "f32" and other.rank == x.type.rank and other.dims[:-2] == lead and other.last is not None)
+    memories = scope.partners(
+        lambda other: (
+            other.is_float
+            and other.dtype == "f32"
+            and other.rank == x.type.rank
+            and other.dims[:-2] == lead
+            and other.last is not None
+        )
+    )
     if not memories:
         return {}, None
     passed = {"memory": draw.pick(memories)}
@@ -90,7 +100,15 @@ def _pass_on(draw: Draw, kind: str, x: Value, scope: Any) -> tuple[dict[str, Val
 
 
 # --- parts ---
-def make_part(draw: Draw, x: Value, inside: Inside, test: Callable[[Type], bool], kinds: tuple[str, ...], keep: bool, in_bus: bool = False) -> Made | None:
+def make_part(
+    draw: Draw,
+    x: Value,
+    inside: Inside,
+    test: Callable[[Type], bool],
+    kinds: tuple[str, ...],
+    keep: bool,
+    in_bus: bool = False,
+) -> Made | None:
     """A part that takes `x` and gives something that passes `test`."""
     for _ in range(TRIES):
         made: Made | None
@@ -141,7 +159,11 @@ def _sequence(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made |
     here = x
     before = ""
     for place in range(draw.pick((1, 2, 2, 3))):
-        made = taking_part(draw, first, here, inside) if first and not place else make_part(draw, here, inside, lambda kind: kind.is_float, PARTS, keep=False)
+        made = (
+            taking_part(draw, first, here, inside)
+            if first and not place
+            else make_part(draw, here, inside, lambda kind: kind.is_float, PARTS, keep=False)
+        )
         if made is None:
             if first and not place:
                 return None
@@ -157,13 +179,31 @@ def _sequence(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made |
 def _parallel(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made | None:
     join = draw.pick(JOINS)
     parts: dict[str, Made] = {}
-    made = taking_part(draw, first, x, inside) if first else make_part(draw, x, inside, lambda kind: kind.is_float and kind.rank >= (2 if join == "concat" else 1), PARTS, keep=False)
+    made = (
+        taking_part(draw, first, x, inside)
+        if first
+        else make_part(
+            draw,
+            x,
+            inside,
+            lambda kind: kind.is_float and kind.rank >= (2 if join == "concat" else 1),
+            PARTS,
+            keep=False,
+        )
+    )
     if made is None:
         return None
     parts[_named(parts, made)] = made
     goal = made.type
     for _ in range(draw.pick((1, 1, 2))):
-        other = make_part(draw, x, inside, lambda kind: _joins(join, kind, goal), (*((made.kind,) if made.kind in LEAVES else ()), *KEEPING), keep=goal.dims == x.type.dims)
+        other = make_part(
+            draw,
+            x,
+            inside,
+            lambda kind: _joins(join, kind, goal),
+            (*((made.kind,) if made.kind in LEAVES else ()), *KEEPING),
+            keep=goal.dims == x.type.dims,
+        )
         if other is None and _joins(join, x.type, goal):
             other = make_leaf(draw, "identity", x, inside, part=True)
         if other is not None:
@@ -200,7 +240,15 @@ def _bus(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made | None
         parts[_named(parts, made)] = made
     adapted = _widened(draw, x, inside) if draw.wants("bus", "adapter", 0.12) else None
     for _ in range(draw.pick((1, 2, 2))):
-        made = make_part(draw, x, inside, lambda kind: (kind.dims, kind.dtype) == (goal.dims, goal.dtype), KEEPING, keep=True, in_bus=True)
+        made = make_part(
+            draw,
+            x,
+            inside,
+            lambda kind: (kind.dims, kind.dtype) == (goal.dims, goal.dtype),
+            KEEPING,
+            keep=True,
+            in_bus=True,
+        )
         if made is not None:
             parts[_named(parts, made)] = made
     if adapted is not None:
@@ -237,6 +285,10 @@ def _widened(draw: Draw, x: Value, inside: Inside) -> Made | None:
     return found
 
 
-_FILL: dict[str, Callable[[Draw, Value, Inside, str | None], Made | None]] = {"sequence": _sequence, "parallel": _parallel, "bus": _bus}
+_FILL: dict[str, Callable[[Draw, Value, Inside, str | None], Made | None]] = {
+    "sequence": _sequence,
+    "parallel": _parallel,
+    "bus": _bus,
+}
 
 __all__ = ["LEAVES", "Scope", "make_container"]

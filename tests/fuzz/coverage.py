@@ -97,7 +97,9 @@ def _rows(items: list[tuple[str, int]], head: str, columns: int = 4) -> list[str
 def _grid(counts: Counter[Key]) -> list[str]:
     lines = ["| | " + " | ".join(KINDS) + " |", "|---|" + "---:|" * len(KINDS)]
     for producer in ("input", *KINDS):
-        cells = ("." if impossible(producer, consumer) else str(counts["pair", producer, consumer]) for consumer in KINDS)
+        cells = (
+            "." if impossible(producer, consumer) else str(counts["pair", producer, consumer]) for consumer in KINDS
+        )
         lines.append(f"| {producer} | " + " | ".join(cells) + " |")
     return lines
 
@@ -109,4 +111,10 @@ def _reasons() -> list[str]:
             why = impossible(producer, consumer)
             if why:
                 reasons.setdefault(why, []).append(f"{producer} → {consumer}")
-    return ["", *(f"* {why}: {', '.join(found) if len(found) < 5 else f'{len(found)} pairs'}" for why, found in reasons.items())]
+    return [
+        "",
+        *(
+            f"* {why}: {', '.join(found) if len(found) < 5 else f'{len(found)} pairs'}"
+            for why, found in reasons.items()
+        ),
+    ]

@@ -31,13 +31,15 @@ def norm_kinds(draw: Draw, kinds: list[Type]) -> list[str]:
     """The norms that fit all of these types."""
     if any(kind.dtype != "f32" or kind.rank < 2 or kind.last is None for kind in kinds):
         return []
-    channels = all(kind.rank in (2, 3, 4) and kind.dims[1].number is not None and draw.positive(kind.dims[0], 2) for kind in kinds)
+    channels = all(
+        kind.rank in (2, 3, 4) and kind.dims[1].number is not None and draw.positive(kind.dims[0], 2) for kind in kinds
+    )
     return ["layer_norm", "rms_norm", *(["batch_norm"] if channels else [])]
 
 
 def add_norm(draw: Draw, made: Made, x: Type, in_bus: bool = False) -> bool:
     rule = LEAVES.get(made.kind)
-    if "norm" in made.spec or made.kind == "bus" or rule is not None and rule.many or "repeat" in made.spec:
+    if "norm" in made.spec or made.kind == "bus" or (rule is not None and rule.many) or "repeat" in made.spec:
         return False
     place = draw.pick(("pre", "out", "both", *(("post",) if in_bus else ())))
     touched = {"pre": [x], "out": [made.type], "both": [x, made.type], "post": [x]}[place]
@@ -67,7 +69,7 @@ def set_norm(draw: Draw, made: Made, place: str, touched: list[Type]) -> bool:
 # --- copies ---
 def add_repeat(draw: Draw, made: Made, x: Type) -> bool:
     """Copies in a row; where each changes the type, the types are worked out one by one."""
-    if "repeat" in made.spec or made.main or made.others or made.rule is not None and made.rule.many:
+    if "repeat" in made.spec or made.main or made.others or (made.rule is not None and made.rule.many):
         return False
     count = draw.pick(DEPTHS)
     types = _copies(draw, made, x, count)
@@ -87,7 +89,10 @@ def add_repeat(draw: Draw, made: Made, x: Type) -> bool:
         made.cover("option", "node", "share", "True")
     else:
         place = draw.rng.randrange(count)
-        made.taps = [(str(place), types[place], made.kind), *((f"{place}.{at}", kind, source) for at, kind, source in inner[:2])]
+        made.taps = [
+            (str(place), types[place], made.kind),
+            *((f"{place}.{at}", kind, source) for at, kind, source in inner[:2]),
+        ]
     made.type = types[-1]
     made.chain *= count
     return True
@@ -104,7 +109,7 @@ def _copies(draw: Draw, made: Made, x: Type, count: int) -> list[Type] | None:
     here = x
     for _ in range(count):
         out = rule.out(made.options, {**made.given, rule.first: [here]})
-        if out is None or not draw.fits(out) or rule.own and out.dtype not in rule.dtypes:
+        if out is None or not draw.fits(out) or (rule.own and out.dtype not in rule.dtypes):
             return None
         types.append(out)
         here = out
@@ -141,7 +146,11 @@ class Slots:
 
     def _argument(self, draw: Draw, made: Made, filler: dict[str, Any]) -> dict[str, Any]:
         """One size of the filler becomes a var of it, handed over where it is used."""
-        names = [name for name in (made.rule.sizes if made.rule else ()) if name in filler and name not in ("in", "memory_in") and isinstance(made.options.get(name), int)]
+        names = [
+            name
+            for name in (made.rule.sizes if made.rule else ())
+            if name in filler and name not in ("in", "memory_in") and isinstance(made.options.get(name), int)
+        ]
         if not names:
             return {}
         option = draw.pick(names)
@@ -164,7 +173,16 @@ class Slots:
             out = rule.out(old.options, {rule.first: [x]})
             if out is None or not draw.fits(out):
                 continue
-            made = Made(old.kind, {"slot": name}, out, [], rule=rule, options=dict(old.options), given={rule.first: [x]}, plain=False)
+            made = Made(
+                old.kind,
+                {"slot": name},
+                out,
+                [],
+                rule=rule,
+                options=dict(old.options),
+                given={rule.first: [x]},
+                plain=False,
+            )
             made.cover("feature", "slot_reused")
             made.cover("kind", old.kind)
             return made

@@ -91,7 +91,9 @@ class Draw:
     # --- spelling ---
     def spell(self, number: int, vars: Mapping[str, int | str] | None = None, p: float = 0.35) -> int | str:
         """A size as a recipe may write it: the number, a var, or an expression that comes to it."""
-        known = {name: value for name, value in (vars if vars is not None else self.vars).items() if isinstance(value, int)}
+        known = {
+            name: value for name, value in (vars if vars is not None else self.vars).items() if isinstance(value, int)
+        }
         if not known or not self.chance(p):
             return number
         name = self.pick(sorted(known))

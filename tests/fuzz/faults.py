@@ -30,19 +30,26 @@ def broken(seed: int) -> tuple[Operator, Sample, Broken]:
 def judge_faulty(seed: int) -> Disagreement | None:
     """None if the fault is found: the intended code, on an intended line, among the first three."""
     operator, _, found = broken(seed)
-    if operator.nature == "run":
-        if found.real is None or not _raises(found):
-            return Disagreement(seed, f"{operator.name}: torch does not mind", found.text)
+    if operator.nature == "run" and (found.real is None or not _raises(found)):
+        return Disagreement(seed, f"{operator.name}: torch does not mind", found.text)
     try:
         report = check_text(found.text, found.overrides)
     except Exception as error:
         return Disagreement(seed, f"{operator.name}: check raised {type(error).__name__}", f"{error}\n{found.text}")
     first = [(item.code, item.span.line) for item in report.diagnostics[:FIRST]]
     if report.ok:
-        return Disagreement(seed, f"{operator.name}: accepted", f"wanted {operator.codes} at {sorted(found.lines)}\n{found.text}")
+        return Disagreement(
+            seed, f"{operator.name}: accepted", f"wanted {operator.codes} at {sorted(found.lines)}\n{found.text}"
+        )
     if not any(code in operator.codes and line in found.lines for code, line in first):
-        said = "\n".join(f"{item.code} at line {item.span.line}: {item.message}" for item in report.diagnostics[: FIRST + 3])
-        return Disagreement(seed, f"{operator.name}: not among the first {FIRST}", f"wanted {operator.codes} at {sorted(found.lines)}\n{said}\n{found.text}")
+        said = "\n".join(
+            f"{item.code} at line {item.span.line}: {item.message}" for item in report.diagnostics[: FIRST + 3]
+        )
+        return Disagreement(
+            seed,
+            f"{operator.name}: not among the first {FIRST}",
+            f"wanted {operator.codes} at {sorted(found.lines)}\n{said}\n{found.text}",
+        )
     return None
 
 

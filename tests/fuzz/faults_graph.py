@@ -77,7 +77,10 @@ def unfilled_slot(site: Site) -> Broken | None:
     found = site.value(lambda kind: True)
     if found is None:
         return None
-    site.tree["slots"] = {**site.tree.get("slots", {}), "empty": {"accepts": {"in": {"x": "[... d]"}, "out": {"y": "[... d]"}}}}
+    site.tree["slots"] = {
+        **site.tree.get("slots", {}),
+        "empty": {"accepts": {"in": {"x": "[... d]"}, "out": {"y": "[... d]"}}},
+    }
     path = site.node({"slot": "empty", "from": found[0]})
     return site.done(("slots", "empty"), (*path, "slot"))
 
@@ -108,7 +111,11 @@ def rule_unmatched(site: Site) -> Broken | None:
 
 def rule_conflict(site: Site) -> Broken | None:
     name = site.rng.choice(sorted(site.tree["nodes"]))
-    site.tree["rules"] = {**site.tree.get("rules", {}), "first": {"at": name, "set": {"freeze": True}}, "second": {"at": name, "set": {"freeze": False}}}
+    site.tree["rules"] = {
+        **site.tree.get("rules", {}),
+        "first": {"at": name, "set": {"freeze": True}},
+        "second": {"at": name, "set": {"freeze": False}},
+    }
     return site.done(("rules", "first"), ("rules", "second"))
 
 
@@ -223,7 +230,12 @@ def _parts(site: Site, *kinds: str) -> Iterator[tuple[Path, dict[str, object]]]:
 
 
 GRAPH = [
-    Operator(name, codes, "policy" if name in ("bus in bus", "rule that matches nothing", "unreached container input") else "structure", apply)
+    Operator(
+        name,
+        codes,
+        "policy" if name in ("bus in bus", "rule that matches nothing", "unreached container input") else "structure",
+        apply,
+    )
     for name, codes, apply in (
         ("dropped edge", ("port-required",), drop_edge),
         ("dropped second edge", ("port-required",), drop_second_edge),

@@ -119,7 +119,14 @@ def negative_size(site: Site) -> Broken | None:
 def option_type(site: Site) -> Broken | None:
     for path in site.leaves():
         spec = site.at(path)
-        for name, wrong in (("bias", "maybe"), ("affine", 3), ("out", 3.5), ("dropout", "half"), ("eps", True), ("causal", "yes please")):
+        for name, wrong in (
+            ("bias", "maybe"),
+            ("affine", 3),
+            ("out", 3.5),
+            ("dropout", "half"),
+            ("eps", True),
+            ("causal", "yes please"),
+        ):
             if name in LEAVES[spec["kind"]].plain or name in spec:
                 spec[name] = wrong
                 return site.done((*path, name))
@@ -128,7 +135,13 @@ def option_type(site: Site) -> Broken | None:
 
 def option_range(site: Site) -> Broken | None:
     path = site.leaves()[0]
-    choices = {"dropout": ("p", 1.5), "activation": ("activation", "rellu"), "softmax": ("temperature", 0.0), "stack": ("axis", 2), "gate": ("form", "open")}
+    choices = {
+        "dropout": ("p", 1.5),
+        "activation": ("activation", "rellu"),
+        "softmax": ("temperature", 0.0),
+        "stack": ("axis", 2),
+        "gate": ("form", "open"),
+    }
     for path in site.leaves(lambda spec: spec["kind"] in choices):
         name, wrong = choices[site.at(path)["kind"]]
         site.at(path)[name] = wrong
@@ -173,14 +186,18 @@ def name_syntax(site: Site) -> Broken | None:
     found = site.value(lambda kind: True)
     if found is None:
         return None
-    path = site.node({"kind": "identity", "from": found[0]}, site.rng.choice(("Bad", "a-b", "_hidden", "2nd")), read=False)
+    path = site.node(
+        {"kind": "identity", "from": found[0]}, site.rng.choice(("Bad", "a-b", "_hidden", "2nd")), read=False
+    )
     return site.done(path)
 
 
 def duplicate_key(site: Site) -> Broken | None:
     """The line of a node stands there twice."""
     page = site.page()
-    names = [name for name in site.tree["nodes"] if re.match(rf"  {name}: \{{", page.lines[page.line("nodes", name) - 1])]
+    names = [
+        name for name in site.tree["nodes"] if re.match(rf"  {name}: \{{", page.lines[page.line("nodes", name) - 1])
+    ]
     if not names:
         return None
     line = page.line("nodes", site.rng.choice(names))

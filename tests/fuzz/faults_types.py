@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from tests.fuzz.breaking import Broken, Operator, Site
-from tests.fuzz.sizes import evaluate
+from tests.fuzz.breaking import Broken, Operator, Site, tensor
+from tests.fuzz.breaking import known_source as _source
+from tests.fuzz.faults_fit import graph_port, mask_wrong, refused, same_shapes, stated_over, tie_shapes
 from tests.fuzz.value import Type
-
-
-def tensor(site: Site, kind: Type, place: int = 0) -> torch.Tensor:
-    return torch.zeros([evaluate(dim, site.sample.sizes[place]) for dim in kind.dims])
-
-
-def _known(site: Site, kind: Type) -> bool:
-    return all(dim.names <= set(site.sample.sizes[0]) for dim in kind.dims)
-
-
-def _source(site: Site, test: Callable[[Type], bool]) -> tuple[str, Type] | None:
-    return site.value(lambda kind: _known(site, kind) and test(kind))
 
 
 def width_off(site: Site) -> Broken | None:
@@ -90,7 +78,7 @@ def heads_off(site: Site) -> Broken | None:
     address, kind = found
     heads = next(item for item in (3, 5, 7, 9, 11, 13) if (kind.last or 1) % item)
     path = site.node({"kind": "attention", "heads": heads, "from": address})
-    return site.done((*path, "heads"), real=lambda: tensor(site, kind).unflatten(-1, (heads, -1)))
+    return site.done((*path, "heads"), real=lambda: tensor(site, kind).reshape(-1, heads, (kind.last or 1) // heads))
 
 
 def groups_off(site: Site) -> Broken | None:
@@ -111,14 +99,18 @@ def kernel_large(site: Site) -> Broken | None:
     if kind == "conv2d":
         spec["out"] = 4
     path = site.node(spec)
-    made = {"conv2d": nn.Conv2d(3, 4, spec["kernel"]), "max_pool2d": nn.MaxPool2d(spec["kernel"]), "avg_pool2d": nn.AvgPool2d(spec["kernel"])}[kind]
+    made = {
+        "conv2d": nn.Conv2d(3, 4, spec["kernel"]),
+        "max_pool2d": nn.MaxPool2d(spec["kernel"]),
+        "avg_pool2d": nn.AvgPool2d(spec["kernel"]),
+    }[kind]
     return site.done((*path, "kernel"), real=lambda: made(torch.zeros(2, 3, 6, 5)))
 
 
 def patch_off(site: Site) -> Broken | None:
     name = site.input("image [batch 3 6 9]")
     path = site.node({"kind": "patch_embed", "patch": 2, "out": 4, "from": name})
-    return site.done((*path, "patch"), (*path, "from"), real=lambda: torch.zeros(2, 3, 6, 9).unflatten(-1, (-1, 2)))
+    return site.done((*path, "patch"), (*path, "from"), real=lambda: torch.zeros(2, 3, 6, 9).reshape(2, 3, 6, 4, 2))
 
 
 def rigid_number(site: Site) -> Broken | None:
@@ -156,7 +148,9 @@ def widths_meet(site: Site) -> Broken | None:
     """Two stated widths meet in a join."""
     one, two = site.input("[batch 3]", "bad_one"), site.input("[batch 5]", "bad_two")
     path = site.node({"kind": site.rng.choice(("add", "multiply", "mean")), "from": [one, two]})
-    return site.done((*path, "from"), ("inputs", one), ("inputs", two), real=lambda: torch.zeros(2, 3) + torch.zeros(2, 5))
+    return site.done(
+        (*path, "from"), ("inputs", one), ("inputs", two), real=lambda: torch.zeros(2, 3) + torch.zeros(2, 5)
+    )
 
 
 def competing_widths(site: Site) -> Broken | None:
@@ -199,70 +193,7 @@ def position_short(site: Site) -> Broken | None:
 def odd_rotary(site: Site) -> Broken | None:
     name = site.input("[batch 12 6]")
     path = site.node({"kind": "attention", "heads": 2, "rotary": True, "from": name})
-    return site.done(path, (*path, "heads"), (*path, "rotary"), real=lambda: torch.zeros(2, 3).unflatten(-1, (-1, 2)))
-
-
-def tie_shapes(site: Site) -> Broken | None:
-    found = _source(site, lambda kind: kind.rank > 1 and kind.last is not None)
-    if found is None:
-        return None
-    owner = site.node({"kind": "linear", "out": 5, "from": found[0]}, "bad_owner")
-    path = site.node({"kind": "linear", "out": 6, "tie": {"weight": "bad_owner.weight"}, "from": found[0]})
-    width = found[1].last or 1
-    real = lambda: nn.functional.linear(torch.zeros(2, width), torch.zeros(5, width), torch.zeros(6))  # noqa: E731
-    return site.done((*path, "tie"), owner, real=real)
-
-
-def same_shapes(site: Site) -> Broken | None:
-    one = site.input("[batch 6 3]", "bad_one")
-    two = site.node({"kind": "linear", "out": 5, "from": one}, "bad_two", read=False)[-1]
-    path = site.node({"kind": "layer_norm", "from": one}, "bad_owner")
-    other = site.node({"same": "bad_owner", "from": two})
-    return site.done((*other, "same"), ("nodes", "bad_two", "out"), path, real=lambda: nn.LayerNorm(3)(torch.zeros(2, 6, 5)))
-
-
-def mask_wrong(site: Site) -> Broken | None:
-    """A mask over another axis, or floats where a mask is wanted."""
-    x = site.input("[batch 6 4]", "bad_x")
-    name = site.input(site.rng.choice(("mask [batch 5]", "[batch 6]")), "bad_mask")
-    path = site.node({"kind": "attention", "heads": 2, "from": {"x": x, "mask": name}})
-    real = lambda: torch.zeros(2, 2, 6, 6).masked_fill(torch.zeros(2, 1, 1, 5, dtype=torch.bool), 0.0)  # noqa: E731
-    return site.done((*path, "from"), (*path, "from", "mask"), real=real)
-
-
-def graph_port(site: Site) -> Broken | None:
-    """A graph whose declared port does not fit what feeds it."""
-    found = _source(site, lambda kind: kind.rank > 1 and kind.last is not None)
-    if found is None:
-        return None
-    address, kind = found
-    spec = {"inputs": {"x": f"[... {(kind.last or 1) + 1}]"}, "nodes": {"keep": {"kind": "linear", "out": 4, "from": "x"}}, "outputs": {"y": "keep"}, "from": address}
-    path = site.node(spec)
-    return site.done((*path, "from"), (*path, "inputs", "x"), real=lambda: nn.Linear((kind.last or 1) + 1, 4)(tensor(site, kind)))
-
-
-def stated_over(site: Site) -> Broken | None:
-    """A bus part whose stated width is not the stream's: no adapter goes over it."""
-    found = _source(site, lambda kind: kind.rank > 1 and kind.last is not None)
-    if found is None:
-        return None
-    address, kind = found
-    width = (kind.last or 1) + 1
-    path = site.node({"kind": "bus", "parts": {"write": {"kind": "linear", "out": width}}, "from": address})
-    return site.done((*path, "parts", "write"), real=lambda: tensor(site, kind) + nn.Linear(kind.last or 1, width)(tensor(site, kind)) if width > 2 else _raise())
-
-
-def refused(site: Site) -> Broken | None:
-    """An adapter that would be put in, under a policy that forbids it."""
-    site.tree["adapters"] = {"policy": site.rng.choice(("never", "explicit"))}
-    name = site.input("[batch 4]")
-    parts = {"both": {"kind": "parallel", "join": "concat", "parts": {"a": {"kind": "activation"}, "b": {"kind": "identity"}}}}
-    path = site.node({"kind": "bus", "parts": parts, "from": name})
-    return site.done(path, (*path, "parts", "both"), (*path, "from"), (*path, "parts", "both", "join"))
-
-
-def _raise() -> None:
-    raise ValueError("a stream of one channel broadcasts")
+    return site.done(path, (*path, "heads"), (*path, "rotary"), real=lambda: torch.zeros(2, 3).reshape(2, 1, 2))
 
 
 _POLICY = {"refused adapter", "open width"}
@@ -292,10 +223,10 @@ TYPES = [
         ("positions too few", ("shape-constraint",), position_short),
         ("odd rotary", ("shape-constraint",), odd_rotary),
         ("tie of different shapes", ("share-mismatch",), tie_shapes),
-        ("same of different shapes", ("share-mismatch", "shape-mismatch"), same_shapes),
+        ("same of different shapes", ("share-mismatch", "shape-mismatch", "adapter-refused"), same_shapes),
         ("wrong mask", ("shape-mismatch", "dtype-mismatch", "medium-mismatch"), mask_wrong),
         ("graph port", ("shape-mismatch",), graph_port),
-        ("stated width in a bus", ("shape-mismatch",), stated_over),
+        ("stated width in a bus", ("shape-mismatch", "adapter-refused"), stated_over),
         ("refused adapter", ("adapter-refused",), refused),
     )
 ]

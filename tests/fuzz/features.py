@@ -28,7 +28,10 @@ def adapter(grower: Grower, word: str) -> bool:
             continue
         target, said, width = mended
         x = Value(source.address, target, source.kind)
-        words: dict[str, Any] = {"value": source, **({"adapt": said} if word != "detach" or draw.chance(0.5) else {"detach": True})}
+        words: dict[str, Any] = {
+            "value": source,
+            **({"adapt": said} if word != "detach" or draw.chance(0.5) else {"detach": True}),
+        }
         made = _pinned(grower, x, words, width, word)
         if made is not None:
             made.cover("feature", "edge_detach" if "detach" in words else f"adapter_{word}")
@@ -70,7 +73,11 @@ def _mended(grower: Grower, word: str, kind: Type) -> tuple[Type, Any, int | Non
         return Type((kind.dims[0], kind.dims[2], kind.dims[1])), said, None
     if word == "patch_embed" and kind.rank == 4 and kind.dims[1].number is not None:
         rows, columns = exact(kind.dims[2], 2), exact(kind.dims[3], 2)
-        return (Type((kind.dims[0], times(rows, columns), size(width))), {"kind": "patch_embed", "patch": 2}, width) if rows and columns else None
+        return (
+            (Type((kind.dims[0], times(rows, columns), size(width))), {"kind": "patch_embed", "patch": 2}, width)
+            if rows and columns
+            else None
+        )
     if word == "conv" and kind.rank == 4 and kind.dims[1].number not in (None, width):
         return Type((kind.dims[0], size(width), *kind.dims[2:])), "conv", width
     if word == "pool" and kind.rank >= 3 and kind.last is not None:
@@ -86,7 +93,9 @@ def _pinned(grower: Grower, x: Value, words: dict[str, Any], width: int | None, 
     if word == "conv":
         return make_leaf(draw, "conv2d", x, scope, words=words, force={"in": width})
     if word == "pool":
-        like = existing(grower, lambda value: value.type.is_float and value.type.dims == x.type.dims and value.type.dtype == "f32")
+        like = existing(
+            grower, lambda value: value.type.is_float and value.type.dims == x.type.dims and value.type.dtype == "f32"
+        )
         if like:
             made = make_leaf(draw, "gate", x, scope, words=words)
             if made is not None:
@@ -94,7 +103,9 @@ def _pinned(grower: Grower, x: Value, words: dict[str, Any], width: int | None, 
     if word == "permute" and x.type.dims[1].number is not None and draw.chance(0.5):
         return make_leaf(draw, "conv1d", x, scope, words=words, force={"in": x.type.dims[1].number})
     if word == "cast":
-        return make_leaf(draw, draw.pick(("linear", "layer_norm", "mlp", "conv2d", "attention", "cls_token")), x, scope, words=words)
+        return make_leaf(
+            draw, draw.pick(("linear", "layer_norm", "mlp", "conv2d", "attention", "cls_token")), x, scope, words=words
+        )
     if x.type.last is None:
         return None
     return make_leaf(draw, draw.pick(PINNED), x, scope, words=words, force={"in": x.type.last})
@@ -104,7 +115,11 @@ def _pinned(grower: Grower, x: Value, words: dict[str, Any], width: int | None, 
 def share(grower: Grower, word: str) -> bool:
     """One more use of a node: with its weights (`same`), or of its definition (`like`)."""
     draw, scope = grower.draw, grower.scope
-    names = [name for name, made in scope.made.items() if made.plain and made.rule is not None and not made.rule.many and not made.rule.extra and made.reads]
+    names = [
+        name
+        for name, made in scope.made.items()
+        if made.plain and made.rule is not None and not made.rule.many and not made.rule.extra and made.reads
+    ]
     for name in draw.shuffled(names):
         old = scope.made[name]
         rule, was = old.rule, old.given.get(old.rule.first) if old.rule else None
@@ -137,7 +152,11 @@ def _may_share(word: str, was: Type, x: Value, name: str) -> bool:
 def tie(grower: Grower) -> bool:
     """A head whose weight is the table of an embedding, or the weight of another linear map."""
     draw, scope = grower.draw, grower.scope
-    owners = [(name, made) for name, made in scope.made.items() if made.kind in ("embedding", "linear") and made.plain and "dtype" not in made.spec]
+    owners = [
+        (name, made)
+        for name, made in scope.made.items()
+        if made.kind in ("embedding", "linear") and made.plain and "dtype" not in made.spec
+    ]
     if not owners:
         made, _ = grower.produce("embedding", fresh=True)
         if made is None:
@@ -148,7 +167,9 @@ def tie(grower: Grower) -> bool:
     given = owner.given["x"][0]
     rows = owner.options.get("vocab", given.vocab) if owner.kind == "embedding" else owner.options["out"]
     columns = owner.options["out"] if owner.kind == "embedding" else given.last
-    fit = existing(grower, lambda value: value.type.is_float and value.type.dtype == "f32" and value.type.last == columns)
+    fit = existing(
+        grower, lambda value: value.type.is_float and value.type.dtype == "f32" and value.type.last == columns
+    )
     if not fit or rows is None:
         return False
     made_ = make_leaf(draw, "linear", draw.pick(fit), scope, force={"out": rows})
@@ -166,7 +187,9 @@ def inferred(grower: Grower, through: bool) -> bool:
     """A node without `out:`, whose width follows from who reads it (through nodes between)."""
     draw, scope = grower.draw, grower.scope
     for attempt in range(8):
-        made, _ = grower.produce(draw.pick(("linear", "linear", "low_rank", "embedding", "patch_embed")), fresh=attempt > 3)
+        made, _ = grower.produce(
+            draw.pick(("linear", "linear", "low_rank", "embedding", "patch_embed")), fresh=attempt > 3
+        )
         if made is None or "dtype" in made.spec or made.type.dtype != "f32":
             continue
         made.spec.pop("out", None)

@@ -115,7 +115,12 @@ def _vars(grower: Grower, body: Tree, closing: list[str]) -> tuple[Tree, list[st
 def _rules(grower: Grower, nodes: Tree, closing: list[str]) -> Tree:
     draw = grower.draw
     rules: Tree = {}
-    makers = {"rule_at": _rule_at, "rule_where": _rule_where, "rule_slice": _rule_slice, "inherited_freeze": _rule_freeze}
+    makers = {
+        "rule_at": _rule_at,
+        "rule_where": _rule_where,
+        "rule_slice": _rule_slice,
+        "inherited_freeze": _rule_freeze,
+    }
     for feature, maker in makers.items():
         if feature in closing or draw.chance(0.06):
             rule = maker(grower, nodes)
@@ -126,7 +131,11 @@ def _rules(grower: Grower, nodes: Tree, closing: list[str]) -> Tree:
 
 
 def _plain_leaves(nodes: Tree, kinds: tuple[str, ...]) -> list[str]:
-    return [name for name, spec in nodes.items() if spec.get("kind") in kinds and "repeat" not in spec and "norm" not in spec]
+    return [
+        name
+        for name, spec in nodes.items()
+        if spec.get("kind") in kinds and "repeat" not in spec and "norm" not in spec
+    ]
 
 
 def _rule_at(grower: Grower, nodes: Tree) -> Tree | None:
@@ -135,7 +144,12 @@ def _rule_at(grower: Grower, nodes: Tree) -> Tree | None:
     if not names:
         return None
     name = grower.draw.pick(names)
-    setting = {"mlp": {"dropout": 0.25}, "swiglu": {"dropout": 0.25}, "geglu": {"dropout": 0.25}, "dropout": {"p": 0.25}}
+    setting = {
+        "mlp": {"dropout": 0.25},
+        "swiglu": {"dropout": 0.25},
+        "geglu": {"dropout": 0.25},
+        "dropout": {"p": 0.25},
+    }
     return {"at": name, "set": setting.get(nodes[name]["kind"], {"eps": 0.01})}
 
 
@@ -146,7 +160,10 @@ def _rule_where(grower: Grower, nodes: Tree) -> Tree | None:
         return None
     spec = nodes[grower.draw.pick(names)]
     here = spec.get("activation", "gelu")
-    return {"where": {"activation": here}, "set": {"activation": grower.draw.pick([word for word in ACTIVATIONS if word != here])}}
+    return {
+        "where": {"activation": here},
+        "set": {"activation": grower.draw.pick([word for word in ACTIVATIONS if word != here])},
+    }
 
 
 def _rule_slice(grower: Grower, nodes: Tree) -> Tree | None:

@@ -47,7 +47,19 @@ class Sample:
 
     def with_tree(self, tree: dict[str, Any]) -> Sample:
         """The same sample over another tree (a fault, or a smaller reproducer)."""
-        return Sample(self.seed, tree, self.overrides, self.inputs, self.optional, self.sizes, self.types, self.covers, self.nodes, self.made, render(tree))
+        return Sample(
+            self.seed,
+            tree,
+            self.overrides,
+            self.inputs,
+            self.optional,
+            self.sizes,
+            self.types,
+            self.covers,
+            self.nodes,
+            self.made,
+            render(tree),
+        )
 
 
 def generate(seed: int) -> Sample:
@@ -108,7 +120,11 @@ def _slot(grower: Grower) -> None:
         x = grower.base(fresh=False)
         made = grower.slots.use(draw, x.type) if draw.chance(0.6) and x.type.medium == "dense" else None
         if made is not None:
-            made.spec["from"] = {"x": [(x, {})]} if made.rule and made.rule.first == "x" else {made.rule.first if made.rule else "x": [(x, {})]}
+            made.spec["from"] = (
+                {"x": [(x, {})]}
+                if made.rule and made.rule.first == "x"
+                else {made.rule.first if made.rule else "x": [(x, {})]}
+            )
             grower.scope.add(made)
             return
         made, _ = grower.produce(draw.pick(("linear", "mlp", "swiglu", "conv1d", "sequence")), fresh=False)

@@ -17,7 +17,8 @@ import torch
 
 import assembler
 from assembler import assemble
-from assembler.compiler.build import build as build_plan, probed
+from assembler.compiler.build import build as build_plan
+from assembler.compiler.build import probed
 from assembler.compiler.plan import plan as make_plan
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
@@ -65,9 +66,14 @@ def judge_valid(sample: Sample) -> Disagreement | None:
     except Exception as error:
         return Disagreement(sample.seed, f"check raised {type(error).__name__}", str(error)[:2000])
     if not report.ok:
-        said = "\n".join(f"{item.code} at line {item.span.line}: {item.message}" for item in report.diagnostics if item.level == "error")
+        said = "\n".join(
+            f"{item.code} at line {item.span.line}: {item.message}"
+            for item in report.diagnostics
+            if item.level == "error"
+        )
         return Disagreement(sample.seed, "refused, and valid by construction", said)
-    assert report.graph is not None and report.facts is not None
+    assert report.graph is not None
+    assert report.facts is not None
     try:
         return _run(sample, report.graph, report.facts)
     except Exception as error:
@@ -131,9 +137,16 @@ def expected(kind: Type, sizes: Mapping[str, int]) -> Shape:
     return tuple(evaluate(dim, sizes) for dim in kind.dims), DTYPES[kind.dtype]
 
 
-def _differences(sample: Sample, graph: Graph, facts: Facts, seen: Mapping[str, Shape], sizes: Mapping[str, int]) -> Iterator[tuple[str, object, object]]:
+def _differences(
+    sample: Sample, graph: Graph, facts: Facts, seen: Mapping[str, Shape], sizes: Mapping[str, int]
+) -> Iterator[tuple[str, object, object]]:
     """Every address at which checker and torch, or generator and torch, do not agree."""
-    predicted = {f"{address}.{port}": kind for address, _, item in walk(graph.scope, facts.root) for port, kind in item.outputs.items() if kind}
+    predicted = {
+        f"{address}.{port}": kind
+        for address, _, item in walk(graph.scope, facts.root)
+        for port, kind in item.outputs.items()
+        if kind
+    }
     for address, found in seen.items():
         kind = predicted.get(address)
         if kind is None and address not in sample.inputs:
@@ -141,13 +154,23 @@ def _differences(sample: Sample, graph: Graph, facts: Facts, seen: Mapping[str, 
         elif kind is not None and concrete(kind, sizes) != found:
             yield address, found, concrete(kind, sizes)
     # Inside a container what only feeds an output that nobody reads is not computed; at the top all is read.
-    missed = sorted(f"{name}.{port}" for name, node in graph.scope.nodes.items() if isinstance(node, Leaf) for port in facts.root.nodes[name].outputs)
+    missed = sorted(
+        f"{name}.{port}"
+        for name, node in graph.scope.nodes.items()
+        if isinstance(node, Leaf)
+        for port in facts.root.nodes[name].outputs
+    )
     missed = [address for address in missed if address not in seen]
     if missed:
         yield missed[0], "nothing: the probe never saw it", "a value"
     for address, wanted in sample.types.items():
         found_ = seen.get(address) or seen.get(f"{address}.y")
-        if found_ is not None and wanted.is_float and "norm" not in str(sample.tree["nodes"].get(address, "")) and found_ != expected(wanted, sizes):
+        if (
+            found_ is not None
+            and wanted.is_float
+            and "norm" not in str(sample.tree["nodes"].get(address, ""))
+            and found_ != expected(wanted, sizes)
+        ):
             yield address, found_, f"{expected(wanted, sizes)} by the generator"
 
 
@@ -185,7 +208,9 @@ def _parameters(model: torch.nn.Module, graph: Graph, facts: Facts, count: int) 
     found = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     if found != wanted:
         missing, more = sorted(set(wanted) - set(found))[:3], sorted(set(found) - set(wanted))[:3]
-        other = [(name, wanted[name], found[name]) for name in wanted if name in found and wanted[name] != found[name]][:3]
+        other = [(name, wanted[name], found[name]) for name in wanted if name in found and wanted[name] != found[name]][
+            :3
+        ]
         return f"state_dict: missing {missing}, unexpected {more}, of another shape {other}"
     real = sum(value.numel() for value in model.parameters())
     return f"{count} parameters predicted, {real} measured" if real != count else ""
@@ -236,13 +261,19 @@ def trimmed(sample: Sample, tree: dict[str, Any]) -> Sample:
             needed.add(name)
             todo.extend(word.split(".")[0] for word in words[name])
     kept = {key: spec for key, spec in nodes.items() if key in needed}
-    used = set().union(*(words[key] for key in kept), {str(value) for value in tree["outputs"].values()}) if kept else set()
+    used = (
+        set().union(*(words[key] for key in kept), {str(value) for value in tree["outputs"].values()})
+        if kept
+        else set()
+    )
     used |= {word for spec in tree.get("slots", {}).values() for word in _all_words(spec)}
     result = {**tree, "nodes": kept, "inputs": {key: value for key, value in tree["inputs"].items() if key in used}}
     if "slots" in tree:
         result["slots"] = {key: spec for key, spec in tree["slots"].items() if key in used}
     if "rules" in tree:
-        result["rules"] = {key: rule for key, rule in tree["rules"].items() if str(rule.get("at", "?")).split(".")[0] in needed}
+        result["rules"] = {
+            key: rule for key, rule in tree["rules"].items() if str(rule.get("at", "?")).split(".")[0] in needed
+        }
     result = {key: value for key, value in result.items() if value or key not in ("slots", "rules")}
     made = sample.with_tree(result)
     return replace(made, inputs={key: kind for key, kind in sample.inputs.items() if key in result["inputs"]})

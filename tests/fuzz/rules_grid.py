@@ -44,7 +44,14 @@ def _conv_choice(kind: str, axes: int) -> Callable[..., Choice | None]:
 
 
 def _slide(dims: tuple[Size, ...], options: Options, stride: Any) -> list[Size]:
-    columns = zip(dims, pair(options["kernel"]), pair(stride), pair(options.get("padding", 0)), pair(options.get("dilation", 1)), strict=False)
+    columns = zip(
+        dims,
+        pair(options["kernel"]),
+        pair(stride),
+        pair(options.get("padding", 0)),
+        pair(options.get("dilation", 1)),
+        strict=False,
+    )
     return [window(*column) for column in columns]
 
 
@@ -60,7 +67,15 @@ def _conv_out(options: Options, given: Given) -> Type | None:
 
 def _conv(kind: str, axes: int) -> Rule:
     names = ("in", "out", "kernel", "stride", "padding", "dilation", "groups")
-    return Rule(kind, _conv_choice(kind, axes), _conv_out, {"bias": (False,)}, {name: ("stated",) for name in names}, names, own=True)
+    return Rule(
+        kind,
+        _conv_choice(kind, axes),
+        _conv_out,
+        {"bias": (False,)},
+        dict.fromkeys(names, ("stated",)),
+        names,
+        own=True,
+    )
 
 
 # --- pools ---
@@ -80,14 +95,20 @@ def _pool_choice(kind: str) -> Callable[..., Choice | None]:
 
 def _pool_out(options: Options, given: Given) -> Type | None:
     kind = only_float(given, ranks=range(4, 5))
-    if kind is None or any(2 * p > k for p, k in zip(pair(options.get("padding", 0)), pair(options["kernel"]), strict=True)):
+    if kind is None or any(
+        2 * p > k for p, k in zip(pair(options.get("padding", 0)), pair(options["kernel"]), strict=True)
+    ):
         return None
-    return kind.dense(kind.dims[0], kind.dims[1], *_slide(kind.dims[2:], options, options.get("stride", options["kernel"])))
+    return kind.dense(
+        kind.dims[0], kind.dims[1], *_slide(kind.dims[2:], options, options.get("stride", options["kernel"]))
+    )
 
 
 def _pool(kind: str) -> Rule:
     names = ("kernel", "stride", "padding")
-    return Rule(kind, _pool_choice(kind), _pool_out, {}, {name: ("stated",) for name in names}, names, dtypes=("f32", "f64"))
+    return Rule(
+        kind, _pool_choice(kind), _pool_out, {}, dict.fromkeys(names, ("stated",)), names, dtypes=("f32", "f64")
+    )
 
 
 # --- patches ---

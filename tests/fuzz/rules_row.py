@@ -9,9 +9,21 @@ from tests.fuzz.draw import Draw
 from tests.fuzz.sizes import size
 from tests.fuzz.value import Choice, Options, Rule, Type, Value
 
-ACTIVATIONS = (
-    "relu gelu_tanh silu tanh sigmoid softplus elu leaky_relu relu6 hardswish mish quick_gelu identity".split()
-)
+ACTIVATIONS = [
+    "relu",
+    "gelu_tanh",
+    "silu",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "elu",
+    "leaky_relu",
+    "relu6",
+    "hardswish",
+    "mish",
+    "quick_gelu",
+    "identity",
+]
 Given = Mapping[str, list[Type]]
 
 
@@ -46,9 +58,18 @@ def _map_choice(kind: str, default_out: bool, hidden: bool = False) -> Callable[
     return choose
 
 
-def _map(kind: str, default_out: bool = True, hidden: bool = False, own: bool = True, sizes: tuple[str, ...] = (), **plain: Any) -> Rule:
+def _map(
+    kind: str,
+    default_out: bool = True,
+    hidden: bool = False,
+    own: bool = True,
+    sizes: tuple[str, ...] = (),
+    **plain: Any,
+) -> Rule:
     names = ("in", "out", *(("hidden",) if hidden else ()), *sizes)
-    return Rule(kind, _map_choice(kind, default_out, hidden), _map_out, plain, {name: ("stated",) for name in names}, names, own=own)
+    return Rule(
+        kind, _map_choice(kind, default_out, hidden), _map_out, plain, dict.fromkeys(names, ("stated",)), names, own=own
+    )
 
 
 # --- no change of shape ---
@@ -81,7 +102,9 @@ def _cast_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
     if not x.type.is_float:
         return None
     back = x.type.dtype != "f32"
-    return Choice({"dtype": "f32" if back and draw.chance(0.7) else draw.pick(("f64", "f64", "bf16", "f16", "f32"))}, {})
+    return Choice(
+        {"dtype": "f32" if back and draw.chance(0.7) else draw.pick(("f64", "f64", "bf16", "f16", "f32"))}, {}
+    )
 
 
 def _cast_out(options: Options, given: Given) -> Type | None:
@@ -123,7 +146,7 @@ def _position_out(options: Options, given: Given) -> Type | None:
     if kind is None or kind.last is None:
         return None
     length = kind.dims[-2].number
-    if length is None and "length" not in options or length is not None and options.get("length", length) < length:
+    if (length is None and "length" not in options) or (length is not None and options.get("length", length) < length):
         return None
     return Type(kind.dims, "dense", kind.dtype)
 
@@ -140,7 +163,11 @@ def _position_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
 
 def _sinusoidal_out(options: Options, given: Given) -> Type | None:
     kind = only_float(given, ranks=range(3, 9))
-    return Type(kind.dims, "dense", kind.dtype) if kind is not None and kind.last is not None and kind.last % 2 == 0 else None
+    return (
+        Type(kind.dims, "dense", kind.dtype)
+        if kind is not None and kind.last is not None and kind.last % 2 == 0
+        else None
+    )
 
 
 def _sinusoidal_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:

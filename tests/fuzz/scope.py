@@ -69,7 +69,9 @@ class Scope:
         """A wished value made real: an input, or a node beside `x` that gives its type."""
         if wish.address.startswith("?input"):
             self.covers["feature", "optional_input"] += 1
-            return self.new_input(wish.type, port if wish.type.medium == "mask" else f"{port}_in", optional=self.draw.chance(0.3))
+            return self.new_input(
+                wish.type, port if wish.type.medium == "mask" else f"{port}_in", optional=self.draw.chance(0.3)
+            )
         if wish.address != TWIN:
             return wish
         for kind in (*self.draw.shuffled(KEEPING), "identity"):
@@ -126,7 +128,7 @@ def _settled(scope: Scope, made: Made) -> dict[str, Any]:
 def _between(words: Mapping[str, Any]) -> str:
     """The kind of the node that an edge's words put in."""
     adapt = words.get("adapt", "detach" if words.get("detach") else "")
-    word = adapt["kind"] if isinstance(adapt, dict) else adapt
+    word = str(adapt["kind"] if isinstance(adapt, dict) else adapt)
     return {"conv": "conv2d", "pool": "mean_pool"}.get(word, word)
 
 
@@ -197,7 +199,9 @@ def types_in(rule: Rule, x: Value, inputs: Inputs, scope: Any, part: bool) -> di
     return given
 
 
-def _feeds(rule: Rule, x: Value, inputs: Inputs, words: Mapping[str, Any] | None) -> dict[str, list[tuple[Value, dict[str, Any]]]]:
+def _feeds(
+    rule: Rule, x: Value, inputs: Inputs, words: Mapping[str, Any] | None
+) -> dict[str, list[tuple[Value, dict[str, Any]]]]:
     said = {key: item for key, item in (words or {}).items() if key != "value"}
     source: Value = words["value"] if words else x
     first = [(source, said)]

@@ -6,7 +6,7 @@ Nothing of the checker is used here: a shared mistake in arithmetic would hide i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 
 class Floor(NamedTuple):
@@ -16,7 +16,7 @@ class Floor(NamedTuple):
     divisor: int
 
 
-Atom = Union[str, Floor]
+Atom = str | Floor
 Monomial = tuple[Atom, ...]
 
 

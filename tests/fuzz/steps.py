@@ -28,7 +28,7 @@ class Grower:
     # --- inputs ---
     def axis(self, stem: str) -> Size:
         """The run-time size `seq` (or `h`, ...) of this recipe; now and then a second one."""
-        if stem not in self.axes or self.draw.chance(0.12) and len(self.axes) < 7:
+        if stem not in self.axes or (self.draw.chance(0.12) and len(self.axes) < 7):
             self.axes[stem] = self.draw.name(stem)
         return self.axes[stem]
 
@@ -41,8 +41,14 @@ class Grower:
             lambda: (Type((batch, self.axis("seq"), width)), "tokens"),
             lambda: (Type((batch, size(draw.pick((6, 8))), width)), "rows"),
             lambda: (Type((batch, width)), "vector"),
-            lambda: (Type((batch, size(draw.pick((2, 4))), times(self.axis("h"), 2), times(self.axis("w"), 2)), "image"), "image"),
-            lambda: (Type((batch, size(draw.pick((4, 6))), times(self.axis("h"), 4), times(self.axis("w"), 2))), "maps"),
+            lambda: (
+                Type((batch, size(draw.pick((2, 4))), times(self.axis("h"), 2), times(self.axis("w"), 2)), "image"),
+                "image",
+            ),
+            lambda: (
+                Type((batch, size(draw.pick((4, 6))), times(self.axis("h"), 4), times(self.axis("w"), 2))),
+                "maps",
+            ),
             lambda: (Type((batch, size(4), size(8), size(12)), "image"), "image"),
             lambda: (Type((batch, width, self.axis("length"))), "signal"),
             lambda: (Type((batch, size(2), self.axis("seq"), width)), "groups"),
@@ -60,7 +66,13 @@ class Grower:
         return self.scope.new_input(kind, stem)
 
     def ids(self) -> Value:
-        shape = self.draw.pick(((self.axes["batch"], self.axis("seq")), (self.axes["batch"], size(3), self.axis("seq")), (self.axes["batch"], size(6))))
+        shape = self.draw.pick(
+            (
+                (self.axes["batch"], self.axis("seq")),
+                (self.axes["batch"], size(3), self.axis("seq")),
+                (self.axes["batch"], size(6)),
+            )
+        )
         return self.new_input(Type(shape, "ids", "int", self.draw.pick((11, 20, 37))), "ids")
 
     def base(self, fresh: bool) -> Value:
@@ -69,7 +81,11 @@ class Grower:
         if floats and not fresh:
             return self.draw.pick(floats)
         kind, stem = self.template()
-        like = [value for value in floats if value.kind == "input" and value.type.rank == kind.rank and value.type.medium == kind.medium]
+        like = [
+            value
+            for value in floats
+            if value.kind == "input" and value.type.rank == kind.rank and value.type.medium == kind.medium
+        ]
         return self.draw.pick(like) if like and self.draw.chance(0.6) else self.new_input(kind, stem)
 
     # --- steps ---
@@ -102,10 +118,7 @@ class Grower:
             if make_node(self.draw, consumer, trial, self.scope, self.slots) is None:
                 continue
             x = self.scope.add(made)
-            for _ in range(6):
-                if self.grow(consumer, x, rate=0.3) is not None:
-                    return True
-            return False
+            return any(self.grow(consumer, x, rate=0.3) is not None for _ in range(6))
         return False
 
     def produce(self, kind: str, fresh: bool) -> tuple[Made | None, Value | None]:
@@ -123,7 +136,7 @@ class Grower:
 
     def option(self, key: Key) -> bool:
         """A node with that value of that option."""
-        _, kind, name, value = key
+        _, kind, _name, _value = key
         owner = "embedding" if kind == "embedding" else kind
         for attempt in range(TRIES * 2):
             chosen = owner if owner != "node" else self.draw.pick(sorted(LEAVES))

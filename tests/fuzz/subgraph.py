@@ -13,7 +13,30 @@ from tests.fuzz.scope import Scope, make_leaf
 from tests.fuzz.sizes import Size, plus, rename, size, times
 from tests.fuzz.value import Made, Type, Value
 
-ROWWISE = frozenset("linear mlp swiglu geglu reglu glu low_rank zero activation dropout scale softmax identity detach layer_norm rms_norm add multiply mean gate".split())
+ROWWISE = frozenset(
+    [
+        "linear",
+        "mlp",
+        "swiglu",
+        "geglu",
+        "reglu",
+        "glu",
+        "low_rank",
+        "zero",
+        "activation",
+        "dropout",
+        "scale",
+        "softmax",
+        "identity",
+        "detach",
+        "layer_norm",
+        "rms_norm",
+        "add",
+        "multiply",
+        "mean",
+        "gate",
+    ]
+)
 STEMS = ("b", "t", "u", "v", "s")
 
 
@@ -30,7 +53,9 @@ def type_text(draw: Draw, kind: Type) -> str:
     for dim in kind.dims:
         number = dim.number
         dims.append(str(draw.spell(number, p=0.2)).replace(" ", "") if number is not None else dim.text)
-    words = {"mask": ["mask"], "ids": [f"ids({kind.vocab})"], "image": ["image"], "probs": ["probs"]}.get(kind.medium, [])
+    words = {"mask": ["mask"], "ids": [f"ids({kind.vocab})"], "image": ["image"], "probs": ["probs"]}.get(
+        kind.medium, []
+    )
     if kind.is_float and kind.dtype != "f32":
         words = [*words, kind.dtype]
     return " ".join([*words, f"[{' '.join(dims)}]"])
@@ -45,9 +70,14 @@ def make_graph(draw: Draw, x: Value, scope: Any, slots: Slots, depth: int, part:
     mirror = draw.chance(0.35)
     outer = [x]
     if not part and draw.chance(0.35):
-        outer += [value for value in draw.shuffled(scope.partners(lambda kind: kind.medium != "mask", but=x))[:1]]
+        outer += list(draw.shuffled(scope.partners(lambda kind: kind.medium != "mask", but=x))[:1])
     for place, value in enumerate(outer):
-        kind = Type(tuple(_inside(draw, dim, names, mirror) for dim in value.type.dims), value.type.medium, value.type.dtype, value.type.vocab)
+        kind = Type(
+            tuple(_inside(draw, dim, names, mirror) for dim in value.type.dims),
+            value.type.medium,
+            value.type.dtype,
+            value.type.vocab,
+        )
         inner.inputs["xyz"[place]] = kind
         inner.values.append(Value("xyz"[place], kind, "input"))
     inner.covers["feature", "nested_graph"] += 1
@@ -65,12 +95,11 @@ def _inside(draw: Draw, dim: Size, names: dict[str, Size], mirror: bool) -> Size
     if mirror and dim.spelled and all(isinstance(atoms[0], str) for atoms, _ in dim.terms if atoms):
         affine = all(len(atoms) <= 1 for atoms, _ in dim.terms) and len(dim.names) == 1
         if affine:
-            for name in dim.names:
-                names[name] = size(name)
+            names.update((same, size(same)) for same in dim.names)
             return dim
-    for inner, outside in names.items():
+    for known, outside in names.items():
         if outside == dim:
-            return size(inner)
+            return size(known)
     name = draw.alias(STEMS[len(names) % len(STEMS)], dim)
     factor = _factor(dim)
     if factor > 1 and draw.chance(0.6):
@@ -110,36 +139,50 @@ def _grow(draw: Draw, inner: Scope, slots: Slots, depth: int, part: bool) -> Non
                 made.taps = made.taps if not part else []
                 inner.add(made)
                 break
-    for name, kind in list(inner.inputs.items()):
-        if name not in inner.read and kind.is_float:
+    for name, given in list(inner.inputs.items()):
+        if name not in inner.read and given.is_float:
             made = make_leaf(draw, "identity", next(value for value in inner.values if value.address == name), inner)
             if made is not None:
                 inner.add(made)
 
 
-def _close(draw: Draw, inner: Scope, outer: list[Value], names: dict[str, Size], own: dict[str, int], part: bool) -> Made | None:
+def _close(
+    draw: Draw, inner: Scope, outer: list[Value], names: dict[str, Size], own: dict[str, int], part: bool
+) -> Made | None:
     outputs = inner.unread()
-    if not outputs or any(name not in inner.read for name in inner.inputs) or part and len(outputs) != 1:
+    if not outputs or any(name not in inner.read for name in inner.inputs) or (part and len(outputs) != 1):
         return None
-    if not all(set().union(*(dim.names for dim in value.type.dims)) <= set(names) for value in outputs if value.type.dims):
+    if not all(
+        set().union(*(dim.names for dim in value.type.dims)) <= set(names) for value in outputs if value.type.dims
+    ):
         return None
     types = [Type(tuple(rename(dim, names) for dim in value.type.dims), *value.type[1:]) for value in outputs]
     if not all(draw.fits(kind) for kind in types):
         return None
     labels = ["y"] if len(outputs) == 1 else [f"out_{place}" for place in range(len(outputs))]
     spec: dict[str, Any] = {"kind": "graph"} if draw.chance(0.5) else {}
-    used = {name: number for name, number in own.items() if _mentions(inner.nodes, name) or _mentions(inner.inputs, name)}
+    used = {
+        name: number for name, number in own.items() if _mentions(inner.nodes, name) or _mentions(inner.inputs, name)
+    }
     texts = {name: type_text(draw, kind) for name, kind in inner.inputs.items()}
     used |= {name: number for name, number in own.items() if re.search(rf"\b{name}\b", " ".join(texts.values()))}
     made = Made("graph", spec, types[0], [], main=labels[0] if len(labels) > 1 else "", plain=False)
     if len(texts) == 1 and not inner.slots and draw.wants("graph", "row", 0.4) and _rowwise(inner):
         last = inner.inputs["x"].last
-        texts = {"x": f"[... {last if last is not None else 'd'}]" if inner.inputs["x"].dtype == "f32" and inner.inputs["x"].medium == "dense" else texts["x"]}
+        texts = {
+            "x": f"[... {last if last is not None else 'd'}]"
+            if inner.inputs["x"].dtype == "f32" and inner.inputs["x"].medium == "dense"
+            else texts["x"]
+        }
         made.cover("feature", "graph_row")
     if used:
         spec["vars"] = used
         made.cover("feature", "graph_vars")
-    spec |= {"inputs": texts, "nodes": inner.nodes, "outputs": {label: value.address for label, value in zip(labels, outputs, strict=True)}}
+    spec |= {
+        "inputs": texts,
+        "nodes": inner.nodes,
+        "outputs": {label: value.address for label, value in zip(labels, outputs, strict=True)},
+    }
     made.others = [(label, kind, "graph") for label, kind in zip(labels[1:], types[1:], strict=True)]
     made.chain = 1 + sum(item.chain for item in inner.made.values())
     made.covers = [key for key, count in inner.covers.items() for _ in range(count)] + made.covers

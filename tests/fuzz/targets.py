@@ -23,7 +23,19 @@ RANKS: dict[str, frozenset[int]] = {
 GIVES: dict[str, frozenset[int]] = {**RANKS, "patch_embed": frozenset({3})}
 """Ranks that a kind gives, where it can only give some."""
 
-ADAPTERS = ("linear", "mlp", "low_rank", "cast", "permute", "embedding", "patch_embed", "conv", "pool", "softmax", "detach")
+ADAPTERS = (
+    "linear",
+    "mlp",
+    "low_rank",
+    "cast",
+    "permute",
+    "embedding",
+    "patch_embed",
+    "conv",
+    "pool",
+    "softmax",
+    "detach",
+)
 FEATURES = (
     *(f"adapter_{name}" for name in ADAPTERS), "adapter_auto", "edge_detach", "same", "like", "tie", "inferred_out", "inferred_through",
     "tap", "rule_at", "rule_where", "rule_slice", "vars_expression", "override", "optional_input", "losses_output", "derived_input",
@@ -61,9 +73,16 @@ def options() -> tuple[Key, ...]:
         for name, values in (*rule.plain.items(), *rule.typed.items()):
             found.extend(("option", kind, name, str(value)) for value in values)
     found += [("option", "parallel", "join", word) for word in ("mean", "concat", "multiply")]
-    for name, words in {"norm": ("pre", "out", "both", "post"), "norm_kind": ("rms_norm", "batch_norm"), "dtype": ("f64", "bf16")}.items():
+    for name, words in {
+        "norm": ("pre", "out", "both", "post"),
+        "norm_kind": ("rms_norm", "batch_norm"),
+        "dtype": ("f64", "bf16"),
+    }.items():
         found.extend(("option", "node", name, word) for word in words)
-    found += [("option", "node", name, word) for name, word in (("repeat", "stated"), ("share", "True"), ("freeze", "True"), ("seed", "stated"))]
+    found += [
+        ("option", "node", name, word)
+        for name, word in (("repeat", "stated"), ("share", "True"), ("freeze", "True"), ("seed", "stated"))
+    ]
     random.Random(2).shuffle(found)
     return tuple(found)
 

@@ -42,7 +42,18 @@ def scalar(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     text = str(value)
-    plain = _PLAIN.match(text) and text.lower() not in {"null", "true", "false", "yes", "no", "on", "off", "y", "n", "~"}
+    plain = _PLAIN.match(text) and text.lower() not in {
+        "null",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "y",
+        "n",
+        "~",
+    }
     return text if plain and not text.endswith(" ") and " #" not in text else f'"{text}"'
 
 
