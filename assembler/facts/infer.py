@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from assembler.facts.match import Arrival, Claim, Finding, Match, complete, is_open, judge, match, results, static
 from assembler.facts.model import Bridging, Conflict, Facts, Guard, NodeFacts, ScopeFacts
@@ -336,7 +337,8 @@ def _parameter_sizes(node: Node, facts: NodeFacts) -> object:
     if facts.inner is not None and isinstance(node, Group):
         return tuple((name, _parameter_sizes(node.scope.nodes[name], item)) for name, item in facts.inner.nodes.items())
     if isinstance(node, Repeat):
-        return tuple(_parameter_sizes(node.runs[0].node, item) for _, item in facts.runs)
+        # Copies may be told apart by more than their sizes (a medium): like sizes in a row are one.
+        return tuple(sizes for sizes, _ in groupby(_parameter_sizes(node.runs[0].node, item) for _, item in facts.runs))
     return ()
 
 
