@@ -120,7 +120,7 @@ def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool
     facts = infer(graph)
     graph, facts, mended = adapt(graph, facts, frozen)
     diagnostics += mended
-    diagnostics += run_checks(graph, facts)
+    diagnostics += without_echoes(diagnostics, run_checks(graph, facts))
     return Report(name=found_recipe.name or graph.name, diagnostics=tuple(diagnostics), graph=graph, facts=facts)
 
 

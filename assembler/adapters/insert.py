@@ -73,11 +73,14 @@ def _stated_source(bridge: Bridging) -> Leaf | None:
 
 def _refusal(code: str, bridge: Bridging, source: Leaf | None, why: str) -> Diagnostic:
     giver = bridge.edge.source.node or bridge.edge.source.port
-    message = f"`{giver}` gives {show(bridge.source)} where `{bridge.address}` takes {show(bridge.target)}" + (f": {why}" if why else "")
+    written = bridge.node.cause.startswith("write of ")
+    taker = f"the stream of `{bridge.address.rpartition('.')[0]}`" if written else f"`{bridge.address}`"
+    message = f"`{giver}` gives {show(bridge.source)} where {taker} takes {show(bridge.target)}" + (f": {why}" if why else "")
+    mend = "let it end in a `linear`, whose width follows the stream" if written else f"ask for a projection: `from: {{port: {giver}, adapt: linear}}`"
     span = source.spans["out"] if source is not None and "out" in source.spans else bridge.edge.span
     return Diagnostic(code, message, span, label=f"{show(bridge.source)} stated here" if source is not None else f"{show(bridge.source)} arrives",
-                      related=(Note(f"{show(bridge.target)} is wanted here", bridge.node.span),),
-                      help="drop the stated width, or ask for a projection: `from: {port: ..., adapt: linear}`")  # fmt: skip
+                      related=() if written else (Note(f"{show(bridge.target)} is wanted here", bridge.node.span),),
+                      help=f"drop the stated width, or {mend}" if source is not None else mend)  # fmt: skip
 
 
 def _mend(scope: Scope, bridges: list[Bridging], unneeded: set[int]) -> Scope:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from assembler.facts.count import Counted
-from assembler_schemas.diagnostic import Diagnostic
+from assembler_schemas.diagnostic import Diagnostic, Note
 
 BUDGET = 10**12
 """Parameters beyond which a recipe is an error: 4 TB in float32."""
@@ -26,8 +26,8 @@ def check(every: Sequence[Counted]) -> list[Diagnostic]:
             found.append(Diagnostic("join-of-one", f"`{item.address}` joins a single value", item.node.span, help="feed it another one, or remove it"))
     if total >= HUGE:
         biggest.sort(key=lambda row: -row[0])
-        names = ", ".join(f"`{address}` {count:,}" for count, address, _ in biggest[:3])
         code = "budget-exceeded" if total >= BUDGET else "cost-huge"
         limit = f"; the budget is {BUDGET:,}" if total >= BUDGET else ""
-        found.append(Diagnostic(code, f"{total:,} parameters: {total * 4 / 1e12:,.1f} TB in float32{limit}", biggest[0][2], help=f"the biggest nodes are {names}"))
+        found.append(Diagnostic(code, f"{total:,} parameters: {total * 4 / 1e12:,.1f} TB in float32{limit}", biggest[0][2], label=f"{biggest[0][0]:,} of them",
+                                related=tuple(Note(f"`{address}` has {count:,}", span) for count, address, span in biggest[1:3]), help="lower a size of the biggest nodes"))  # fmt: skip
     return found

@@ -18,6 +18,7 @@ def without_echoes(causes: Sequence[Diagnostic], later: Sequence[Diagnostic]) ->
     """`later` without what is said at, below or for want of a place that an error of `causes` refused."""
     refused = {_path(item) for item in causes if item.level == "error" and item.code not in NAMES}
     above = {path.rpartition(".")[0] for path in refused}
+    unfed = any(item.code == "inputs-missing" for item in causes)
     broken = bool(refused) or any(item.level == "error" for item in later)
     return [
         item
@@ -26,6 +27,8 @@ def without_echoes(causes: Sequence[Diagnostic], later: Sequence[Diagnostic]) ->
             _at_or_below(_path(item), refused)
             or (item.code in LACKING and _path(item) in above)
             or (item.code in UNUSED and broken)
+            or (item.code == "dim-underdetermined" and refused)
+            or (unfed and item.code == "address-unknown" and not item.help.startswith("did you mean"))
         )
     ]
 

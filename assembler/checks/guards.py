@@ -19,10 +19,17 @@ def check(every: Sequence[Counted], facts: Facts) -> list[Diagnostic]:
             asked = "asked for" if item.node.adapter == "asked" else "unasked"
             found.append(Diagnostic("adapter-inserted", f"`{item.address}` ({item.node.kind.name}, {asked}) takes {given} to {out}: {item.parameters * item.copies:,} parameters", item.node.span))
     for guard in facts.guards:
-        found.append(Diagnostic("entry-guard", f"asserted at the model's entry: {in_words(guard)} (`{guard.address}`: {guard.about})", guard.span))
+        found.append(Diagnostic("entry-guard", f"asserted at the model's entry: {in_words(guard)} (`{guard.address}`: {_plain(guard.about)})", guard.span))
     return found
 
 
+def _plain(about: str) -> str:
+    """`axis -1 is patch*w`, as people count axes."""
+    return about.replace("axis -1 ", "its last dim ").replace("axis -2 ", "its second-to-last dim ")
+
+
 def in_words(guard: Guard) -> str:
+    if guard.relation == "at_most" and guard.left == 1:
+        return f"{show(guard.right)} is at least 1"
     words = {"multiple_of": "is a multiple of", "at_most": "is at most", "equal": "equals"}
     return f"{show(guard.left)} {words[guard.relation]} {show(guard.right)}"

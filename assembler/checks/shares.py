@@ -20,8 +20,8 @@ def check(every: Sequence[Counted]) -> list[Diagnostic]:
             address, theirs = _owner(target, by_address.keys())
             other = by_address.get(address)
             if other is not None and None not in (mine.get(own), shapes(other.facts).get(theirs)) and shapes(other.facts)[theirs] != mine[own]:
-                found.append(Diagnostic("share-mismatch", f"`{item.address}.{own}` is {list(mine.get(own, ()))}, and `{target}` is {list(shapes(other.facts).get(theirs, ()))}",
-                                        item.node.span, related=(Note("the other one", other.node.span),), help="tied parameters have one shape"))  # fmt: skip
+                found.append(Diagnostic("share-mismatch", f"`{item.address}.{own}` is tied to `{target}` and has another shape: {list(mine.get(own, ()))} against {list(shapes(other.facts).get(theirs, ()))}",
+                                        item.node.span, related=(Note(f"`{target}` belongs to this node", other.node.span),), help="make the sizes equal, or drop `tie`"))  # fmt: skip
         if item.node.same:
             owner = by_address.get(item.node.same)
             if owner is not None and shapes(owner.facts) != mine:

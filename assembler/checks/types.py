@@ -12,13 +12,19 @@ from assembler_schemas.dim import show
 from assembler_schemas.shape import Type
 from assembler_schemas.span import NOWHERE, Span
 
+_FIRST = frozenset({"dtype-mismatch", "shape-rank"})
+_AFTER = frozenset({"dim-runtime", "dim-underdetermined", "shape-constraint", "shape-empty"})
+"""What sizes come to means nothing at a node that takes something else altogether."""
 _AXES = {-1: "last dim", -2: "second-to-last dim"}
 
 
 def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     """One diagnostic for each conflict; those that are alike (copies) are said once."""
     found: dict[tuple[object, ...], Diagnostic] = {}
+    wrong = {conflict.address for conflict in facts.conflicts if conflict.code in _FIRST}
     for conflict in facts.conflicts:
+        if conflict.address in wrong and conflict.code in _AFTER:
+            continue
         diagnostic = _WORDS.get(conflict.code, _other)(conflict, _Sources(graph, facts, conflict))
         found.setdefault((diagnostic.code, diagnostic.span, diagnostic.message), diagnostic)
     return list(found.values())
@@ -88,10 +94,21 @@ def _mismatch(conflict: Conflict, sources: _Sources) -> Diagnostic:
     stated = bool(conflict.detail.get("stated"))
     other = conflict.detail.get("other_edge")
     rival = sources.why(other, int(str(conflict.detail.get("other_axis", -1)))) if isinstance(other, Edge) else None
-    help_text = f"drop `{name}: {wanted}`, or ask for a projection: `from: {{port: ..., adapt: linear}}`" if stated and axis == -1 else (
-        "ask for a projection: `from: {port: ..., adapt: linear}`" if axis == -1 else "make the two sizes one")  # fmt: skip
+    projection = f"ask for a projection: `from: {{port: {_address(conflict.edge)}, adapt: linear}}`"
+    help_text = f"drop `{name}: {wanted}`, or {projection}" if stated and axis == -1 else projection if axis == -1 else "make the two sizes one"
     return Diagnostic("shape-mismatch", f"{sources.giver()} does not fit `{conflict.address}.{conflict.port}`: {_axis(axis)} {found} against {wanted}", _place(conflict),
                       label=f"{wanted} stated here" if stated else f"{wanted} wanted here", related=_notes(sources.why(conflict.edge, axis), rival), help=help_text)  # fmt: skip
+
+
+def _address(edge: Edge | None) -> str:
+    """What a recipe writes for the value of an edge; dots where that is not known."""
+    if edge is None:
+        return "..."
+    return edge.source.port if not edge.source.node else edge.source.node if edge.source.port == "y" else f"{edge.source.node}.{edge.source.port}"
+
+
+def _quoted(size: str) -> str:
+    return size if size.isdigit() else f"`{size}`"
 
 
 def _rigid(conflict: Conflict, sources: _Sources) -> Diagnostic:
@@ -101,8 +118,8 @@ def _rigid(conflict: Conflict, sources: _Sources) -> Diagnostic:
     rival = sources.why(other, int(str(conflict.detail.get("other_axis", -1)))) if isinstance(other, Edge) else None
     names = [item for item in (found, wanted) if item.isidentifier()]
     help_text = f"give `{names[0]}` a number under `vars` if it is fixed, or use one name for both" if names else "use one name for both sizes"
-    return Diagnostic("dim-rigid", f"{sources.giver()} does not fit `{conflict.address}.{conflict.port}`: {_axis(axis)} {found} against {wanted}, known only at run time", _place(conflict),
-                      label=f"{wanted} wanted here", related=_notes(sources.why(conflict.edge, axis), rival), help=help_text)  # fmt: skip
+    return Diagnostic("dim-rigid", f"{sources.giver()} does not fit `{conflict.address}.{conflict.port}`: {_axis(axis)} {_quoted(found)} against {_quoted(wanted)}, known only at run time", _place(conflict),
+                      label=f"{_quoted(wanted)} wanted here", related=_notes(sources.why(conflict.edge, axis), rival), help=help_text)  # fmt: skip
 
 
 def _ambiguous(conflict: Conflict, sources: _Sources) -> Diagnostic:
@@ -127,15 +144,16 @@ def _rank(conflict: Conflict, sources: _Sources) -> Diagnostic:
     given = conflict.found
     wanted = conflict.wanted if isinstance(conflict.wanted, str) else f"{len(conflict.wanted)} leading axes" if isinstance(conflict.wanted, tuple) else str(conflict.wanted)
     return Diagnostic("shape-rank", f"{sources.giver()} is {given} where `{conflict.address}.{conflict.port}` takes {wanted}", _place(conflict), label="the number of axes differs",
-                      related=_notes(sources.why(conflict.edge, -1)), help="put a `flatten`, `rearrange` or a pool between them, or feed another value")  # fmt: skip
+                      related=() if conflict.edge is not None and conflict.edge.source.node else _notes(sources.why(conflict.edge, -1)), help="put a `flatten`, `rearrange` or a pool between them, or feed another value")  # fmt: skip
 
 
 def _dtype(conflict: Conflict, sources: _Sources) -> Diagnostic:
     given = conflict.found
     have = given.dtype if isinstance(given, Type) else str(given)
     medium = given.medium if isinstance(given, Type) else ""
-    help_text = "ids become vectors in an `embedding`" if medium == "ids" else f"ask for it: `from: {{port: ..., adapt: {{kind: cast, dtype: {conflict.wanted}}}}}`" if have in ("f32", "bf16", "f16", "f64", "float") and conflict.wanted != "int" else "feed another value"
-    return Diagnostic("dtype-mismatch", f"{sources.giver()} is {given}, {have}, where `{conflict.address}.{conflict.port}` takes {conflict.wanted}", _place(conflict), label=f"{conflict.wanted} wanted here",
+    shown = have if medium in ("", "dense") else f"{have} ({given})"
+    help_text = "ids become vectors in an `embedding`" if medium == "ids" else f"ask for it: `from: {{port: {_address(conflict.edge)}, adapt: {{kind: cast, dtype: {conflict.wanted}}}}}`" if have in ("f32", "bf16", "f16", "f64", "float") and conflict.wanted != "int" else "feed another value"
+    return Diagnostic("dtype-mismatch", f"{sources.giver()} is {shown}, where `{conflict.address}.{conflict.port}` takes {conflict.wanted}", _place(conflict), label=f"{conflict.wanted} wanted here",
                       related=_notes(sources.why(conflict.edge, -1)), help=help_text)  # fmt: skip
 
 
@@ -188,8 +206,15 @@ def _empty(conflict: Conflict, sources: _Sources) -> Diagnostic:
     if isinstance(node, Leaf):
         span = next((node.spans[key] for key in ("kernel", "stride", "patch") if key in node.spans), span)
     sizes = conflict.detail.get("sizes")
-    values = ", ".join(f"{name}={_size(value)}" for name, value in sizes.items() if name in str(conflict.detail["text"])) if isinstance(sizes, dict) else ""
-    return Diagnostic("shape-empty", f"an axis of `{conflict.address}` shrinks to {_size(conflict.found)}: {conflict.detail['text']}{f' with {values}' if values else ''}", span, related=notes,
+    text = str(conflict.detail["text"])
+    names = _names(text)
+    values = ", ".join(f"{name} = {_size(value)}" for name, value in sizes.items() if name in names) if isinstance(sizes, dict) else ""
+    if text.startswith("window("):
+        size, kernel, stride, padding, dilation = text.removeprefix("window(").removesuffix(")").split(", ")
+        how = f"{values or size}, kernel {kernel}, stride {stride}, padding {padding}{'' if dilation == '1' else f', dilation {dilation}'}"
+    else:
+        how = f"{text}{f' with {values}' if values else ''}"
+    return Diagnostic("shape-empty", f"an axis of `{conflict.address}` shrinks to {_size(conflict.found)}: {how}", span, related=notes,
                       help="use a smaller kernel, more padding or a larger input")  # fmt: skip
 
 
@@ -217,6 +242,10 @@ def _share(conflict: Conflict, sources: _Sources) -> Diagnostic:
     return Diagnostic("share-mismatch", f"`{conflict.address}`: {conflict.detail['text']}", conflict.span, help="drop `share: true`, or keep the width the same through a copy")
 
 
+def _limit(conflict: Conflict, sources: _Sources) -> Diagnostic:
+    return Diagnostic("limit-equations", f"`{conflict.address}` has {conflict.detail['text']}", conflict.span, help="keep the type the same through a copy, or lower `repeat`")
+
+
 def _other(conflict: Conflict, sources: _Sources) -> Diagnostic:
     return Diagnostic(conflict.code, f"`{conflict.address}`: {conflict.detail.get('text', conflict.code)}", conflict.span)
 
@@ -233,4 +262,5 @@ _WORDS: dict[str, Callable[[Conflict, _Sources], Diagnostic]] = {
     "dim-runtime": _runtime,
     "dim-underdetermined": _underdetermined,
     "share-mismatch": _share,
+    "limit-equations": _limit,
 }

@@ -52,6 +52,7 @@ class At:
 def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
     """The graph that a recipe means, and everything that is wrong with its names and wires."""
     builder = Builder()
+    builder.outputs = recipe.tree.get("outputs")
     outer = Env(None, None, builder.say)
     scope = builder.graph(recipe.graph, outer, At("", inherited=_own(recipe.tree, outer)), {})
     finish.finish(builder, scope, recipe.graph)
@@ -79,6 +80,10 @@ class Builder:
         self.full = False
         self.later: list[tuple[Draft, ScopeDraft, str, Span]] = []
         """Drafts whose `same` is looked up once everything stands."""
+        self.outputs: Value | None = None
+        """The recipe's `outputs` as they are written."""
+        self.lost: set[str] = set()
+        """Names whose values are fed to a port that is not there: that is said, and they count as read."""
         self.tied: list[tuple[Draft, ScopeDraft, str, str, Span]] = []
 
     def say(self, diagnostic: Diagnostic) -> None:

@@ -17,7 +17,7 @@ from assembler.graph.shared import Shared
 from assembler.library import registry
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import Place
-from assembler_schemas.diagnostic import Diagnostic
+from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Port
 
 if TYPE_CHECKING:
@@ -92,8 +92,11 @@ def ordered(parts: Mapping[str, Place], say: Callable[[Diagnostic], None]) -> li
     try:
         return [parts[name] for name in graphlib.TopologicalSorter(needs).static_order()]
     except graphlib.CycleError as error:
-        first = parts[error.args[1][0]]
-        say(Diagnostic("order-conflict", f"`before` and `after` lead in a circle: {' -> '.join(error.args[1])}", first.span.at(first.path)))
+        circle = [name for name in error.args[1][:-1] if {"before", "after"} & parts[name].fields.keys()]
+        words = [(parts[name], word) for name in circle for word in ("before", "after") if word in parts[name].fields]
+        say(Diagnostic("order-conflict", f"`before` and `after` lead in a circle: {' -> '.join(error.args[1])}",
+                       words[0][0].fields[words[0][1]].span.at(f"{words[0][0].path}.{words[0][1]}"),
+                       related=tuple(Note("and here", place.fields[word].span) for place, word in words[1:4]), help="remove one of them"))  # fmt: skip
         return list(parts.values())
 
 

@@ -111,11 +111,11 @@ def find_place(builder: Builder, scope: ScopeDraft, text: str, span: Span) -> tu
 def _unread(builder: Builder, scope: ScopeDraft, spec: GraphSpec) -> None:
     read = {edge.source for draft in scope.nodes.values() for edges in draft.edges.values() for edge in edges}
     read.update(scope.outputs.values())
-    nodes = {ref.node for ref in read}
+    nodes = {ref.node for ref in read} | builder.lost
     quiet = any(draft.broken for draft in scope.nodes.values()) or not scope.outputs
     for name, draft in scope.nodes.items():
         if name not in nodes and not draft.cause and not quiet and not (draft.after and draft.after.node in nodes):
             builder.say(Diagnostic("node-unused", f"nobody reads `{name}`", draft.span.at(draft.path), label="not built", help="read it somewhere, give it out in `outputs`, or remove it"))
     for name, value in spec.inputs.items():
-        if Ref("", name) not in read and not quiet:
+        if Ref("", name) not in read and name not in builder.lost and not quiet:
             builder.say(Diagnostic("input-unused", f"nothing reads the input `{name}`", value.key.at(f"inputs.{name}"), help="remove it, or feed it to a node"))

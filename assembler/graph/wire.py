@@ -12,7 +12,8 @@ from assembler.graph.model import Edge, Ref
 from assembler.graph.resolve import BROKEN, LATER, LOSSES, resolve_many, take
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec
-from assembler_schemas.diagnostic import Diagnostic
+from assembler.source.tree import Value
+from assembler_schemas.diagnostic import Diagnostic, Edit, Fix
 from assembler_schemas.kind import Port
 from assembler_schemas.span import Span
 
@@ -29,6 +30,11 @@ def wire(builder: Builder, scope: ScopeDraft) -> None:
             refs = resolve_many(builder, scope, feed.address, feed.span.at(f"{draft.path}.from"))
             if LATER in refs:
                 left.append((draft, port, feed))
+                continue
+            if len(refs) > 1 and not draft.ports[port].many:
+                builder.say(Diagnostic("address-many", f"`{feed.address}` names {len(refs)} values, and `{port}` of `{draft.name}` takes one", feed.span.at(f"{draft.path}.from"),
+                                       help="join them first: `kind: add`, `kind: concat`; or write one copy's number"))  # fmt: skip
+                draft.broken = True
                 continue
             _connect(builder, scope, draft, port, feed, refs)
         if len(left) == len(waiting):
@@ -68,6 +74,7 @@ def _feeds(builder: Builder, draft: Draft) -> list[tuple[str, Feed]]:
 
 def _no_port(builder: Builder, draft: Draft, label: str, container: bool) -> None:
     span = draft.feeds.keys.get(label, draft.span).at(f"{draft.path}.from.{label}")
+    builder.lost.update(feed.address.partition(".")[0] for feed in draft.feeds.entries.get(label, ()))
     if label == "":
         builder.say(Diagnostic("port-unknown", f"`{draft.name}` takes no input", span, help="remove `from`"))
     elif container:
@@ -179,5 +186,18 @@ def collect(builder: Builder, scope: ScopeDraft) -> None:
         scope.losses[LOSSES] = None
     elif unread:
         node = scope.nodes[unread[0].node]
-        builder.say(Diagnostic("loss-uncollected", f"the loss `{node.name}.{unread[0].port}` reaches no output", node.span.at(node.path),
-                               help="add the output `aux_loss: losses`"))  # fmt: skip
+        builder.lost.update(ref.node for ref in unread)
+        builder.say(Diagnostic("loss-uncollected", f"the loss `{node.name}.{unread[0].port}` reaches no output", node.span.at(node.path), label="not trained on",
+                               help="add the output `aux_loss: losses`", fix=_collecting(builder.outputs)))  # fmt: skip
+
+
+def _collecting(outputs: Value | None) -> Fix | None:
+    """One more line in `outputs`, in the style of the others."""
+    if outputs is None or not isinstance(outputs.data, dict) or not outputs.data:
+        return None
+    first, last = (list(outputs.data.values())[i] for i in (0, -1))
+    if outputs.span.override is not None or last.span.override is not None or last.span.file != outputs.span.file:
+        return None
+    flow = (outputs.span.line, outputs.span.column) != (first.key.line, first.key.column)
+    end = last.span._replace(line=last.span.end_line, column=last.span.end_column)
+    return Fix((Edit(end, ", aux_loss: losses" if flow else f"\n{' ' * (first.key.column - 1)}aux_loss: losses"),))

@@ -90,7 +90,7 @@ class Builder:
     def _room(self, span: Span) -> None:
         """Stop where one more finding would be too many."""
         if len(self.found) + len(self.anchors.undefined) >= MAX_FINDINGS:
-            self.found.append(Diagnostic("limit-findings", f"reading stopped after {MAX_FINDINGS} findings", span,
+            self.found.append(Diagnostic("limit-findings", f"reading stopped after {MAX_FINDINGS} findings", Span(span.file),
                                          help="mend these first"))  # fmt: skip
             raise Stop
 

@@ -75,11 +75,11 @@ class _Reader:
         if not nodes and (top or "nodes" not in tree.data):
             value = tree.get("nodes")
             self.say("nodes-missing", "a recipe without nodes" if top else "a graph without nodes",
-                     (value.key if value else tree.span), at("nodes"), help=f"write `nodes:`, for example {EXAMPLE}")  # fmt: skip
+                     (value.key if value else self.whole(tree, top)), at("nodes"), help=f"write `nodes:`, for example {EXAMPLE}")  # fmt: skip
         outputs = self.mapping(tree, "outputs", at("outputs"), "name: address")
         if not outputs and nodes:
             last = next(reversed(nodes))
-            self.say("outputs-missing", "nothing is given out: `outputs` is missing", tree.span if "outputs" not in tree.data else tree.data["outputs"].key,
+            self.say("outputs-missing", "nothing is given out: `outputs` is missing", self.whole(tree, top) if "outputs" not in tree.data else tree.data["outputs"].key,
                      path, help=f"write what the model returns, for example `outputs: {{logits: {last}}}`")  # fmt: skip
         inputs = self.mapping(tree, "inputs", at("inputs"), "name: port type")
         for what, names in (("input", inputs), ("output", outputs)):
@@ -90,7 +90,7 @@ class _Reader:
                 self.say("name-taken", f"`{name}` is an input and a node", nodes[name].span, at(f"nodes.{name}"),
                          related=(Note("the input", value.key),), help="rename one of them")  # fmt: skip
         if top and not inputs and nodes:
-            self.say("inputs-missing", "the model takes nothing: `inputs` is missing", tree.span, path,
+            self.say("inputs-missing", "the model takes nothing: `inputs` is missing", self.whole(tree, top), path,
                      help='write what it takes, for example `inputs: {x: "[batch 16]"}`')  # fmt: skip
         return GraphSpec(
             path, tree.span, self.mapping(tree, "vars", at("vars"), "name: number or word"), inputs, nodes, outputs,
@@ -98,6 +98,11 @@ class _Reader:
             self.named(tree, "rules", at("rules"), "rule", self.rule, "name: {at: ..., set: ...}"),
             self.adapters(tree, at("adapters")),
         )  # fmt: skip
+
+    @staticmethod
+    def whole(tree: Value, top: bool) -> Span:
+        """The place of something that a graph lacks: the file, or the name of the graph inside it."""
+        return Span(tree.span.file) if top and tree.span.file else tree.key if tree.key.line or tree.key.override else tree.span
 
     def version(self, tree: Value) -> None:
         value = tree.get("recipe")

@@ -109,6 +109,7 @@ CODES: dict[str, Code] = {
         port-required            an input that must be fed is not
         port-unreached           a container's input that nothing inside takes
         graph-cycle              nodes feed one another in a circle
+        inputs-missing           a recipe without inputs
         outputs-missing          a recipe without outputs
         nodes-missing            a recipe without nodes
         slot-unknown             no slot of that name
@@ -125,7 +126,6 @@ CODES: dict[str, Code] = {
         bus-in-bus               a bus directly inside a bus
     """),
     **_table("warning", """
-        inputs-missing           a recipe without inputs
         node-unused              a node whose outputs nobody reads
         slot-unused              a slot that no node uses
         input-unused             an input that nothing reads
@@ -143,9 +143,7 @@ CODES: dict[str, Code] = {
         dim-underdetermined      a size that nothing determines
         dim-runtime              a parameter's size depends on a run-time size
         dtype-mismatch           two dtypes that must be equal are not
-        medium-mismatch          a port of another medium
         vocabulary-mismatch      ids from a larger vocabulary than the table has rows
-        adapter-impossible       the adapter asked for cannot bridge these two types
         adapter-refused          the policy does not allow the adapter that is needed
         adapter-unasked          `--frozen`: an adapter that the recipe does not ask for
         limit-equations          sizes so entangled that we stop
@@ -158,7 +156,6 @@ CODES: dict[str, Code] = {
     **_table("note", """
         adapter-inserted         an adapter was put on an edge
         adapter-unneeded         an adapter was asked for where the types already agree
-        input-passed             where a container's input went
         entry-guard              a condition on run-time sizes, asserted at the model's entry
     """),
 }

@@ -1,6 +1,6 @@
 """Rewrites the output blocks of pages with what `check` prints now; read the diff before you commit it.
 
-    python -m tests.checks.bless [CODE ...]
+Run it as `python -m tests.checks.bless [CODE ...]`.
 """
 
 from __future__ import annotations

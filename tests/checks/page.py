@@ -47,7 +47,9 @@ class Example:
     def marks(self) -> list[tuple[str, int, str]]:
         """(file, line, code) of every `#~ code`."""
         every = {"recipe.yaml": self.body, **self.files}
-        return [(name, text[: m.start()].count("\n") + 1, m[1]) for name, text in every.items() for m in MARK.finditer(text)]
+        return [
+            (name, text[: m.start()].count("\n") + 1, m[1]) for name, text in every.items() for m in MARK.finditer(text)
+        ]
 
     def texts(self) -> dict[str, bytes]:
         """File -> its bytes, without marks."""
@@ -115,7 +117,9 @@ def folder_of(example: Example, folder: Path) -> Iterator[Path]:
 def run(example: Example, folder: Path) -> tuple[Report, str]:
     """What `assembler check` finds, and what it prints."""
     with folder_of(example, folder):
-        report = check(TIMES.sub(lambda m: m[1] * int(m[2]), example.main), example.overrides, frozen="frozen" in example.info)
+        report = check(
+            TIMES.sub(lambda m: m[1] * int(m[2]), example.main), example.overrides, frozen="frozen" in example.info
+        )
         return report, _shown(render(report), int(example.info.get("lines", 0)))
 
 
