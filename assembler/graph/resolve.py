@@ -197,7 +197,8 @@ def _pattern(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...]
             nodes.extend(item for _, item in picked)
         found, here = following, nodes
     if not found:
-        builder.say(Diagnostic("address-unknown", f"`{text}` names nothing", span))
+        counts = f"its copies go from 0 to {draft.count - 1}" if draft.runs else f"`{draft.name}` has no copies" if draft.inner is None else f"it holds {', '.join(f'`{name}`' for name in list(draft.inner.nodes)[:8])}"
+        builder.say(Diagnostic("address-unknown", f"`{text}` names nothing", span, help=counts))
         return [BROKEN]
     return [_node_value(builder, draft, path, span) for path in found]
 
