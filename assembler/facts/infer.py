@@ -134,7 +134,7 @@ class _Walk:
         declared = {name: port for name, port in node.scope.inputs.items() if port.type}
         if not declared:
             return dict(given)
-        definition = Definition({name: port for name, port in declared.items()}, {}, None)  # type: ignore[arg-type]
+        definition = Definition(declared, {}, None)  # type: ignore[arg-type]
         arrivals = {name: [Arrival(given[name])] for name in declared if name in given}
         found = match(signature(definition), arrivals, {}, frozenset(), None)
         self._report(found, node, address)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from assembler.graph import container, finish, wire
 from assembler.graph.draft import Draft, ScopeDraft
@@ -256,7 +257,7 @@ class Builder:
         name = resolved.place.name
         draft = Draft(name, at.address, resolved.place.span, share=shared.share, path=resolved.place.path, kind=resolved.kind)
         breaks = [0, count] if shared.share else self.rules.breaks(at.path, at.counts, count)
-        for start, stop in zip(breaks, breaks[1:], strict=False):
+        for start, stop in pairwise(breaks):
             shown = "*" if stop - start == count else str(start) if stop - start == 1 else f"{start}:{stop}"
             here = at if shared.share else at.below(start, count, shown)
             copy, own = resolved, shared

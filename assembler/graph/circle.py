@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from assembler.graph.draft import ScopeDraft
@@ -21,7 +22,7 @@ def cut_circles(builder: Builder, scope: ScopeDraft) -> None:
         edge = next(edge for edges in scope.nodes[circle[0]].edges.values() for edge in edges if edge.source.node == circle[-1])
         notes = tuple(
             Note(f"`{name}` reads `{source}`", e.span)
-            for source, name in zip(circle, circle[1:], strict=False)
+            for source, name in pairwise(circle)
             for edges in scope.nodes[name].edges.values()
             for e in edges
             if e.source.node == source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import graphlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from assembler.graph import wire
@@ -73,7 +74,7 @@ def ordered(parts: Mapping[str, Place], say: Callable[[Diagnostic], None]) -> li
     names = list(parts)
     fixed = [name for name in names if "before" not in parts[name].fields and "after" not in parts[name].fields]
     needs: dict[str, set[str]] = {name: set() for name in names}
-    for one, two in zip(fixed, fixed[1:], strict=False):
+    for one, two in pairwise(fixed):
         needs[two].add(one)
     for name, place in parts.items():
         for word in ("before", "after"):

@@ -72,7 +72,8 @@ class Draft:
             return Repeat(**common, runs=runs, stream=(self.first, self.main), share=self.share, taps=tuple(self.taps), losses=losses)
         if self.inner is not None:
             return Group(**common, scope=self.inner.freeze(), kind=self.kind.name if self.kind else "graph", same=self.said.get("same", ""))
-        assert self.kind is not None and self.chosen is not None
+        assert self.kind is not None
+        assert self.chosen is not None
         return Leaf(**common, kind=self.kind, options=self.chosen.options, definition=self.chosen.definition, spans=self.chosen.spans, **self.said)
 
 

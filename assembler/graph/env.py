@@ -5,6 +5,7 @@ from __future__ import annotations
 import graphlib
 import re
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec, Slot
@@ -67,7 +68,7 @@ class Env:
             self._broken.update(own)
             self._say(Diagnostic(
                 "vars-cycle", f"vars that need one another: {' -> '.join(circle)}", own[circle[0]].span.at(f"{path}.{circle[0]}"),
-                related=tuple(Note(f"`{a}` needs `{b}`", own[a].span) for a, b in zip(circle[1:-1], circle[2:], strict=True)),
+                related=tuple(Note(f"`{a}` needs `{b}`", own[a].span) for a, b in pairwise(circle[1:])),
                 help="give one of them a number",
             ))  # fmt: skip
             return

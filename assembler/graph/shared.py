@@ -91,20 +91,20 @@ class _Keys:
     def flag(self, key: str, inherited: Mapping[str, Field] | None = None) -> bool | None:
         value = self._value(key, inherited)
         if value is None or isinstance(value, bool):
-            return value  # type: ignore[no-any-return]
+            return value
         self.wrong("value-type", key, f"`{key}` is true or false, not {value!r}", "write true or false")
         return None
 
     def word(self, key: str, words: tuple[str, ...], inherited: Mapping[str, Field] | None = None) -> str | None:
         value = self._value(key, inherited)
-        if value is None or value in words:
-            return value  # type: ignore[no-any-return]
+        if value is None or (isinstance(value, str) and value in words):
+            return value
         self.wrong("value-range", key, f"`{key}` cannot be {value!r}", did_you_mean(str(value), words) or f"one of {', '.join(words)}")
         return None
 
     def seed(self, inherited: Mapping[str, Field]) -> int | None:
         value = self._value("seed", inherited)
         if value is None or (type(value) is int and 0 <= value < 2**63):
-            return value  # type: ignore[no-any-return]
+            return value
         self.wrong("value-range", "seed", f"`seed` is {value!r}: a whole number from 0 to 2**63-1", "write a whole number")
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from assembler.source.names import check_name
 from assembler.source.recipe import GRAPH_KEYS, NOUNS, PLACE_KEYS, GraphSpec, Place, Recipe, Rule, Slot
@@ -11,8 +12,7 @@ from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic, Edit, Fix, Note
 from assembler_schemas.span import Span
 
-CONTAINERS = frozenset({"sequence", "parallel", "bus"})
-INNER_GRAPH_KEYS = GRAPH_KEYS - {"recipe", "$schema", "defaults"}
+Item = TypeVar("Item")
 POLICIES = ("auto", "explicit", "never")
 EXAMPLE = "nodes: {head: {kind: linear, out: 10, from: x}}"
 
@@ -122,9 +122,9 @@ class _Reader:
         return "auto"
 
     def named(
-        self, tree: Value, key: str, path: str, what: str, read: Callable[[str, Value, str], object], example: str
-    ) -> dict[str, object]:
-        result: dict[str, object] = {}
+        self, tree: Value, key: str, path: str, what: str, read: Callable[[str, Value, str], Item], example: str
+    ) -> dict[str, Item]:
+        result: dict[str, Item] = {}
         for name, value in self.mapping(tree, key, path, example).items():
             inner = f"{path}.{name}"
             self.name(name, what, value.key, inner)
@@ -158,7 +158,7 @@ class _Reader:
         fields: dict[str, Value] = value.data
         span = value.key if value.key.line or value.key.override else value.span
         nouns = [key for key in NOUNS if key in fields]
-        if "nodes" in fields and not nouns or (kind := fields.get("kind")) is not None and kind.data == "graph":
+        if ("nodes" in fields and not nouns) or ((kind := fields.get("kind")) is not None and kind.data == "graph"):
             return Place(name, path, span, fields, graph=self.graph(value, path))
         if len(nouns) > 1:
             first, second = (fields[key] for key in nouns[:2])
@@ -176,7 +176,7 @@ class _Reader:
         parts = None
         if "parts" in fields:
             parts = self.named(value, "parts", f"{path}.parts", "part", self.place, "name: {kind: ...}")
-        return Place(name, path, span, fields, parts)  # type: ignore[arg-type]
+        return Place(name, path, span, fields, parts)
 
     def slot(self, name: str, value: Value, path: str) -> Slot:
         accepts = value.get("accepts")

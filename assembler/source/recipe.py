@@ -12,10 +12,10 @@ NOUNS = ("kind", "slot", "same", "like")
 """The keys of which a place has exactly one: they say what stands there."""
 
 GRAPH_KEYS = frozenset(
-    "recipe name description $schema defaults vars inputs nodes outputs slots rules grafts adapters".split()
+    ["recipe", "name", "description", "$schema", "defaults", "vars", "inputs", "nodes", "outputs", "slots", "rules", "grafts", "adapters"]
 )
 PLACE_KEYS = frozenset(
-    "kind slot same like from repeat share norm norm_kind init freeze seed dtype tie vars before after".split()
+    ["kind", "slot", "same", "like", "from", "repeat", "share", "norm", "norm_kind", "init", "freeze", "seed", "dtype", "tie", "vars", "before", "after"]
 )
 """What every node and part has; anything else is an option of its kind."""
 
