@@ -168,7 +168,7 @@ class Slots:
         for name in draw.shuffled(sorted(self.kinds)):
             old = self.kinds[name]
             rule = old.rule
-            if rule is None or rule.extra or x.dtype != "f32":
+            if rule is None or rule.extra or x.dtype != "f32" or rule.kind == "learned_position":
                 continue
             out = rule.out(old.options, {rule.first: [x]})
             if out is None or not draw.fits(out):

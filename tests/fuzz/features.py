@@ -126,7 +126,7 @@ def share(grower: Grower, word: str) -> bool:
         if rule is None or was is None or "dtype" in old.spec or rule.first not in old.given:
             continue
         for x in draw.shuffled(scope.values):
-            if not _may_share(word, was[0], x, name):
+            if not _may_share(word, rule.kind, was[0], x, name):
                 continue
             out = rule.out(old.options, {rule.first: [x.type]})
             if out is None or not draw.fits(out):
@@ -139,13 +139,13 @@ def share(grower: Grower, word: str) -> bool:
     return False
 
 
-def _may_share(word: str, was: Type, x: Value, name: str) -> bool:
+def _may_share(word: str, kind: str, was: Type, x: Value, name: str) -> bool:
     if x.address.split(".")[0] == name and word == "same":
         return x.type == was
     if x.type.medium not in ("dense", was.medium) or x.type.dtype != was.dtype or x.type.vocab != was.vocab:
         return False
     if word == "like":
-        return x.type.rank == was.rank
+        return x.type.rank == was.rank and (kind != "learned_position" or x.type.dims[-2] == was.dims[-2])
     return x.type.rank == was.rank and x.type.dims[1:] == was.dims[1:]
 
 

@@ -55,14 +55,18 @@ def _slide(dims: tuple[Size, ...], options: Options, stride: Any) -> list[Size]:
     return [window(*column) for column in columns]
 
 
-def _conv_out(options: Options, given: Given) -> Type | None:
-    kind = only_float(given, ranks=range(3, 5))
-    if kind is None or kind.dims[1].number is None:
-        return None
-    width, groups = kind.dims[1].number, options.get("groups", 1)
-    if options.get("in", width) != width or width % groups or options["out"] % groups:
-        return None
-    return kind.dense(kind.dims[0], size(options["out"]), *_slide(kind.dims[2:], options, options.get("stride", 1)))
+def _conv_out(axes: int) -> Callable[[Options, Given], Type | None]:
+    def out(options: Options, given: Given) -> Type | None:
+        kind = only_float(given, ranks=range(axes + 2, axes + 3))
+        if kind is None or kind.dims[1].number is None:
+            return None
+        width, groups = kind.dims[1].number, options.get("groups", 1)
+        if options.get("in", width) != width or width % groups or options["out"] % groups:
+            return None
+        dims = _slide(kind.dims[2:], options, options.get("stride", 1))
+        return kind.dense(kind.dims[0], size(options["out"]), *dims)
+
+    return out
 
 
 def _conv(kind: str, axes: int) -> Rule:
@@ -70,7 +74,7 @@ def _conv(kind: str, axes: int) -> Rule:
     return Rule(
         kind,
         _conv_choice(kind, axes),
-        _conv_out,
+        _conv_out(axes),
         {"bias": (False,)},
         dict.fromkeys(names, ("stated",)),
         names,

@@ -93,6 +93,11 @@ def _scale_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
     return Choice(options, {})
 
 
+def _scale_out(options: Options, given: Given) -> Type | None:
+    kind = _keep_out(options, given)
+    return None if kind is not None and options.get("channel") and kind.last is None else kind
+
+
 def _softmax_out(options: Options, given: Given) -> Type | None:
     kind = only_float(given)
     return Type(kind.dims, "probs", kind.dtype) if kind is not None else None
@@ -184,7 +189,7 @@ RULES = [
     _map("zero", own=False),
     Rule("activation", _keep_choice, _keep_out, {"activation": tuple(ACTIVATIONS)}),
     Rule("dropout", _keep_choice, _keep_out, {"p": (0.0, 0.1)}),
-    Rule("scale", _scale_choice, _keep_out, {"value": (0.5, -1.5)}, {"learned": (True,), "channel": (True,)}, own=True),
+    Rule("scale", _scale_choice, _scale_out, {"value": (0.5, -1.5)}, {"learned": (True,), "channel": (True,)}, own=True),
     Rule("softmax", _keep_choice, _softmax_out, {"temperature": (0.5, 2.0)}),
     Rule("identity", _keep_choice, _keep_out),
     Rule("detach", _keep_choice, _keep_out),

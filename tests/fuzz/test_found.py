@@ -1,0 +1,129 @@
+"""What random recipes found, each as the smallest recipe that shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import assembler
+from assembler.assemble import plan
+from assembler.compiler.build import build as build_plan
+from assembler.compiler.build import probed
+from tests.fuzz.oracle import check_text
+
+X = {"x": "[batch 6 12]"}
+
+
+def _model(nodes: dict[str, Any], inputs: dict[str, Any] | None = None, **more: Any) -> nn.Module:
+    outputs = more.pop("outputs", {"out": list(nodes)[-1]})
+    recipe = {"name": "found", "inputs": inputs or X, "nodes": nodes, "outputs": outputs, **more}
+    report = assembler.check(recipe)
+    assert report.ok, str(report)
+    return assembler.build(recipe, seed=0)
+
+
+def test_option_named_like_a_node_key_reaches_its_kind() -> None:
+    model = _model({"wide": {"kind": "cast", "dtype": "f64", "from": "x"}})
+    assert model(torch.rand(2, 6, 12)).dtype == torch.float64
+
+
+def test_cast_asked_for_on_an_edge_knows_its_dtype() -> None:
+    model = _model(
+        {"map": {"kind": "linear", "out": 3, "from": {"port": "x", "adapt": "cast"}}}, {"x": "f64 [batch 6 12]"}
+    )
+    assert model(torch.rand(2, 6, 12, dtype=torch.float64)).dtype == torch.float32
+
+
+def test_copies_of_a_kind_by_rank_keep_their_rank_behind_a_norm() -> None:
+    model = _model({"even": {"kind": "group_norm", "groups": 2, "norm": "out", "repeat": 2, "from": "x"}})
+    assert model(torch.rand(2, 6, 12)).shape == (2, 6, 12)
+
+
+def test_post_norm_of_a_repeated_part_stands_in_its_bus_though_a_rule_holds() -> None:
+    part = {"kind": "linear", "out": 12, "norm": "post", "repeat": 2}
+    rules = {"frozen": {"at": "stream", "set": {"freeze": True}}}
+    model = _model({"stream": {"kind": "bus", "parts": {"write": part}, "from": "x"}}, rules=rules)
+    assert model(torch.rand(2, 6, 12)).shape == (2, 6, 12)
+
+
+def test_a_rule_on_the_last_copy_keeps_apart_from_types_that_change_from_copy_to_copy() -> None:
+    rules = {"own": {"at": "turn.-1", "set": {"seed": 3}}}
+    model = _model({"turn": {"kind": "permute", "repeat": 2, "from": "x"}}, rules=rules)
+    assert model(torch.rand(2, 6, 12)).shape == (2, 6, 12)
+
+
+@pytest.mark.parametrize("copy", [0, 1, 2])
+def test_a_copy_of_identity_can_be_read_and_joins_what_it_is_joined_to(copy: int) -> None:
+    nodes = {
+        "keep": {"kind": "identity", "repeat": 3, "from": "x"},
+        "both": {"kind": "stack", "from": [f"keep.{copy}", "x"]},
+    }
+    assert _model(nodes)(torch.rand(2, 6, 12)).shape == (2, 6, 2, 12)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_a_value_that_is_stream_and_memory_of_a_repeat_stays_the_memory_of_every_copy(share: bool) -> None:
+    look: dict[str, Any] = {"kind": "cross_attention", "heads": 2, "repeat": 2, "from": {"x": "x", "memory": "x"}}
+    model = _model({"look": {**look, "share": share}})
+    copies = [model.look, model.look] if share else list(model.look)  # type: ignore[arg-type]
+    x = torch.rand(2, 6, 12)
+    torch.testing.assert_close(model(x), copies[1](copies[0](x, x), x))  # type: ignore[operator]
+
+
+def test_copies_whose_width_changes_still_get_the_whole_memory() -> None:
+    look = {"kind": "cross_attention", "heads": 2, "out": 8, "repeat": 2, "from": {"x": "x", "memory": "x"}}
+    assert _model({"look": look})(torch.rand(2, 6, 12)).shape == (2, 6, 8)
+
+
+@pytest.mark.parametrize("kind", ["gate", "sequence", "bus"])
+def test_a_value_that_enters_shared_copies_twice_is_there_for_each_of_them(kind: str) -> None:
+    look = {"kind": "cross_attention", "heads": 2}
+    node: dict[str, Any] = {"kind": kind, "parts": {"look": look}, "from": {"x": "x", "memory": "x"}}
+    if kind == "gate":
+        node = {"kind": "gate", "from": {"base": "x", "gate": "x"}}
+    assert _model({"again": {**node, "repeat": 2, "share": True}})(torch.rand(2, 6, 12)).shape == (2, 6, 12)
+
+
+def test_the_probe_shows_each_output_of_a_copy_though_nobody_reads_it() -> None:
+    recipe = {
+        "inputs": X,
+        "nodes": {
+            "stream": {
+                "kind": "bus",
+                "repeat": 2,
+                "parts": {
+                    "drop": {"kind": "dropout"},
+                    "both": {
+                        "kind": "parallel",
+                        "join": "concat",
+                        "parts": {"a": {"kind": "activation"}, "b": {"kind": "identity"}},
+                    },
+                },
+                "from": "x",
+            },
+        },
+        "outputs": {"one": "stream.1.drop", "two": "stream.1.both", "end": "stream"},
+    }
+    made = plan(recipe)
+    seen: dict[str, tuple[int, ...]] = {}
+    twin = probed(made, build_plan(made, seed=0), lambda address, value: seen.update({address: tuple(value.shape)}))
+    twin(torch.rand(2, 6, 12))
+    assert {seen[f"stream.{copy}.both"] for copy in (0, 1) if f"stream.{copy}.both" in seen} == {(2, 6, 24)}
+
+
+def test_two_nouns_are_one_finding_and_not_what_follows_from_taking_both() -> None:
+    report = check_text(
+        """\
+inputs: {x: "[batch 6 12]"}
+nodes:
+  both: {kind: add, from: [x, x]}
+  norm: {slot: filler, from: x}
+outputs: {out: norm, other: both}
+slots:
+  filler: {kind: layer_norm, like: both}
+"""
+    )
+    assert [item.code for item in report.diagnostics if item.level == "error"] == ["place-conflict"]
