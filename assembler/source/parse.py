@@ -14,6 +14,7 @@ from assembler_schemas.span import Span
 
 Item = TypeVar("Item")
 POLICIES = ("auto", "explicit", "never")
+MANY = 200
 EXAMPLE = "nodes: {head: {kind: linear, out: 10, from: x}}"
 
 
@@ -26,8 +27,15 @@ def parse(tree: Value, file: str = "") -> tuple[Recipe, list[Diagnostic]]:
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known words most like `word`, best first."""
-    return difflib.get_close_matches(word[:64], list(known), count, 0.6)
+    """The known words most like `word`, best first.
+
+    Among very many, only those that begin alike and are about as long: comparing costs a millisecond
+    for every hundred words, and a recipe may hold thousands of wrong ones.
+    """
+    words = list(known)
+    if len(words) > MANY:
+        words = [item for item in words if item[:2] == word[:2] and abs(len(item) - len(word)) < 3][:MANY]
+    return difflib.get_close_matches(word[:64], words, count, 0.6)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -101,8 +109,10 @@ class _Reader:
 
     @staticmethod
     def whole(tree: Value, top: bool) -> Span:
-        """The place of something that a graph lacks: the file, or the name of the graph inside it."""
-        return Span(tree.span.file) if top and tree.span.file else tree.key if tree.key.line or tree.key.override else tree.span
+        """The place of something that a graph lacks: the file's first key, or the name of the graph inside it."""
+        if top:
+            return next((value.key for _, value in tree.items()), tree.span)
+        return tree.key if tree.key.line or tree.key.override else tree.span
 
     def version(self, tree: Value) -> None:
         value = tree.get("recipe")

@@ -33,6 +33,8 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
+        if head_dim is None and in_features % heads:
+            raise ValueError(f"{in_features} features cannot be cut into {heads} heads of equal width: state head_dim")
         self.head_dim = in_features // heads if head_dim is None else head_dim
         self.grouped = kv_heads != heads
         self.causal = causal
@@ -92,6 +94,8 @@ class CrossAttention(nn.Module):
     ) -> None:
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
+        if head_dim is None and in_features % heads:
+            raise ValueError(f"{in_features} features cannot be cut into {heads} heads of equal width: state head_dim")
         self.head_dim = in_features // heads if head_dim is None else head_dim
         self.grouped = kv_heads != heads
         self.dropout = dropout
