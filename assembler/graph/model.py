@@ -123,6 +123,21 @@ class Repeat(Common):
 Node = Leaf | Group | Repeat
 
 
+class Accepted(NamedTuple):
+    """A port that a slot keeps, at one place that uses the slot."""
+
+    slot: str
+    address: str
+    side: str
+    """`in` or `out`."""
+    name: str
+    port: Port
+    span: Span
+    """Where the slot states the port's type."""
+    filler: Span
+    """Where it is said what fills the slot."""
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """A whole recipe as a graph."""
@@ -136,3 +151,5 @@ class Graph:
     description: str = ""
     spans: Mapping[str, Span] = field(default_factory=dict)
     """Where each input (`inputs.x`), output (`outputs.y`) and rule stands."""
+    accepted: tuple[Accepted, ...] = ()
+    """The ports that slots keep, at every place that uses one."""

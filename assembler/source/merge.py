@@ -12,9 +12,9 @@ from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic, Note
 
 COMMON = frozenset({
-    "from", "repeat", "share", "norm", "norm_kind", "init", "freeze", "seed", "dtype", "before", "after"
+    "from", "repeat", "share", "norm", "norm_kind", "init", "freeze", "seed", "dtype", "before", "after", "accepts"
 })  # fmt: skip
-"""Keys that every node has: they survive a swap."""
+"""Keys that every node has, and what a slot keeps whatever fills it: they survive a swap."""
 
 IDENTITY = ("kind", "slot", "same", "like")
 """Keys that say what a node is: a change of one is a swap."""

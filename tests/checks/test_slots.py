@@ -1,0 +1,71 @@
+"""A slot's `accepts`: the ports that whatever fills it keeps, by name and by type."""
+
+from __future__ import annotations
+
+import pytest
+
+from assembler.assemble import check
+
+ACCEPTS = {"in": {"x": "[... seq d]"}, "out": {"y": "[... seq d]"}}
+
+
+def codes(filler, accepts=ACCEPTS, **more):
+    recipe = {
+        "inputs": {"x": "[batch seq 16]"},
+        "slots": {"ffn": {"accepts": accepts, **filler}},
+        "nodes": {"think": {"slot": "ffn", "from": "x"}, **more.pop("nodes", {})},
+        "outputs": {"features": "think"},
+        **more,
+    }
+    return [item.code for item in check(recipe).diagnostics]
+
+
+@pytest.mark.parametrize("filler", [{"kind": "mlp"}, {"kind": "attention", "heads": 4}, {"kind": "identity"}])
+def test_a_filler_that_keeps_its_ports_passes(filler):
+    assert codes(filler) == []
+
+
+@pytest.mark.parametrize("filler", [{"kind": "mean_pool"}, {"kind": "cls_token"}, {"kind": "linear", "out": 8}])
+def test_a_name_means_one_size_across_both_sides_of_accepts(filler):
+    assert codes(filler) == ["slot-mismatch"]
+
+
+def test_a_missing_port_is_said_once_for_each_name():
+    assert codes({"kind": "mlp"}, {"in": {"mask": "mask [... seq]"}, "out": {"z": "[... d]"}}) == ["slot-mismatch"] * 2
+
+
+def test_a_slot_is_held_inside_copies_and_said_once():
+    nodes = {"think": {"kind": "sequence", "repeat": 3, "from": "x", "parts": {"ffn": {"slot": "ffn"}}}}
+    assert codes({"kind": "cls_token"}, nodes=nodes) == ["slot-mismatch"]
+
+
+def test_vars_in_accepts_are_worked_out_where_the_slot_stands():
+    stated = {"out": {"y": "[... 2*width]"}}
+    assert codes({"kind": "linear", "out": 32}, stated, vars={"width": 16}) == []
+    assert codes({"kind": "linear", "out": 24}, stated, vars={"width": 16}) == ["slot-mismatch"]
+
+
+def test_accepts_survives_a_swap_of_the_filler(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        'inputs: {x: "[batch seq 16]"}\n'
+        'slots: {ffn: {accepts: {out: {"y": "[... 16]"}}, kind: mlp, hidden: 8}}\n'
+        "nodes: {think: {slot: ffn, from: x}}\n"
+        "outputs: {features: think}\n"
+    )
+    report = check(recipe, ["slots.ffn.kind=linear", "+slots.ffn.out=4"])
+    assert [item.code for item in report.diagnostics] == ["slot-mismatch", "swap-dropped"]
+    assert "accepts" not in report.diagnostics[1].message
+
+
+@pytest.mark.parametrize(
+    ("accepts", "code"),
+    [
+        ("mlp", "value-type"),
+        ({"in": "x"}, "value-type"),
+        ({"inn": {}}, "unknown-key"),
+        ({"in": {"x": "[a, b]"}}, "port-type-syntax"),
+    ],
+)
+def test_accepts_that_cannot_be_read_is_an_error(accepts, code):
+    assert codes({"kind": "mlp"}, accepts) == [code]
