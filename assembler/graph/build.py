@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from assembler.graph import container, finish, wire
+from assembler.graph import accept, container, finish, wire
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env, wrong_expression
 from assembler.graph.feed import read_feeds
-from assembler.graph.model import Graph
+from assembler.graph.model import Accepted, Graph
 from assembler.graph.options import Field, choose
 from assembler.graph.place import Resolved, Resolver
 from assembler.graph.rule import RuleBook
@@ -61,6 +61,7 @@ def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
     graph = Graph(
         recipe.name or "model", scope.freeze(), inputs, recipe.graph.policy, recipe.description,
         {**{f"inputs.{k}": v.span for k, v in recipe.graph.inputs.items()}, **{f"outputs.{k}": v.span for k, v in recipe.graph.outputs.items()}},
+        accepted=tuple(builder.accepted),
     )  # fmt: skip
     return graph, builder.found
 
@@ -81,6 +82,7 @@ class Builder:
         self.full = False
         self.later: list[tuple[Draft, ScopeDraft, str, Span]] = []
         """Drafts whose `same` is looked up once everything stands."""
+        self.accepted: list[Accepted] = []
         self.outputs: Value | None = None
         """The recipe's `outputs` as they are written."""
         self.lost: set[str] = set()
@@ -127,12 +129,12 @@ class Builder:
                 self.say(Diagnostic("missing-key", f"the input `{name}` has no type", value.span.at(path), help='write `type: "[batch seq 64]"`'))
                 return
             stated = kind
-        found = self._type(stated, scope.env, path)
+        found = self.port_type(stated, scope.env, path)
         scope.inputs[name] = Port(str(found) if found else "", optional=optional)
         if found is not None and root:
             self.types[name] = found
 
-    def _type(self, value: Value, env: Env, path: str) -> Type | None:
+    def port_type(self, value: Value, env: Env, path: str) -> Type | None:
         """A stated port type, its vars worked out; every other name stays a name."""
         try:
             text = port_type_data(value.plain())
@@ -204,6 +206,8 @@ class Builder:
         if resolved.same is not None and not draft.broken:
             self.later.append((draft, scope, *resolved.same))
         scope.add(draft)
+        if resolved.slot and not draft.broken:
+            accept.keep(self, resolved, draft, scope)
         if not draft.broken and (shared.repeat is None or resolved.kind.container):
             container.norms(self, draft, shared, scope)
         return draft
