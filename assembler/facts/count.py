@@ -80,14 +80,16 @@ def leaves(graph: Graph, facts: Facts) -> Iterator[Counted]:
 
 def _unfold(node: Node, facts: NodeFacts, address: str, copies: int, same: bool) -> Iterator[Counted | tuple[Scope, ScopeFacts, str, int, bool]]:
     if isinstance(node, Repeat):
-        start, bounds = 0, []
-        for run in node.runs:
-            bounds.append((start + run.count, run.node))
-            start += run.count
-        start = 0
+        start, whole = 0, node.count
+        written = iter(node.runs)
+        run = next(written)
+        stop = run.count
         for count, inner in facts.runs:
-            proto = next(item for stop, item in bounds if start < stop)
-            shown = "*" if count == node.count else f"{start}:{start + count}" if count > 1 else str(start)
+            while start >= stop:
+                run = next(written)
+                stop += run.count
+            proto = run.node
+            shown = "*" if count == whole else f"{start}:{start + count}" if count > 1 else str(start)
             first = start == 0
             start += count
             if node.share:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from assembler.graph.build import Builder
 
 LOSSES = "losses"
+MAX_HINTS = 200
+"""Findings after which no more names are compared: each comparison looks at every name of the recipe."""
 BROKEN = Ref("?", "")
 """Stands for a value whose fault is already said."""
 LATER = Ref("?", "later")
@@ -77,6 +79,9 @@ def _tunnel(scope: ScopeDraft, text: str, span: Span) -> Ref:
 
 
 def _unknown(builder: Builder, scope: ScopeDraft, text: str, span: Span) -> Ref:
+    if len(builder.found) > MAX_HINTS:
+        builder.say(Diagnostic("address-unknown", f"`{text}` names nothing here", span, label="unknown address", help="mend the first findings first"))
+        return BROKEN
     around = [*scope.inputs, *scope.nodes]
     outer = scope.outer
     while outer is not None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from assembler.graph.address import Address, copies, matches, parse_address
+from assembler.graph.address import Address, Slice, copies, matches, parse_address
 from assembler.graph.env import Env, Say
 from assembler.graph.options import Field
 from assembler.source.recipe import Rule
 from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.span import Span
+
+MAX_TRIED = 2_000_000
+"""Trials of a rule at a place: about two seconds."""
 
 Effective = Callable[[str], object]
 """The effective value of a key at a place, before any rule: an option, a default, or inherited."""
@@ -34,6 +37,11 @@ class RuleBook:
 
     say: Say
     rules: list[ActiveRule] = field(default_factory=list)
+    exact: dict[int, dict[Address, list[int]]] = field(default_factory=dict)
+    """Depth -> address without patterns -> the rules of that place: thousands of them cost nothing elsewhere."""
+    loose: list[int] = field(default_factory=list)
+    """The rules that are to be tried at every place."""
+    tried: int = 0
 
     def open(self, rules: Mapping[str, Rule], env: Env, depth: int) -> int:
         """Let a graph's rules hold from here on; returns the mark to `close` with."""
@@ -46,8 +54,17 @@ class RuleBook:
                     self.say(Diagnostic("address-unknown", f"{rule.at.data!r} is no address pattern: {parsed}", rule.at.span))
                     continue
                 pattern = parsed
+            if pattern is None or any(isinstance(item, Slice) or (isinstance(item, int) and item < 0) for item in pattern):
+                self.loose.append(len(self.rules))
+            else:
+                self.exact.setdefault(depth, {}).setdefault(pattern, []).append(len(self.rules))
             self.rules.append(ActiveRule(rule, env, depth, pattern))
         return mark
+
+    def _near(self, address: tuple[str | int, ...]) -> list[ActiveRule]:
+        """The rules that may hold at an address, in order."""
+        found = [*self.loose, *(at for depth, places in self.exact.items() for at in places.get(address[depth:], ()))]
+        return [self.rules[at] for at in sorted(found)]
 
     def close(self, mark: int) -> None:
         for active in self.rules[mark:]:
@@ -58,6 +75,11 @@ class RuleBook:
                                     at.span if at is not None else active.rule.span,
                                     help="addresses hold copy numbers: `encoder.*.attend`; `assembler show` lists them"))  # fmt: skip
         del self.rules[mark:]
+        self.loose = [at for at in self.loose if at < mark]
+        self.exact = {
+            depth: {address: kept for address, at_it in places.items() if (kept := [at for at in at_it if at < mark])}
+            for depth, places in self.exact.items()
+        }
 
     def breaks(self, address: tuple[str | int, ...], counts: tuple[int, ...], count: int) -> list[int]:
         """Where copies of the repeat at `address` may start to differ: 0, ..., count."""
@@ -76,10 +98,20 @@ class RuleBook:
                 edges.update(item for i in chosen for item in (i, i + 1))
         return sorted(edges)
 
+    def _may_try(self, address: tuple[str | int, ...]) -> bool:
+        """Whether the product of rules and places stays within bounds; said once where it does not."""
+        before = self.tried
+        self.tried += len(self.loose)
+        if before <= MAX_TRIED < self.tried:
+            last = self.rules[self.loose[-1]].rule
+            self.say(Diagnostic("limit-nodes", f"{len(self.loose):,} rules with patterns are tried at more than {MAX_TRIED // len(self.loose):,} places", last.span,
+                                help="write one rule for what many say, or a plain address in `at`"))  # fmt: skip
+        return self.tried <= MAX_TRIED
+
     def settings(self, address: tuple[str | int, ...], counts: tuple[int, ...], effective: Effective) -> dict[str, Field]:
         """What the rules set at one place."""
         found: dict[str, tuple[Field, ActiveRule]] = {}
-        for active in self.rules:
+        for active in self._near(address) if self._may_try(address) else ():
             here, numbers = address[active.depth :], counts[active.depth :]
             if not here or (active.pattern is not None and not matches(active.pattern, here, numbers)):
                 continue
