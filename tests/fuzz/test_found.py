@@ -105,7 +105,7 @@ def test_the_probe_shows_each_output_of_a_copy_though_nobody_reads_it() -> None:
                 "from": "x",
             },
         },
-        "outputs": {"one": "stream.1.drop", "two": "stream.1.both", "end": "stream"},
+        "outputs": {"one": "stream.1.both", "two": "stream.1.drop", "end": "stream"},
     }
     made = plan(recipe)
     seen: dict[str, tuple[int, ...]] = {}
