@@ -221,7 +221,7 @@ class RepeatBuilder:
         plain = self.node.share or (not part.text and not self._has_list(part))
         pieces = self._pieces(part, STREAM, (where,) if plain else (COPY,))
         if pieces == (STREAM,):
-            return value
+            return self._unchanged(stop - 1, value, ports)
         after = self.draft.new()
         totals: list[tuple[int | None, int]] = []
         results: list[int | None] = []
@@ -244,6 +244,13 @@ class RepeatBuilder:
             self.draft.values[Ref(self.node.name, f"{stop - 1}.{self.stream_out}")] = after
         return after
 
+    def _unchanged(self, index: int, value: int, ports: set[str]) -> int:
+        """Copies that give out what they take: nothing runs, the last one may still be read by its address."""
+        if self.stream_out in ports:
+            self.draft.values[Ref(self.node.name, f"{index}.{self.stream_out}")] = value
+        self.draft.see(f"{self.node.name}.{index}.{self.stream_out}", value)
+        return value
+
     def _has_list(self, part: Part) -> bool:
         """Whether the copies stand in a list though this part constructs none (it is shared)."""
         return bool(part.node.same) and (isinstance(part.node, Group) or isinstance(definition_of(part.node, part.facts).build, Module))
@@ -262,9 +269,12 @@ class RepeatBuilder:
         """One copy called by itself."""
         name = self.node.name
         callee = f"self.{name}" if self.node.share else f"self.{name}[{index}]"
+        pieces = self._pieces(part, value, (callee,))
+        if pieces == (value,):
+            return self._unchanged(index, value, ports)
         outputs = {port: self.draft.new() for port in part.outputs}
         at = f"{name}.{index}." if isinstance(part.node, Group) else None
-        self.draft.add(Op(tuple(outputs.values()), self._pieces(part, value, (callee,)), name, at, place=place_of(self.node.span)))
+        self.draft.add(Op(tuple(outputs.values()), pieces, name, at, place=place_of(self.node.span)))
         for port, result in outputs.items():
             self.draft.see(f"{name}.{index}.{port}", result)
             if port in ports:

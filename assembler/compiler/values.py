@@ -177,12 +177,15 @@ class _Settle:
 
     def _loop(self, op: LoopOp, dying: list[int], final: bool) -> None:
         before, after = op.stream
-        rest = [value for value in dying if value != before and value not in (v for v, _ in op.sums)]
-        if before in dying and (self.names[before] in GENERIC or before not in self.parameters):
+        starts = {value for value, _ in op.sums}
+        # What every copy reads outlives the first one, be it also what the first one streams.
+        ends = before in dying and before not in op.pieces
+        rest = [value for value in dying if value not in starts and not (ends and value == before)]
+        if ends and (self.names[before] in GENERIC or before not in self.parameters):
             stream = self._bind(after, self.names[before])
         else:
             stream = self._bind(after, self._fresh(op.name, after))
-            frees = self._free([before], False) if before in dying else ()
+            frees = self._free([before], False) if ends else ()
             self.steps.append(Statement((stream,), self.names[before], frees))
         sums = []
         for start, total in op.sums:

@@ -114,3 +114,38 @@ def test_a_loop_of_losses_is_written_as_a_person_would() -> None:
     assert (
         "        loss = 0.0\n        for block in self.s:\n            x, part = block(x)\n            loss = loss + part\n            del part\n"
     ) in text
+
+
+def test_a_tap_of_copies_that_give_out_what_they_take_is_the_value_itself() -> None:
+    made = plan_of(
+        "{name: m, inputs: {x: '[b s 4]'}, nodes: {i: {kind: identity, repeat: 3, from: x}, l: {kind: linear, out: 4, from: i.2},"
+        " k: {kind: linear, out: 4, from: i.0}, s: {kind: add, from: [l, k, i.1, i]}}, outputs: {y: s, z: i.1}}"
+    )
+    model, x = build(made, seed=1), torch.randn(2, 3, 4)
+    found = model(x)
+    assert torch.equal(found["y"], model.l(x) + model.k(x) + x + x)
+    assert torch.equal(found["z"], x)
+
+
+def test_a_stream_that_every_copy_also_reads_outlives_the_first_copy() -> None:
+    made = plan_of(
+        "{name: m, inputs: {x: '[b s 4]'}, nodes: {i: {kind: identity, from: x}, g: {kind: gate, repeat: 3, share: true, from: {base: x, gate: i}},"
+        " h: {kind: layer_norm, from: g}}, outputs: {y: h}}"
+    )
+    model, x = build(made, seed=1), torch.randn(2, 3, 4)
+    want = x
+    for _ in range(3):
+        want = want * torch.sigmoid(x)
+    assert torch.allclose(model(x), model.h(want))
+
+
+def test_a_stream_that_is_also_the_memory_of_every_copy_keeps_its_first_value() -> None:
+    made = plan_of(
+        "{name: m, inputs: {x: '[b s 4]'}, nodes: {n: {kind: layer_norm, from: x}, s: {kind: sequence, repeat: 3, from: {x: n, memory: n},"
+        " parts: {c: {kind: cross_attention, heads: 2}}}, h: {kind: layer_norm, from: s}}, outputs: {y: h}}"
+    )
+    model, x = build(made, seed=1), torch.randn(2, 3, 4)
+    memory = want = model.n(x)
+    for block in model.s:
+        want = block.c(want, memory)
+    assert torch.equal(model(x), model.h(want))
