@@ -28,6 +28,7 @@ def without_echoes(causes: Sequence[Diagnostic], later: Sequence[Diagnostic]) ->
             or (item.code in LACKING and _path(item) in above)
             or (item.code in UNUSED and broken)
             or (item.code == "dim-underdetermined" and refused)
+            or (item.code == "address-unknown" and _refused_name(item, refused))
             or (unfed and item.code == "address-unknown" and not item.help.startswith("did you mean"))
         )
     ]
@@ -41,6 +42,16 @@ def without_doubts(found: Sequence[Diagnostic]) -> list[Diagnostic]:
 
 def _place(item: Diagnostic) -> tuple[object, ...]:
     return item.span.file, item.span.line, item.span.column, item.span.override
+
+
+def _refused_name(item: Diagnostic, refused: set[str]) -> bool:
+    """Whether an unknown address names something that was refused where it stands."""
+    name = item.message.partition("`")[2].partition("`")[0].partition(".")[0]
+    return any(
+        path.rpartition(".")[2] in ("nodes", "parts", "inputs")
+        or (path.rpartition(".")[2] == name and path.rpartition(".")[0].rpartition(".")[2] in ("nodes", "parts", "inputs"))
+        for path in refused
+    )
 
 
 def _path(item: Diagnostic) -> str:

@@ -22,9 +22,15 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     """One diagnostic for each conflict; those that are alike (copies) are said once."""
     found: dict[tuple[object, ...], Diagnostic] = {}
     wrong = {conflict.address for conflict in facts.conflicts if conflict.code in _FIRST}
+    factors: set[str] = set()
     for conflict in facts.conflicts:
         if conflict.address in wrong and conflict.code in _AFTER:
             continue
+        if conflict.code == "shape-constraint" and conflict.port:
+            # Height and width of one picture against one patch.
+            if conflict.address in factors:
+                continue
+            factors.add(conflict.address)
         diagnostic = _WORDS.get(conflict.code, _other)(conflict, _Sources(graph, facts, conflict))
         found.setdefault((diagnostic.code, diagnostic.span, diagnostic.message), diagnostic)
     return list(found.values())
@@ -133,16 +139,22 @@ def _ambiguous(conflict: Conflict, sources: _Sources) -> Diagnostic:
                           label=f"`{name}` is open", help=f"state it: `{name}: {_size(claims[0][0])}`")  # fmt: skip
     found, wanted = _size(conflict.found), _size(conflict.wanted)
     other = conflict.detail.get("other_edge")
-    one = other.source.node or other.source.port if isinstance(other, Edge) else "another"
-    two = sources.giver().strip("`")
+    one = _address(other) if isinstance(other, Edge) else "another"
+    two = _address(conflict.edge)
     notes = _notes(sources.why(other, -1) if isinstance(other, Edge) else None, sources.why(conflict.edge, -1))
     return Diagnostic("dim-ambiguous", f"two widths compete at `{conflict.address}`: {wanted} from `{one}` and {found} from `{two}`", _place(conflict), label=f"{found} arrives here",
-                      related=notes, help=f"say which one is mended: `{{port: {two.removesuffix('.y')}, adapt: linear}}`")  # fmt: skip
+                      related=notes, help=_which(conflict))  # fmt: skip
+
+
+def _which(conflict: Conflict) -> str:
+    if conflict.node is not None and conflict.node.cause.startswith("join of "):
+        return "let the parts give one width, or write `join: concat`"
+    return f"say which one is mended: `{{port: {_address(conflict.edge)}, adapt: linear}}`"
 
 
 def _rank(conflict: Conflict, sources: _Sources) -> Diagnostic:
     given = conflict.found
-    wanted = conflict.wanted if isinstance(conflict.wanted, str) else f"{len(conflict.wanted)} leading axes" if isinstance(conflict.wanted, tuple) else str(conflict.wanted)
+    wanted = conflict.wanted if isinstance(conflict.wanted, str) else f"[{' '.join(['...' if not conflict.wanted else '', *map(show, conflict.wanted)]).strip()} d] like the others" if isinstance(conflict.wanted, tuple) else str(conflict.wanted)
     return Diagnostic("shape-rank", f"{sources.giver()} is {given} where `{conflict.address}.{conflict.port}` takes {wanted}", _place(conflict), label="the number of axes differs",
                       related=() if conflict.edge is not None and conflict.edge.source.node else _notes(sources.why(conflict.edge, -1)), help="put a `flatten`, `rearrange` or a pool between them, or feed another value")  # fmt: skip
 
@@ -162,12 +174,21 @@ def _vocabulary(conflict: Conflict, sources: _Sources) -> Diagnostic:
                       help=f"write `{conflict.detail['name']}: {conflict.found}`, or leave it out")  # fmt: skip
 
 
+def _factor(conflict: Conflict, sources: _Sources, text: str) -> Diagnostic:
+    """`patch*w` cannot be 30 where the patch is 4."""
+    axis, node, sizes = int(str(conflict.detail["axis"])), conflict.node, conflict.detail.get("sizes")
+    known = {name: sizes[name] for name in _names(text) if name in sizes} if isinstance(sizes, dict) else {}
+    stated = [node.spans[name] for name in known if name in node.spans] if isinstance(node, Leaf) else []
+    values = ", ".join(f"{name} = {_size(value)}" for name, value in known.items())
+    return Diagnostic("shape-constraint", f"{_axis(axis)} of {sources.giver()} is {_size(conflict.found)}, which `{conflict.address}` cannot take as {text}{f' with {values}' if values else ''}",
+                      stated[0] if stated else _place(conflict), related=_notes(sources.why(conflict.edge, axis)), help="make the one a multiple of the other")  # fmt: skip
+
+
 def _constraint(conflict: Conflict, sources: _Sources) -> Diagnostic:
     text = str(conflict.detail["text"])
     node = conflict.node
     if "|" not in text:
-        return Diagnostic("shape-constraint", f"{_axis(int(str(conflict.detail['axis'])))} of {sources.giver()} is {_size(conflict.found)}, which `{conflict.address}` cannot take as {text}", _place(conflict),
-                          related=_notes(sources.why(conflict.edge, int(str(conflict.detail["axis"])))), help="make the one a multiple of the other")  # fmt: skip
+        return _factor(conflict, sources, text)
     relation, right, about = text.split("|", 2)
     left = str(conflict.detail["name"])
     words = {"multiple_of": "a multiple of", "at_most": "at most", "equal": "equal to"}[relation]
@@ -239,11 +260,13 @@ def _underdetermined(conflict: Conflict, sources: _Sources) -> Diagnostic:
 
 
 def _share(conflict: Conflict, sources: _Sources) -> Diagnostic:
-    return Diagnostic("share-mismatch", f"`{conflict.address}`: {conflict.detail['text']}", conflict.span, help="drop `share: true`, or keep the width the same through a copy")
+    help_text = str(conflict.detail.get("help", "drop `share: true`, or keep the width the same through a copy"))
+    colon = "" if "help" in conflict.detail else ":"
+    return Diagnostic("share-mismatch", f"`{conflict.address}`{colon} {conflict.detail['text']}", conflict.span, help=help_text)
 
 
 def _limit(conflict: Conflict, sources: _Sources) -> Diagnostic:
-    return Diagnostic("limit-equations", f"`{conflict.address}` has {conflict.detail['text']}", conflict.span, help="keep the type the same through a copy, or lower `repeat`")
+    return Diagnostic("limit-equations", f"`{conflict.address}` has {conflict.detail['text']}", conflict.span, help="name fewer run-time sizes, join in fewer steps, or keep the type the same through a copy")
 
 
 def _other(conflict: Conflict, sources: _Sources) -> Diagnostic:

@@ -196,13 +196,16 @@ class Builder:
         shared = read_shared(resolved, at.inherited, in_bus, self.say)
         if shared is None:
             return scope.add(broken)
+        said = len(self.found)
         feeds = read_feeds(resolved.fields.get("from"), place.path, self.say)
+        misfed = len(self.found) > said
         offered = frozenset(label for label in list(feeds.entries)[1:]) | scope.offered
         if shared.repeat is None:
             draft = self.single(resolved, shared, scope, at, offered)
         else:
             draft = self._repeat(resolved, shared, scope, at, offered, find, in_bus)
         draft.feeds, draft.path, draft.span, draft.shared = feeds, place.path, place.span, shared
+        draft.broken |= misfed
         if resolved.same is not None and not draft.broken:
             self.later.append((draft, scope, *resolved.same))
         scope.add(draft)

@@ -147,9 +147,12 @@ class Env:
                 return data
             return self.number(value, path)
         if data is None or isinstance(data, (list, dict)):
-            kind = "nothing" if data is None else "a list" if isinstance(data, list) else "a mapping"
-            code = "missing-value" if data is None else "value-type"
-            self._say(Diagnostic(code, f"a var is a number or a word, not {kind}", (value.key if data is None else value.span).at(path)))
+            name = path.rpartition(".")[2]
+            if data is None:
+                self._say(Diagnostic("missing-value", f"the var `{name}` has no value", value.key.at(path), help="write a number, a word or an expression"))
+            else:
+                kind = "a list" if isinstance(data, list) else "a mapping"
+                self._say(Diagnostic("value-type", f"the var `{name}` is {kind}, where a number or a word is wanted", value.span.at(path)))
             return None
         return data if isinstance(data, (int, float, str)) else None
 

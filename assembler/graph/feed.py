@@ -23,6 +23,8 @@ class Feed(NamedTuple):
     adapt: str | None = None
     options: Mapping[str, Any] = {}
     detach: bool = False
+    adapt_span: Span = Span()
+    """Where the adapter is named."""
 
 
 class Feeds(NamedTuple):
@@ -66,7 +68,7 @@ def _feed(value: Value, path: str, say: Say) -> Feed | None:
     if isinstance(data, dict) and "port" in data:
         return _worded(data, value, path, say)
     missing = data is None
-    say(Diagnostic("missing-value" if missing else "value-type", f"`from` wants an address, not {value.plain()!r}",
+    say(Diagnostic("missing-value" if missing else "value-type", "`from` has no value" if missing else f"`from` is {value.plain()!r}, where an address is wanted",
                    (value.key if missing and value.key.line else value.span).at(path), help="write the name of a node or an input"))  # fmt: skip
     return None
 
@@ -74,7 +76,7 @@ def _feed(value: Value, path: str, say: Say) -> Feed | None:
 def _worded(data: Mapping[str, Value], value: Value, path: str, say: Say) -> Feed | None:
     port, adapt, detach = data["port"], data.get("adapt"), data.get("detach")
     if not isinstance(port.data, str):
-        say(Diagnostic("value-type", "`port` is an address", port.span.at(f"{path}.port")))
+        say(Diagnostic("value-type", f"`port` is {port.plain()!r}, where an address is wanted", port.span.at(f"{path}.port"), help="write the name of a node or an input"))
         return None
     for key, item in data.items():
         if key not in EDGE_KEYS:
@@ -89,7 +91,7 @@ def _worded(data: Mapping[str, Value], value: Value, path: str, say: Say) -> Fee
             options = {key: item.plain() for key, item in adapt.data.items() if key != "kind"}
             name = adapt.data["kind"].data
         else:
-            say(Diagnostic("value-type", "`adapt` names an adapter", adapt.span.at(f"{path}.adapt"), help="write `adapt: linear`, or `adapt: {kind: low_rank, rank: 8}`"))
+            say(Diagnostic("value-type", f"`adapt` is {adapt.plain()!r}, where the name of an adapter is wanted", adapt.span.at(f"{path}.adapt"), help="write `adapt: linear`, or `adapt: {kind: low_rank, rank: 8}`"))
     if detach is not None and not isinstance(detach.data, bool):
-        say(Diagnostic("value-type", "`detach` is true or false", detach.span.at(f"{path}.detach")))
-    return Feed(port.data, port.span, name, options, bool(detach is not None and detach.data is True))
+        say(Diagnostic("value-type", f"`detach` is {detach.plain()!r}, where true or false is wanted", detach.span.at(f"{path}.detach"), help="write true or false"))
+    return Feed(port.data, port.span, name, options, bool(detach is not None and detach.data is True), adapt.span if adapt is not None else Span())

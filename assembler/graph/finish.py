@@ -112,6 +112,8 @@ def _unread(builder: Builder, scope: ScopeDraft, spec: GraphSpec) -> None:
     read = {edge.source for draft in scope.nodes.values() for edges in draft.edges.values() for edge in edges}
     read.update(scope.outputs.values())
     nodes = {ref.node for ref in read} | builder.lost
+    nodes.update(text.partition(".")[0] for _, _, text, _ in builder.later)
+    nodes.update(text.partition(".")[0] for _, _, _, text, _ in builder.tied)
     quiet = any(draft.broken for draft in scope.nodes.values()) or not scope.outputs
     for name, draft in scope.nodes.items():
         if name not in nodes and not draft.cause and not quiet and not (draft.after and draft.after.node in nodes):

@@ -58,7 +58,7 @@ def ask(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: Feed
     """The adapter that an edge asks for, as a node; its open sizes follow from both sides."""
     word = str(feed.adapt)
     if word not in ADAPTERS:
-        builder.say(Diagnostic("unknown-kind", f"there is no adapter `{word}`", feed.span.at(f"{draft.path}.from"),
+        builder.say(Diagnostic("unknown-kind", f"there is no adapter `{word}`", (feed.adapt_span if feed.adapt_span.line or feed.adapt_span.override else feed.span).at(f"{draft.path}.from"), label="unknown adapter",
                                help=did_you_mean(word, ADAPTERS) or f"one of {', '.join(ADAPTERS)}"))  # fmt: skip
         return None
     stated = {**_PRESETS.get(word, {}), **feed.options}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -102,13 +102,34 @@ def _make(
         options = kind.options.model_validate(plain)
         definition = _UNFOLDED if kind.container else kind.define(options, None) if kind.by_rank else kind.define(options)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
+        for item in _one_each(error.errors(include_url=False), plain, kind):
             say(_wrong(item, kind, plain, spans, fields, path, name))
         return None
     if len(_KNOWN) > 20_000:
         _KNOWN.clear()
     _KNOWN[key] = (options, definition)
     return options, definition
+
+
+def _one_each(errors: Sequence[Any], plain: Mapping[str, Any], kind: Kind) -> list[Any]:
+    """One error for each option: of a choice of types (`3` or `[3, 3]`) the one that the value is nearest to."""
+    found: dict[str, Any] = {}
+    names = {field: info.alias or field for field, info in kind.options.model_fields.items()}
+    for item in errors:
+        where = item["loc"]
+        key = str(where[0]) if where else ""
+        listed = isinstance(plain.get(names.get(key, key)), tuple)
+        far = len(where) > 1 and isinstance(where[1], str) and where[1].startswith(("tuple", "list")) != listed
+        if key not in found or (not far and found[key][0]):
+            found[key] = (far, item)
+    return [item for _, item in found.values()]
+
+
+def _shown(value: Any) -> str:
+    """A value as a recipe spells it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{', '.join(map(_shown, value))}]" if isinstance(value, (list, tuple)) else repr(value)
 
 
 def _wrong(
@@ -136,18 +157,18 @@ def _wrong(
     if what == "missing":
         return Diagnostic("missing-key", f"`{kind.name}` needs `{key}`", span.at(path), help=f"write it: `{key}: ...`; an example: {kind.example}")
     if what in ("greater_than_equal", "less_than_equal", "greater_than", "less_than", "finite_number", "too_short", "too_long"):
-        size = key in kind.size_options
-        return Diagnostic("dim-range" if size else "value-range", f"`{key}` of `{name or kind.name}` is {value!r}: {_bound(what, context)}", span.at(at))
+        size = key in kind.size_options and not what.startswith("too_")
+        return Diagnostic("dim-range" if size else "value-range", f"`{key}` of `{name or kind.name}` is {_shown(value)}: {_bound(what, context)}", span.at(at))
     if what == "literal_error":
         choices = context.get("expected", "").replace("'", "").replace(" or ", ", ")
-        return Diagnostic("value-range", f"`{key}` cannot be {value!r}", span.at(at), label="not one of the choices",
+        return Diagnostic("value-range", f"`{key}` cannot be {_shown(value)}", span.at(at), label="not one of the choices",
                           help=did_you_mean(str(value), choices.split(", ")) or f"one of {choices}")  # fmt: skip
     if what == "value_error":
         inner = context.get("error")
         return Diagnostic(getattr(inner, "code", "value-range"), str(inner), span.at(at), help=getattr(inner, "help", ""))
     wanted = _WANTED.get(what)
     tail = f", where {wanted} is wanted" if wanted else f": {item['msg'].lower()}"
-    return Diagnostic("value-type", f"`{key}` of `{name or kind.name}` is {value!r}{tail}", span.at(at), help=_meant(what, value))
+    return Diagnostic("value-type", f"`{key}` of `{name or kind.name}` is {_shown(value)}{tail}", span.at(at), help=_meant(what, value))
 
 
 _WANTED = {
@@ -158,8 +179,8 @@ _WANTED = {
 
 def _bound(what: str, context: Mapping[str, Any]) -> str:
     words = {"greater_than_equal": "at least", "less_than_equal": "at most", "greater_than": "more than", "less_than": "less than"}
-    limit = next(iter(context.values()), "")
-    return f"it must be {words[what]} {limit}" if what in words else "it must be a finite number" if what == "finite_number" else "the wrong number of entries"
+    limit = context.get("max_length") or context.get("min_length") or next(iter(context.values()), "")
+    return f"it must be {words[what]} {limit}" if what in words else "it must be a finite number" if what == "finite_number" else f"it must have {limit} entries"
 
 
 def _meant(what: str, value: Any) -> str:

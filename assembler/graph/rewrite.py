@@ -34,11 +34,16 @@ def rewrite(scope: Scope, change: Change) -> Scope:
 
 
 def prune(scope: Scope) -> Scope:
-    """Without the nodes that no output needs: they are checked, never built."""
+    """Without the nodes that no output needs: they are checked, never built.
+
+    What `same` or `tie` names stays, whoever reads it: it owns the weights.
+    """
+    owners = _owners(scope)
 
     def change(old: Scope, nodes: dict[str, Node]) -> dict[str, Node]:
         alive: set[str] = set()
         stack = [ref.node for ref in old.outputs.values() if ref.node]
+        stack.extend(name for name in nodes if name in owners)
         while stack:
             name = stack.pop()
             if name in alive or name not in nodes:
@@ -48,3 +53,19 @@ def prune(scope: Scope) -> Scope:
         return nodes if len(alive) == len(nodes) else {name: node for name, node in nodes.items() if name in alive}
 
     return rewrite(scope, change)
+
+
+def _owners(scope: Scope) -> set[str]:
+    """Every name in the addresses that `same` and `tie` use."""
+    found: set[str] = set()
+    todo: list[Node] = list(scope.nodes.values())
+    while todo:
+        node = todo.pop()
+        if isinstance(node, Repeat):
+            todo.extend(run.node for run in node.runs)
+            continue
+        targets = [node.same] if isinstance(node, Group) else [node.same, *node.ties.values()]
+        found.update(name for target in targets if target for name in target.split("."))
+        if isinstance(node, Group):
+            todo.extend(node.scope.nodes.values())
+    return found

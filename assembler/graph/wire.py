@@ -150,7 +150,7 @@ def outputs(builder: Builder, scope: ScopeDraft, spec: GraphSpec) -> None:
     path = f"{spec.path}." if spec.path else ""
     for name, value in spec.outputs.items():
         if not isinstance(value.data, str):
-            builder.say(Diagnostic("missing-value" if value.data is None else "value-type", f"the output `{name}` is an address", (value.key if value.data is None else value.span).at(f"{path}outputs.{name}"),
+            builder.say(Diagnostic("missing-value" if value.data is None else "value-type", f"the output `{name}` {'has no value' if value.data is None else f'is {value.plain()!r}, where an address is wanted'}", (value.key if value.data is None else value.span).at(f"{path}outputs.{name}"),
                                    help="write the name of a node"))  # fmt: skip
             continue
         refs = resolve_many(builder, scope, value.data, value.span.at(f"{path}outputs.{name}"))

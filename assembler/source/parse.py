@@ -43,6 +43,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(f'`{item}`' for item in close)}?" if close else ""
 
 
+def _sort(value: Value) -> str:
+    """What a value is, in words."""
+    names = ((bool, "true or false"), (list, "a list"), (dict, "a mapping"), (str, "a text"))
+    return next((name for kind, name in names if isinstance(value.data, kind)), "a number")
+
+
 class _Reader:
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
@@ -64,10 +70,10 @@ class _Reader:
         value = tree.get(key)
         if value is None or value.data is None:
             if value is not None:
-                self.say("missing-value", f"`{key}` has no value", value.key, path, help=f"write {what}, or leave the key out")
+                self.say("missing-value", f"`{key}` has no value", value.key, path, help=f"write `{key}: {{{what}}}`, or leave the key out")
             return {}
         if not isinstance(value.data, dict):
-            self.say("value-type", f"`{key}` is a mapping: {what}", value.span, path)
+            self.say("value-type", f"`{key}` is {_sort(value)}, where a mapping is wanted", value.span, path, help=f"write `{key}: {{{what}}}`")
             return {}
         return value.data
 
@@ -80,12 +86,14 @@ class _Reader:
             self.unknown_keys(tree, GRAPH_KEYS, path)
             self.version(tree)
         nodes = self.named(tree, "nodes", at("nodes"), "node", self.place, "name: {kind: ..., from: ...}")
-        if not nodes and (top or "nodes" not in tree.data):
-            value = tree.get("nodes")
+        value = tree.get("nodes")
+        # Where `nodes` holds something, what is wrong with it is said.
+        if not nodes and (value is None or value.data == {}):
             self.say("nodes-missing", "a recipe without nodes" if top else "a graph without nodes",
                      (value.key if value else self.whole(tree, top)), at("nodes"), help=f"write `nodes:`, for example {EXAMPLE}")  # fmt: skip
         outputs = self.mapping(tree, "outputs", at("outputs"), "name: address")
-        if not outputs and nodes:
+        given = tree.get("outputs")
+        if not outputs and nodes and (given is None or given.data == {}):
             last = next(reversed(nodes))
             self.say("outputs-missing", "nothing is given out: `outputs` is missing", self.whole(tree, top) if "outputs" not in tree.data else tree.data["outputs"].key,
                      path, help=f"write what the model returns, for example `outputs: {{logits: {last}}}`")  # fmt: skip
@@ -139,9 +147,10 @@ class _Reader:
             inner = f"{path}.{name}"
             self.name(name, what, value.key, inner)
             if value.data is None:
-                self.say("missing-value", f"the {what} `{name}` has no value", value.key, inner, help=f"write {example}, or remove it")
+                self.say("missing-value", f"the {what} `{name}` has no value", value.key, inner, help=f"write `{name}: {example.partition(': ')[2]}`, or remove it")
             elif not isinstance(value.data, dict):
-                self.say("value-type", f"the {what} `{name}` is a mapping: {example}", value.span, inner)
+                hint = f"{{kind: {value.data}, ...}}" if what in ("node", "part") and isinstance(value.data, str) else example.partition(": ")[2]
+                self.say("value-type", f"the {what} `{name}` is {_sort(value)}, where a mapping is wanted", value.span, inner, help=f"write `{name}: {hint}`")
             else:
                 result[name] = read(name, value, inner)
         return result

@@ -533,4 +533,4 @@ def test_a_surrogate_escape_never_reaches_the_tree(libyaml, monkeypatch):
 def test_findings_end_with_a_finding_of_their_own():
     found = read_text("a: [" + "!x 1," * 20_000 + "]", "f")[1]
     assert len(found) == 10_001
-    assert found[0].code == "limit-findings"
+    assert found[-1].code == "limit-findings"
