@@ -78,7 +78,9 @@ def heads_off(site: Site) -> Broken | None:
     address, kind = found
     heads = next(item for item in (3, 5, 7, 9, 11, 13) if (kind.last or 1) % item)
     path = site.node({"kind": "attention", "heads": heads, "from": address})
-    return site.done((*path, "heads"), real=lambda: tensor(site, kind).reshape(-1, heads, (kind.last or 1) // heads))
+    return site.done(
+        (*path, "heads"), real=lambda: tensor(site, kind).reshape(-1, kind.last or 1)[:1].reshape(heads, -1)
+    )
 
 
 def groups_off(site: Site) -> Broken | None:

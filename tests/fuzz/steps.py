@@ -12,7 +12,7 @@ from tests.fuzz.sizes import Size, size, times
 from tests.fuzz.subgraph import make_node
 from tests.fuzz.value import Key, Made, Type, Value
 
-TRIES = 24
+TRIES = 48
 STEMS = {"seq": "seq", "h": "h", "w": "w", "length": "length"}
 
 

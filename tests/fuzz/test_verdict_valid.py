@@ -7,7 +7,8 @@ import torch
 
 from tests.fuzz.coverage import CAMPAIGN
 from tests.fuzz.generate import Sample, generate
-from tests.fuzz.oracle import Disagreement, judge_valid, shrink
+from tests.fuzz.oracle import Disagreement, judge_valid
+from tests.fuzz.shrink import shrink
 
 CHUNK = 50
 LONG = 20_000
