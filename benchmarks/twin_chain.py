@@ -411,5 +411,4 @@ class Chain(nn.Module):
         x = self.l196(x)
         x = self.l197(x)
         x = self.l198(x)
-        x = self.l199(x)
-        return x
+        return self.l199(x)

@@ -91,8 +91,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attend(self.attend_pre_norm(x))
-        x = x + self.think(self.think_pre_norm(x))
-        return x
+        return x + self.think(self.think_pre_norm(x))
 
 
 class Transformer(nn.Module):

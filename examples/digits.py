@@ -36,7 +36,7 @@ ALONE = """
 import runpy, sys
 sys.modules["assembler"] = sys.modules["assembler_schemas"] = None     # from here on, importing them is an ImportError
 import torch
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 name, source, weights, images, result = sys.argv[1:]
 model = runpy.run_path(source)[name]()
 model.load_state_dict(torch.load(weights, weights_only=True))
@@ -140,7 +140,8 @@ def train() -> tuple[nn.Module, Tensor, float]:
     import torch
     import torch.nn.functional as F
 
-    torch.set_num_threads(2)
+    # So small a model gains nothing from a second thread, and loses much where another program wants that core.
+    torch.set_num_threads(1)
     torch.manual_seed(SEED)
     images, labels, test_images, test_labels = load_data()
     model = assembler.build(RECIPES / "digits.yaml", seed=SEED)
