@@ -23,6 +23,8 @@ class Draw:
         self.wanted = set(wanted)
         self.sizes: tuple[dict[str, int], dict[str, int]] = ({"batch": 2}, {"batch": 3})
         self.count = 0
+        self.free = 0
+        """How many run-time names the recipe's inputs have so far, `batch` apart."""
         self.shift = self.rng.randrange(4)
         self.vars: dict[str, int | str] = {}
 
@@ -55,7 +57,8 @@ class Draw:
         while stem in self.sizes[0]:
             self.count += 1
             stem = f"{stem.rstrip('0123456789')}{self.count}"
-        place = len(self.sizes[0]) - 1 + self.shift
+        place = self.free + self.shift
+        self.free += 1
         self.sizes[0][stem] = _FIRST[place % len(_FIRST)]
         self.sizes[1][stem] = _SECOND[place % len(_SECOND)]
         return size(stem)

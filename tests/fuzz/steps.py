@@ -13,6 +13,8 @@ from tests.fuzz.subgraph import make_node
 from tests.fuzz.value import Key, Made, Type, Value
 
 TRIES = 48
+MOST_NAMES = 9
+"""Run-time names of one recipe: so many primes are small enough."""
 STEMS = {"seq": "seq", "h": "h", "w": "w", "length": "length"}
 
 
@@ -28,7 +30,7 @@ class Grower:
     # --- inputs ---
     def axis(self, stem: str) -> Size:
         """The run-time size `seq` (or `h`, ...) of this recipe; now and then a second one."""
-        if stem not in self.axes or (self.draw.chance(0.12) and len(self.axes) < 7):
+        if stem not in self.axes or (self.draw.chance(0.12) and self.draw.free < MOST_NAMES):
             self.axes[stem] = self.draw.name(stem)
         return self.axes[stem]
 
