@@ -160,6 +160,6 @@ def eject(source: Source) -> str:
 
 def dynamic_shapes(source: Source) -> Any:
     """The `torch.export.Dim`s of a recipe's run-time sizes, derived ones included, by input name."""
-    from assembler.compiler.shapes import dynamic_shapes as make
+    from assembler.compiler.build import dynamic_shapes as make
 
     return make(*_checked(source))

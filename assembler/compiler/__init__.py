@@ -4,6 +4,6 @@ from assembler.compiler.eject import eject
 from assembler.compiler.emit import emit
 from assembler.compiler.model import Plan, PlanError
 from assembler.compiler.plan import plan
-from assembler.compiler.shapes import dynamic_shapes, predicted
+from assembler.compiler.shapes import predicted
 
-__all__ = ["Plan", "PlanError", "dynamic_shapes", "eject", "emit", "plan", "predicted"]
+__all__ = ["Plan", "PlanError", "eject", "emit", "plan", "predicted"]

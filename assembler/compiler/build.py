@@ -21,6 +21,9 @@ from torch import nn
 from assembler.compiler.allow import check_text
 from assembler.compiler.emit import PROBE, emit, model_class
 from assembler.compiler.model import Plan
+from assembler.compiler.shapes import Range, axes
+from assembler.facts.model import Facts
+from assembler.graph.model import Graph
 
 PACKAGE = "assembler_models"
 ON_META = 20_000_000
@@ -115,9 +118,26 @@ def probed(plan: Plan, model: nn.Module, probe: Callable[[str, torch.Tensor], No
     return twin.train(model.training)
 
 
-def export_dim(name: str, limit: int) -> Any:
-    """A run-time size for `torch.export`, from 1 to `limit`."""
-    return torch.export.Dim(name, min=1, max=limit)
+def dynamic_shapes(graph: Graph, facts: Facts) -> dict[str, dict[int, Any]]:
+    """For `torch.export.export(model, (), inputs, dynamic_shapes=...)`: input name -> axis -> `Dim`.
+
+    A size `8*h` is `8 * Dim("h")`, one that must be even is `2 * Dim("h_2")`; ranges are what the
+    checks at the model's entry allow. An axis that torch cannot say so is left out: it is then
+    fixed to the example's size.
+    """
+    found, ranges = axes(graph, facts)
+    made = {name: _export_size(name, item) for name, item in ranges.items()}
+    return {name: {axis: _scaled(made[item.name], item.factor, item.rest) for axis, item in items.items()} for name, items in found.items()}
+
+
+def _export_size(name: str, item: Range) -> Any:
+    free = torch.export.Dim(name if item.step == 1 else f"{name}_{item.step}", min=item.least, max=item.most)
+    return _scaled(free, item.step, item.offset)
+
+
+def _scaled(size: Any, factor: int, rest: int) -> Any:
+    scaled = size if factor == 1 else factor * size
+    return scaled + rest if rest else scaled
 
 
 # --- text to module ---

@@ -158,6 +158,8 @@ def _class(plan: Plan, item: ClassPlan, root: bool, probe: bool, regions: bool) 
     if len(lines) > 1:
         lines.append("")
     lines.extend(_constructor(item, root))
+    if not item.returns:
+        return "\n".join(lines)  # nobody calls it: its modules stand elsewhere too
     lines.append("")
     if regions and item.repeated and not root:
         lines.append("    @torch.compiler.nested_compile_region")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import gcd, lcm
+from typing import NamedTuple
 
-from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.facts.model import Facts, Guard, NodeFacts, ScopeFacts
 from assembler.graph.model import Graph, Group, Node, Repeat, Scope
 from assembler_schemas import dim as sizes
 from assembler_schemas.dim import Floor, Poly, names
 from assembler_schemas.shape import Type
 
 MAX_SIZE = 2**20
+MAX_STEP = 2**16
 
 
 def predicted(graph: Graph, facts: Facts) -> Iterator[tuple[str, Type]]:
@@ -37,42 +39,128 @@ def _inside(prefix: str, scope: Scope, facts: ScopeFacts) -> list[tuple[str, Nod
     return [(f"{prefix}{name}.", node, facts.nodes[name]) for name, node in scope.nodes.items()]
 
 
-def dynamic_shapes(graph: Graph, facts: Facts) -> dict[str, Any]:
-    """For `torch.export.export(model, (), kwargs, dynamic_shapes=...)`: input name -> axis -> `Dim`.
+class Axis(NamedTuple):
+    """An axis of an input that the run decides: `factor * name + rest`."""
 
-    A size `8*h` is `8 * Dim("h")`. An axis that torch cannot say as a multiple and a sum of one
-    name is left out: it is then fixed to the example's size. Imports torch.
+    name: str
+    factor: int
+    rest: int
+
+
+class Range(NamedTuple):
+    """What a run-time size may be: `step * n + offset` for n from `least` to `most`."""
+
+    step: int
+    offset: int
+    least: int
+    most: int
+
+
+def axes(graph: Graph, facts: Facts) -> tuple[dict[str, dict[int, Axis]], dict[str, Range]]:
+    """For `torch.export`: input -> axis -> what it is, and the range of every name in them.
+
+    Left out, and so fixed to the example's size: an axis that torch cannot say as a multiple and a
+    sum of one name, an axis behind `...`, and a name that a condition fixes or ties to another one.
     """
-    from assembler.compiler.build import export_dim
-
-    made: dict[str, Any] = {}
-
-    def size(dim: sizes.Dim) -> Any:
-        parts = _affine(dim)
-        if parts is None:
-            return None
-        name, factor, rest = parts
-        made.setdefault(name, export_dim(name, MAX_SIZE))
-        scaled = made[name] if factor == 1 else factor * made[name]
-        return scaled + rest if rest else scaled
-
-    shapes: dict[str, Any] = {}
+    ranges = _ranges(facts.guards)
+    found: dict[str, dict[int, Axis]] = {}
     for name, kind in graph.inputs.items():
-        axes = {}
-        for axis, dim in enumerate(kind.dims):
-            found = size(dim) if not kind.lead else None
-            if found is not None:
-                axes[axis] = found
-        shapes[name] = axes
-    return shapes
+        sizes = enumerate(kind.dims if not kind.lead else ())
+        found[name] = {axis: item for axis, dim in sizes if (item := _affine(dim)) is not None and ranges.get(item.name, FREE) is not None}
+    used = {item.name for items in found.values() for item in items.values()}
+    return found, {name: ranges.get(name) or FREE for name in sorted(used)}
 
 
-def _affine(dim: sizes.Dim) -> tuple[str, int, int] | None:
-    """A size as name, factor and rest of factor * name + rest; None where it is not that."""
+def _affine(dim: sizes.Dim) -> Axis | None:
+    """A size as factor * name + rest; None where it is not that."""
     if not isinstance(dim, Poly) or len(names(dim)) != 1:
         return None
     name = next(iter(names(dim)))
     if any(isinstance(atom, Floor) for monomial in dim.terms for atom in monomial) or set(dim.terms) - {(), (name,)}:
         return None
     factor = dim.terms[(name,)]
-    return (name, factor, dim.terms.get((), 0)) if factor > 0 else None
+    return Axis(name, factor, dim.terms.get((), 0)) if factor > 0 else None
+
+
+FREE = Range(1, 0, 1, MAX_SIZE)
+
+
+# --- ranges of run-time sizes ---
+def _ranges(guards: Sequence[Guard]) -> dict[str, Range | None]:
+    """Name -> its range, for names that some condition is about; None where it has none that torch can say."""
+    found: dict[str, Range | None] = {}
+    alone: dict[str, list[Guard]] = {}
+    for guard in guards:
+        involved = names(guard.left) | names(guard.right)
+        if len(involved) == 1:
+            alone.setdefault(next(iter(involved)), []).append(guard)
+        elif guard.relation != "at_most":
+            found.update(dict.fromkeys(involved))  # torch has no range for a size that depends on another one
+    for name, about in alone.items():
+        if name not in found:
+            found[name] = _range(name, about)
+    return found
+
+
+def _range(name: str, guards: Sequence[Guard]) -> Range | None:
+    step, offset = 1, 0
+    for guard in guards:
+        if guard.relation == "multiple_of":
+            more = _congruence(name, guard)
+            joined = _join((step, offset), more) if more is not None else None
+            if joined is None:
+                return None
+            step, offset = joined
+    least, most = -(-(1 - offset) // step), (MAX_SIZE - offset) // step
+    for guard in guards:
+        if guard.relation == "equal":
+            return None
+        if guard.relation == "at_most":
+            bounds = _bounds(lambda n, guard=guard: holds(guard, {name: step * n + offset}), least, most)  # type: ignore[misc]
+            if bounds is None:
+                return None
+            least, most = bounds
+    return Range(step, offset, least, most)
+
+
+def _congruence(name: str, guard: Guard) -> tuple[int, int] | None:
+    """`factor * name + rest` is a multiple of k, as name = offset modulo step."""
+    if not isinstance(guard.right, int):
+        return None
+    left = _affine(guard.left)
+    if left is None:
+        return None
+    step = guard.right // gcd(left.factor, guard.right)
+    return next(((step, offset) for offset in range(min(step, MAX_STEP)) if (left.factor * offset + left.rest) % guard.right == 0), None)
+
+
+def _join(one: tuple[int, int], two: tuple[int, int]) -> tuple[int, int] | None:
+    """Both congruences as one."""
+    step = lcm(one[0], two[0])
+    candidates = range(one[1], min(step, MAX_STEP), one[0])
+    return next(((step, offset) for offset in candidates if offset % two[0] == two[1]), None)
+
+
+def holds(guard: Guard, values: Mapping[str, int]) -> bool:
+    """Whether a condition is kept at these sizes."""
+    left, right = sizes.evaluate(guard.left, values), sizes.evaluate(guard.right, values)
+    if guard.relation == "multiple_of":
+        return right > 0 and left % right == 0
+    return left <= right if guard.relation == "at_most" else left == right
+
+
+def _bounds(keeps: Callable[[int], bool], least: int, most: int) -> tuple[int, int] | None:
+    """The part of least..most at which a condition holds that grows, or shrinks, all the way."""
+    low, high = keeps(least), keeps(most)
+    if low and high:
+        return least, most
+    if not low and not high:
+        return None
+    start, stop = least, most
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        if keeps(middle) == low:
+            start = middle
+        else:
+            stop = middle
+    return (least, start) if low else (stop, most)

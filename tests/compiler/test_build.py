@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from assembler.compiler.build import build, initialize, load
+from assembler.compiler.build import build, dynamic_shapes, initialize, load
 from assembler.compiler.emit import emit
 from assembler.compiler.plan import plan
-from assembler.compiler.shapes import dynamic_shapes
 from tests.compiler.made import ALL, DIGITS, NEST, SHARE, graph_of, plan_of, values_for
 
 torch.set_num_threads(1)
