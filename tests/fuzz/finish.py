@@ -140,7 +140,9 @@ def _plain_leaves(nodes: Tree, kinds: tuple[str, ...]) -> list[str]:
 
 def _rule_at(grower: Grower, nodes: Tree) -> Tree | None:
     """One node by its address: an option that changes no type."""
-    names = _plain_leaves(nodes, ("mlp", "swiglu", "geglu", "dropout", "layer_norm", "group_norm"))
+    lent = set(_words(nodes, "same"))  # What others use too is not changed in one place only.
+    fit = _plain_leaves(nodes, ("mlp", "swiglu", "geglu", "dropout", "layer_norm", "group_norm"))
+    names = [name for name in fit if name not in lent]
     if not names:
         return None
     name = grower.draw.pick(names)
