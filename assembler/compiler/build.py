@@ -122,7 +122,8 @@ def dynamic_shapes(graph: Graph, facts: Facts) -> dict[str, dict[int, Any]]:
     """For `torch.export.export(model, (), inputs, dynamic_shapes=...)`: input name -> axis -> `Dim`.
 
     A size `8*h` is `8 * Dim("h")`, one that must be even is `2 * Dim("h_2")`; ranges are what the
-    checks at the model's entry allow. An axis that torch cannot say so is left out: it is then
+    checks at the model's entry allow (torch 2.13 adds guards of its own where a size inside, such
+    as a number of windows, would be one). An axis that torch cannot say so is left out: it is then
     fixed to the example's size.
     """
     found, ranges = axes(graph, facts)

@@ -84,6 +84,16 @@ def inline(node: Leaf, facts: NodeFacts, build: Inline, fed: Mapping[str, Sequen
     return fill_holes(build.text, fill)
 
 
+def beside(pieces: tuple[Piece, ...], value: int | None) -> tuple[Piece, ...]:
+    """A call that makes a tensor of nothing, `torch.zeros(())`: made on the device of `value`."""
+    if value is None:
+        return pieces
+    *head, last = pieces
+    if not isinstance(last, str) or not last.endswith(")"):
+        raise PlanError("an expression without inputs is a call")
+    return (*head, last[:-1] + ", device=", value, ".device)")
+
+
 def fold(text: str, running: int, following: int) -> tuple[Piece, ...]:
     """How a running value takes the next one."""
     return fill_holes(text, lambda _, name: [running if name == "a" else following])

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from assembler.compiler.leaf import call, constructor, definition_of, fold, inline
+from assembler.compiler.leaf import beside, call, constructor, definition_of, fold, inline
 from assembler.compiler.model import PlanError, Submodule
 from assembler.compiler.names import comment, identifier
 from assembler.compiler.share import Path, Pending, target_of
@@ -201,11 +201,19 @@ class ScopeBuilder:
             place = place if len(many) == 1 else ""
         else:
             pieces = inline(node, facts, build, fed, definition)
+            pieces = pieces if definition.inputs else beside(pieces, self._latest())
         if len(pieces) == 1 and isinstance(pieces[0], int):
             return pieces[0]
         value = self.draft.new()
         self.draft.add(Op((value,), pieces, node.name, place=place))
         return value
+
+    def _latest(self) -> int | None:
+        """A tensor that is certainly there: the one made last, else a required input."""
+        if self.draft.ops:
+            return self.draft.ops[-1].outputs[0]
+        required = (name for name in self.wanted.inputs if not self.scope.inputs[name].optional)
+        return next((self.draft.values[Ref("", name)] for name in required), None)
 
     # --- groups ---
     def _group(self, node: Group, facts: NodeFacts, fed: Fed, read: set[str]) -> None:

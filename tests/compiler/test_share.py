@@ -95,3 +95,57 @@ def test_copies_are_told_apart_in_targets() -> None:
     assert assignment(nested, ("a",)) == ["for copy in self.s[1:]:", "    for copy_2 in copy.t:", "        copy_2.b = self.a"]
     with pytest.raises(PlanError):
         assignment(Pending(("b",), target_of("s.*.a")), target_of("s.*.a"))
+
+
+COPIES = "enc: {kind: bus, repeat: 3, from: x, parts: {a: {kind: attention, heads: 2}, f: {kind: mlp}}}"
+
+
+@pytest.mark.parametrize(("address", "index"), [("enc.0.a", 0), ("enc.1.a", 1), ("enc.-1.a", 2)])
+def test_from_outside_the_number_of_the_copy_is_kept(address: str, index: int) -> None:
+    made = plan_of(f"{{name: m, inputs: {{x: '[b s 4]'}}, nodes: {{{COPIES}, o: {{same: {address}, from: enc}}}}, outputs: {{y: o}}}}")
+    model = build(made, seed=1)
+    assert [model.o is block.a for block in model.enc] == [place == index for place in range(3)]
+    assert made.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_from_inside_other_copies_the_number_of_the_copy_is_kept() -> None:
+    made = plan_of(
+        "{name: m, inputs: {x: '[b s 4]'}, nodes: {enc: {kind: bus, repeat: 3, from: x, parts: {a: {kind: linear}}},"
+        " dec: {kind: bus, repeat: 2, from: enc, parts: {b: {same: enc.1.a}, c: {same: dec.0.d}, d: {kind: linear}}}}, outputs: {y: dec}}"
+    )
+    model = build(made, seed=1)
+    assert all(block.b is model.enc[1].a for block in model.dec)
+    assert all(block.c is model.dec[0].d for block in model.dec)
+    assert made.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_a_tie_to_one_copy_is_to_that_copy() -> None:
+    made = plan_of(
+        "{name: m, inputs: {x: '[b s 4]'}, nodes: {enc: {kind: bus, repeat: 3, from: x, parts: {l: {kind: linear},"
+        " k: {kind: linear, tie: {weight: l.weight}}}}, o: {kind: linear, out: 4, from: enc, tie: {weight: enc.2.l.weight}},"
+        " p: {kind: linear, repeat: 2, out: 4, from: o, tie: {weight: enc.0.l.weight}}}, outputs: {y: p}}"
+    )
+    model = build(made, seed=1)
+    assert model.o.weight is model.enc[2].l.weight
+    assert all(layer.weight is model.enc[0].l.weight for layer in model.p)
+    assert all(block.k.weight is block.l.weight for block in model.enc)
+    assert made.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_copies_that_share_have_no_number() -> None:
+    made = plan_of(
+        "{name: m, inputs: {x: '[b s 4]'}, nodes: {enc: {kind: bus, repeat: 2, share: true, from: x, parts: {l: {kind: linear}}},"
+        " o: {same: enc.1.l, from: enc}, p: {same: enc, repeat: 2, share: true, from: o}}, outputs: {y: p}}"
+    )
+    model = build(made, seed=1)
+    assert model.o is model.enc.l
+    assert model.p is model.enc
+    assert set(dict(model.named_parameters())) == {"enc.l.weight", "enc.l.bias"}
+
+
+def test_a_container_that_nobody_calls_only_holds_what_is_shared() -> None:
+    made = plan_of(
+        "{name: m, inputs: {x: '[b s 4]'}, nodes: {st: {kind: sequence, from: x, parts: {a: {kind: linear, out: 4, repeat: 2}}}, o: {same: st.a.1, from: x}}, outputs: {y: o}}"
+    )
+    model, x = build(made, seed=1), torch.randn(2, 3, 4)
+    assert torch.equal(model(x), model.st.a[1](x))
