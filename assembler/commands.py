@@ -94,9 +94,9 @@ def _stage(stage: str, graph: Graph, facts: Facts, depth: int | None) -> str:
     from assembler.report import tree
 
     if stage == "graph":
-        return tree.render_graph(graph)
+        return tree.render_graph(graph, style_of(sys.stdout))
     if stage == "facts":
-        return tree.render_facts(graph, facts)
+        return tree.render_facts(graph, facts, style_of(sys.stdout))
     return tree.render_tree(graph, facts, depth, style_of(sys.stdout))
 
 

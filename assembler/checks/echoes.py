@@ -18,6 +18,8 @@ def without_echoes(causes: Sequence[Diagnostic], later: Sequence[Diagnostic]) ->
     """`later` without what is said at, below or for want of a place that an error of `causes` refused."""
     refused = {_path(item) for item in causes if item.level == "error" and item.code not in NAMES}
     above = {path.rpartition(".")[0] for path in refused}
+    all_refused = any(path.rpartition(".")[2] in _NAMED for path in refused)
+    names = {name for path in refused for rest, _, name in (path.rpartition("."),) if rest.rpartition(".")[2] in _NAMED}
     unfed = any(item.code == "inputs-missing" for item in causes)
     broken = bool(refused) or any(item.level == "error" for item in later)
     return [
@@ -28,7 +30,8 @@ def without_echoes(causes: Sequence[Diagnostic], later: Sequence[Diagnostic]) ->
             or (item.code in LACKING and _path(item) in above)
             or (item.code in UNUSED and broken)
             or (item.code == "dim-underdetermined" and refused)
-            or (item.code == "address-unknown" and _refused_name(item, refused))
+            or (item.code == "address-unknown" and (all_refused or _name(item) in names))
+            or (item.code == "value-type" and _path(item) in above)
             or (unfed and item.code == "address-unknown" and not item.help.startswith("did you mean"))
         )
     ]
@@ -44,14 +47,13 @@ def _place(item: Diagnostic) -> tuple[object, ...]:
     return item.span.file, item.span.line, item.span.column, item.span.override
 
 
-def _refused_name(item: Diagnostic, refused: set[str]) -> bool:
-    """Whether an unknown address names something that was refused where it stands."""
-    name = item.message.partition("`")[2].partition("`")[0].partition(".")[0]
-    return any(
-        path.rpartition(".")[2] in ("nodes", "parts", "inputs")
-        or (path.rpartition(".")[2] == name and path.rpartition(".")[0].rpartition(".")[2] in ("nodes", "parts", "inputs"))
-        for path in refused
-    )
+_NAMED = frozenset({"nodes", "parts", "inputs"})
+"""Mappings whose keys are what addresses name."""
+
+
+def _name(item: Diagnostic) -> str:
+    """The first name of an address that is unknown."""
+    return item.message.partition("`")[2].partition("`")[0].partition(".")[0]
 
 
 def _path(item: Diagnostic) -> str:

@@ -190,6 +190,8 @@ def _lead(found: Match, side: Side, index: int, given: Type, split: int) -> None
 
 def _vocabulary(found: Match, side: Side, index: int, given: Type) -> None:
     have = given.vocabulary
+    if have is not None and isinstance(side.vocabulary, int) and isinstance(have, int) and have > side.vocabulary:
+        found.findings.append(Finding("vocabulary-mismatch", side.port, index, 0, have, side.vocabulary, "ids"))
     if have is None or not isinstance(side.vocabulary, str):
         return
     rows = found.sizes.get(side.vocabulary)

@@ -50,6 +50,8 @@ class Draft:
     shared: Shared | None = None
     part: bool = False
     """Stands in a container, whose other inputs reach it by name."""
+    misfed: bool = False
+    """Whether `from` names an input that it does not have: what it lacks then is not said too."""
     broken: bool = False
     """Something of it is wrong and said; edges from it are left out in silence."""
     weight: int = 1

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import graphlib
 import re
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
+from types import NoneType
 
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec, Slot
 from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.expression import ExpressionError, check_size, parse_expression
-from assembler_schemas.span import Span
+from assembler_schemas.span import NOWHERE, Span
 
 Word = int | float | str | bool
 Say = Callable[[Diagnostic], None]
@@ -27,11 +29,19 @@ def narrow(span: Span, text: str, start: int, end: int) -> Span:
     return span
 
 
-def wrong_expression(error: ExpressionError, value: Value, path: str, known: tuple[str, ...] = ()) -> Diagnostic:
+_HELPS = {
+    "expression-division": "choose numbers that divide without a remainder",
+    "dim-range": "a size lies between 1 and 2**31-1",
+    "expression-syntax": "allowed are integers, names, + - * // and parentheses",
+}
+
+
+def wrong_expression(error: ExpressionError, value: Value, path: str, known: Collection[str] = ()) -> Diagnostic:
     help_text = error.help
     if error.code == "expression-unknown":
         name = str(value.data)[error.start : error.end]
         help_text = did_you_mean(name, known) or f"put it under `vars`: `vars: {{{name}: ...}}`"
+    help_text = help_text or _HELPS.get(error.code, "")
     return Diagnostic(
         error.code, error.message, narrow(value.span, str(value.data), error.start, error.end).at(path), help=help_text
     )  # fmt: skip
@@ -99,13 +109,9 @@ class Env:
             env = env.outer
         return None
 
-    def known(self) -> tuple[str, ...]:
-        names: dict[str, None] = {}
-        env: Env | None = self
-        while env is not None:
-            names.update(dict.fromkeys(env.values))
-            env = env.outer
-        return tuple(names)
+    def known(self) -> Collection[str]:
+        """The names of all vars, not copied: an error may ask for them thousands of times."""
+        return ChainMap(*(env.values for env in self._outward()))
 
     def is_broken(self, name: str) -> bool:
         env: Env | None = self
@@ -125,13 +131,14 @@ class Env:
             env = env.outer
         return None
 
-    def slot_names(self) -> list[str]:
-        names: list[str] = []
+    def slot_names(self) -> Collection[str]:
+        return ChainMap(*(env.spec.slots for env in self._outward() if env.spec is not None and env.spec.slots))  # type: ignore[arg-type]
+
+    def _outward(self) -> Iterator[Env]:
         env: Env | None = self
         while env is not None:
-            names.extend(env.spec.slots if env.spec is not None else ())
+            yield env
             env = env.outer
-        return names
 
     # --- evaluating ---
     def word(self, value: Value, path: str, var: bool = False) -> Word | None:
@@ -152,7 +159,7 @@ class Env:
                 self._say(Diagnostic("missing-value", f"the var `{name}` has no value", value.key.at(path), help="write a number, a word or an expression"))
             else:
                 kind = "a list" if isinstance(data, list) else "a mapping"
-                self._say(Diagnostic("value-type", f"the var `{name}` is {kind}, where a number or a word is wanted", value.span.at(path)))
+                self._say(Diagnostic("value-type", f"the var `{name}` is {kind}, where a number or a word is wanted", value.span.at(path), help=f"write `{name}: 64`, a word or an expression"))
             return None
         return data if isinstance(data, (int, float, str)) else None
 
@@ -168,7 +175,8 @@ class Env:
         if found is not None:
             if type(found) is int:
                 return found
-            self._say(Diagnostic("value-type", f"`{data}` is {found!r}, where a whole number is wanted", value.span.at(path)))
+            self._say(Diagnostic("value-type", f"`{data}` is {found!r}, where a whole number is wanted", value.span.at(path),
+                                 related=(Note(f"`{data}` is defined here", self._defined(data)),), help=f"let `{data}` be a whole number"))  # fmt: skip
             return None
         try:
             if DIGITS.match(data):
@@ -176,6 +184,10 @@ class Env:
                 return None
             expression = parse_expression(data)
             if any(self.is_broken(name) for name in expression.names):
+                return None
+            if (word := next((name for name in expression.names if type(self.find(name)) not in (int, NoneType)), None)) is not None:
+                self._say(Diagnostic("value-type", f"`{word}` is {self.find(word)!r}, where a whole number is wanted", value.span.at(path),
+                                     related=(Note(f"`{word}` is defined here", self._defined(word)),), help=f"let `{word}` be a whole number"))  # fmt: skip
                 return None
             result = expression.evaluate(self._integers(expression.names))
         except ExpressionError as error:
@@ -193,9 +205,12 @@ class Env:
         try:
             check_size(number, str(value.data))
         except ExpressionError as error:
-            self._say(Diagnostic(error.code, error.message, value.span.at(path)))
+            self._say(wrong_expression(error, value, path))
             return None
         return number
+
+    def _defined(self, name: str) -> Span:
+        return next((env.spans[name] for env in self._outward() if name in env.spans), NOWHERE)
 
     def _integers(self, names: tuple[str, ...]) -> dict[str, int]:
         found = {name: self.find(name) for name in names}

@@ -13,6 +13,7 @@ from assembler.source.parse import did_you_mean, nearest
 from assembler.source.recipe import PLACE_KEYS
 from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic, Edit, Fix
+from assembler_schemas.expression import ExpressionError, parse_expression
 from assembler_schemas.kind import Definition, Inline, Kind, Options
 from assembler_schemas.span import Span
 
@@ -94,7 +95,7 @@ def _looks_like_size(text: str, env: Env) -> bool:
 def _make(
     kind: Kind, plain: dict[str, Any], spans: Mapping[str, Span], fields: Mapping[str, Field], path: str, name: str, say: Say
 ) -> tuple[Options, Definition] | None:
-    key = (kind.name, kind.version, *((k, type(v), v if not isinstance(v, dict) else tuple(v.items())) for k, v in sorted(plain.items())))
+    key = (kind.name, kind.version, *((k, type(v), repr(v) if isinstance(v, (dict, tuple, float)) else v) for k, v in sorted(plain.items())))
     found = _KNOWN.get(key)
     if found is not None:
         return found
@@ -158,14 +159,14 @@ def _wrong(
         return Diagnostic("missing-key", f"`{kind.name}` needs `{key}`", span.at(path), help=f"write it: `{key}: ...`; an example: {kind.example}")
     if what in ("greater_than_equal", "less_than_equal", "greater_than", "less_than", "finite_number", "too_short", "too_long"):
         size = key in kind.size_options and not what.startswith("too_")
-        return Diagnostic("dim-range" if size else "value-range", f"`{key}` of `{name or kind.name}` is {_shown(value)}: {_bound(what, context)}", span.at(at))
+        return Diagnostic("dim-range" if size else "value-range", f"`{key}` of `{name or kind.name}` is {_shown(value)}: {_bound(what, context)}", span.at(at), help=_came_to(fields.get(key)) or _range_of(kind, key))
     if what == "literal_error":
         choices = context.get("expected", "").replace("'", "").replace(" or ", ", ")
         return Diagnostic("value-range", f"`{key}` cannot be {_shown(value)}", span.at(at), label="not one of the choices",
                           help=did_you_mean(str(value), choices.split(", ")) or f"one of {choices}")  # fmt: skip
     if what == "value_error":
         inner = context.get("error")
-        return Diagnostic(getattr(inner, "code", "value-range"), str(inner), span.at(at), help=getattr(inner, "help", ""))
+        return Diagnostic(getattr(inner, "code", "value-range"), str(inner), span.at(at), help=getattr(inner, "help", "") or f"for example {kind.example}")
     wanted = _WANTED.get(what)
     tail = f", where {wanted} is wanted" if wanted else f": {item['msg'].lower()}"
     return Diagnostic("value-type", f"`{key}` of `{name or kind.name}` is {_shown(value)}{tail}", span.at(at), help=_meant(what, value))
@@ -181,6 +182,26 @@ def _bound(what: str, context: Mapping[str, Any]) -> str:
     words = {"greater_than_equal": "at least", "less_than_equal": "at most", "greater_than": "more than", "less_than": "less than"}
     limit = context.get("max_length") or context.get("min_length") or next(iter(context.values()), "")
     return f"it must be {words[what]} {limit}" if what in words else "it must be a finite number" if what == "finite_number" else f"it must have {limit} entries"
+
+
+def _range_of(kind: Kind, key: str) -> str:
+    """What the option may be, as its card declares it."""
+    info = next((info for field, info in kind.options.model_fields.items() if (info.alias or field) == key), None)
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "entries: at least", "max_length": "entries: at most"}
+    bounds = [f"{words[name]} {getattr(item, name)}" for item in (info.metadata if info else ()) for name in words if getattr(item, name, None) is not None]
+    return f"`{key}` may be {' and '.join(dict.fromkeys(bounds))}" if bounds else f"for example {kind.example}"
+
+
+def _came_to(item: Field | None) -> str:
+    """How an expression came to its value."""
+    if item is None or not isinstance(item[0].data, str):
+        return ""
+    try:
+        names = parse_expression(item[0].data).names
+    except ExpressionError:
+        return ""
+    values = [f"{name} = {item[1].find(name)}" for name in names[:4]]
+    return f"`{item[0].data}` is worked out{' with ' + ', '.join(values) if values else ''}"
 
 
 def _meant(what: str, value: Any) -> str:

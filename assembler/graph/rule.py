@@ -51,7 +51,7 @@ class RuleBook:
             if rule.at is not None:
                 parsed = parse_address(str(rule.at.data))
                 if isinstance(parsed, str):
-                    self.say(Diagnostic("address-unknown", f"{rule.at.data!r} is no address pattern: {parsed}", rule.at.span))
+                    self.say(Diagnostic("address-unknown", f"{rule.at.data!r} is no address pattern: {parsed}", rule.at.span, help="for example `encoder.*.attend`"))
                     continue
                 pattern = parsed
             if pattern is None or any(isinstance(item, Slice) or (isinstance(item, int) and item < 0) for item in pattern):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from assembler.graph.circle import cut_circles
@@ -87,6 +88,7 @@ def _no_port(builder: Builder, draft: Draft, label: str, container: bool) -> Non
         shown = ", ".join(f"`{name}`: {port.type or 'any'}" for name, port in draft.ports.items())
         builder.say(Diagnostic("port-unknown", f"`{draft.name}` has no input `{label}`", span, label="no such port",
                                help=(did_you_mean(label, draft.ports) + " " if did_you_mean(label, draft.ports) else "") + f"its inputs are {shown or 'none'}"))  # fmt: skip
+        draft.misfed = True
 
 
 def _connect(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: Feed, refs: list[Ref]) -> None:
@@ -122,15 +124,15 @@ def _complete(builder: Builder, scope: ScopeDraft, draft: Draft) -> None:
         elif name in _tunnels(draft):
             address, span = _tunnels(draft)[name]
             target.edges[into] = [Edge(ref, span) for ref in resolve_many(builder, scope, address, span) if ref is not BROKEN]
-        elif not port.optional and (draft.feeds.entries or draft.cause == "") and not draft.cause:
+        elif not port.optional and not draft.misfed and (draft.feeds.entries or draft.cause == "") and not draft.cause:
             _unfed(builder, scope, draft, name, port)
 
 
 def _unfed(builder: Builder, scope: ScopeDraft, draft: Draft, name: str, port: Port) -> None:
-    around = [*scope.inputs, *(other for other in scope.nodes if other != draft.name)]
+    around = islice((item for item in chain(scope.inputs, scope.nodes) if item != draft.name), 4)
     many = "at least one value" if port.many else f"a value of type {port.type}" if port.type else "a value"
     builder.say(Diagnostic("port-required", f"nothing feeds `{name}` of `{draft.name}`", draft.span.at(draft.path), label=f"`{name}` wants {many}",
-                           help=f"write `from: ...`, an address such as {', '.join(f'`{item}`' for item in around[:4])}" if name == draft.first else f"write `from: {{{draft.first}: ..., {name}: ...}}`"))  # fmt: skip
+                           help=f"write `from: ...`, an address such as {', '.join(f'`{item}`' for item in around)}" if name == draft.first else f"write `from: {{{draft.first}: ..., {name}: ...}}`"))  # fmt: skip
     draft.broken = True
 
 

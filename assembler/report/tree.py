@@ -24,6 +24,9 @@ class _Line:
     remark: str
 
 
+MAX_LINE = 100_000
+
+
 def render_tree(graph: Graph, facts: Facts, depth: int | None = None, style: Style | None = None) -> str:
     """One line a node: name, kind, ports, parameters; a repeat's copies are one line (`x12`).
 
@@ -138,8 +141,9 @@ def guard_text(guard: Guard) -> str:
     return f"{guard.left} {relation} {guard.right}{about}"
 
 
-def render_graph(graph: Graph) -> str:
+def render_graph(graph: Graph, style: Style | None = None) -> str:
     """`show --stage graph`: every edge, scope by scope, in the order of computation."""
+    style = style or Style()
     lines = [f"graph {graph.name}"]
     todo: list[tuple[str, int, object]] = [("", 0, graph.scope)]
     while todo:
@@ -160,7 +164,7 @@ def render_graph(graph: Graph) -> str:
                 todo += [("", depth + 2, run.node), ("", depth + 1, f"{run.count} x")]
         elif isinstance(item, Scope):
             todo.extend(_scope_items(item, depth))
-    return "\n".join(lines) + "\n"
+    return "\n".join(style.clean(line, MAX_LINE) for line in lines) + "\n"
 
 
 def _scope_items(scope: Scope, depth: int) -> list[tuple[str, int, object]]:
@@ -187,7 +191,7 @@ def _why(node: Leaf | Group) -> str:
     return f"  # {node.cause}" if node.cause else ""
 
 
-def render_facts(graph: Graph, facts: Facts) -> str:
+def render_facts(graph: Graph, facts: Facts, style: Style | None = None) -> str:
     """`show --stage facts`: every port's type and every solved size, by address."""
     lines = [f"{name}: {type_text(kind)}" for name, kind in facts.root.inputs.items()]
     for row in walk(graph, facts):
@@ -202,7 +206,8 @@ def render_facts(graph: Graph, facts: Facts) -> str:
     lines += [f"{name} = {type_text(kind)}" for name, kind in facts.root.outputs.items()]
     lines += [f"guard: {guard_text(guard)}" for guard in facts.guards]
     lines += [f"conflict[{item.code}]: {item.address} {item.port} {item.found} against {item.wanted}" for item in facts.conflicts]
-    return "\n".join(lines) + "\n"
+    style = style or Style()
+    return "\n".join(style.clean(line, MAX_LINE) for line in lines) + "\n"
 
 
 def _sizes(sizes: Mapping[str, object]) -> str:

@@ -145,7 +145,8 @@ def _endless(case: _Case) -> Failure:
     ring = _ring({name: list(targets) for name, targets in asks.items()})
     if not ring:
         limit = "the defaults lists ask for more files than a recipe may have"
-        return Failure(Diagnostic("limit-nodes", limit, case.files.log[-1].span if case.files.log else NOWHERE))
+        return Failure(Diagnostic("limit-nodes", limit, case.files.log[-1].span if case.files.log else NOWHERE,
+                                  help="ask for fewer files; a part that stands in many places belongs under `slots:`"))  # fmt: skip
     steps = list(zip(ring, [*ring[1:], ring[0]], strict=True))
     path = " -> ".join(f"`{name}`" for name in [*ring[:8], *(["..."] if len(ring) > 8 else []), ring[0]])
     notes = tuple(Note(f"`{a}` asks for `{b}`", asks[a][b]) for a, b in steps[1:9])

@@ -148,10 +148,10 @@ def _refuse_text(text: str, index: int) -> Diagnostic | None:
         match = pattern.search(text)
         if match:
             name = f"U+{ord(match.group()):04X}"
-            return Diagnostic(code, f"{what} in an override: {name}", _span(text, index, match.start(), match.end()))
+            return Diagnostic(code, f"{what} in an override: {name}", _span(text, index, match.start(), match.end()), help="write the override without it")
     deep = _too_deep(text)
     if deep is not None:
-        return Diagnostic("limit-depth", f"an override nests deeper than {MAX_DEPTH} levels", _span(text, index, deep))
+        return Diagnostic("limit-depth", f"an override nests deeper than {MAX_DEPTH} levels", _span(text, index, deep), help="write what is nested into a recipe file")
     return None
 
 
@@ -222,7 +222,7 @@ def _refuse_key(command: Command) -> Diagnostic | None:
 
 
 def _too_many_digits(span: Span) -> Diagnostic:
-    return Diagnostic("limit-int-digits", f"a number in an override has more than {MAX_DIGITS} digits", span)
+    return Diagnostic("limit-int-digits", f"a number in an override has more than {MAX_DIGITS} digits", span, help="no size of a recipe is so large; quote it if it is a text")
 
 
 def _foreign(message: str, span: Span, help_: str) -> Diagnostic:

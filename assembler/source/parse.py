@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import TypeVar
 
 from assembler.source.names import check_name
@@ -15,6 +15,7 @@ from assembler_schemas.span import Span
 Item = TypeVar("Item")
 POLICIES = ("auto", "explicit", "never")
 MANY = 200
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789_"
 EXAMPLE = "nodes: {head: {kind: linear, out: 10, from: x}}"
 
 
@@ -29,13 +30,25 @@ def parse(tree: Value, file: str = "") -> tuple[Recipe, list[Diagnostic]]:
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The known words most like `word`, best first.
 
-    Among very many, only those that begin alike and are about as long: comparing costs a millisecond
-    for every hundred words, and a recipe may hold thousands of wrong ones.
+    Among very many, only those that are one slip away: comparing costs a millisecond for every
+    hundred words, and a recipe may hold thousands of wrong ones.
     """
-    words = list(known)
+    words = known if isinstance(known, (Mapping, Set)) else list(known)
     if len(words) > MANY:
-        words = [item for item in words if item[:2] == word[:2] and abs(len(item) - len(word)) < 3][:MANY]
-    return difflib.get_close_matches(word[:64], words, count, 0.6)
+        words = words if isinstance(words, (Mapping, Set)) else set(words)
+        return [item for item in dict.fromkeys(_one_slip_away(word[:64])) if item in words][:count]
+    return difflib.get_close_matches(word[:64], list(words), count, 0.6)
+
+
+def _one_slip_away(word: str) -> Iterator[str]:
+    """Every text from which a swapped, missing, superfluous or wrong letter leads to `word`."""
+    for i in range(len(word)):
+        yield word[:i] + word[i + 1 : i + 2] + word[i] + word[i + 2 :]
+        yield word[:i] + word[i + 1 :]
+    for i in range(len(word) + 1):
+        for letter in LETTERS:
+            yield word[:i] + letter + word[i:]
+            yield word[:i] + letter + word[i + 1 :]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -101,15 +114,20 @@ class _Reader:
         for what, names in (("input", inputs), ("output", outputs)):
             for name, value in names.items():
                 self.name(name, what, value.key, at(what + "s." + name), attribute=False)
+        variables = self.mapping(tree, "vars", at("vars"), "name: number or word")
+        for name, value in variables.items():
+            if not (name.isidentifier() and name.isascii()):
+                self.say("name-syntax", f"{name!r} cannot name a var", value.key, at(f"vars.{name}"), label="expressions could not name it",
+                         help="letters, digits and _, a letter first")  # fmt: skip
         for name, value in inputs.items():
             if name in nodes:
                 self.say("name-taken", f"`{name}` is an input and a node", nodes[name].span, at(f"nodes.{name}"),
                          related=(Note("the input", value.key),), help="rename one of them")  # fmt: skip
-        if top and not inputs and nodes:
+        if top and not inputs and nodes and (tree.get("inputs") is None or tree.data["inputs"].data == {}):
             self.say("inputs-missing", "the model takes nothing: `inputs` is missing", self.whole(tree, top), path,
                      help='write what it takes, for example `inputs: {x: "[batch 16]"}`')  # fmt: skip
         return GraphSpec(
-            path, tree.span, self.mapping(tree, "vars", at("vars"), "name: number or word"), inputs, nodes, outputs,
+            path, tree.span, variables, inputs, nodes, outputs,
             self.named(tree, "slots", at("slots"), "slot", self.slot, "name: {kind: ...}"),
             self.named(tree, "rules", at("rules"), "rule", self.rule, "name: {at: ..., set: ...}"),
             self.adapters(tree, at("adapters")),

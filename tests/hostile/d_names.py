@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.hostile.entry import GOOD, OK, Entry, name, net, option, value
 
 _RESERVED = ("self", "forward", "training", "to", "type", "double", "half", "register_buffer", "dump_patches", "class", "lambda", "add_module", "losses")
-_CODE = ("'x; import os'", '"x\\nimport os"', "'x\"\"\"'", "'x{y}'", "x%s", "'x\\'", "'x);print(1'", "__class__", "__init__", "_parameters", "T_destination", "'{0.__class__}'", "Head", "1head", "he-ad", "he.ad", "he/ad", "'he ad'", '"he\'ad"', "📦", "''", "'..'", "'${y}x'"[:0] or "'a[0]'")
+_CODE = ("'x; import os'", '"x\\nimport os"', "'x\"\"\"'", "'x{y}'", "x%s", "'x\\'", "'x);print(1'", "__class__", "__init__", "_parameters", "T_destination", "'{0.__class__}'", "Head", "1head", "he-ad", "he.ad", "he/ad", "'he ad'", '"he\'ad"', "📦", "''", "'..'", "'a[0]'")
 
 ENTRIES = [
     Entry("D01", "an unknown key at the top", GOOD + "node: {} #~\n", "unknown-key", says="nodes"),
@@ -30,7 +30,7 @@ ENTRIES = [
     Entry("D05f", "a number as address", net("head: {kind: linear, out: 4, from: 3} #~"), "value-type", most=2),
     *(Entry(f"D08{i:02}", f"reserved {word}", name(word), "name-reserved", most=2) for i, word in enumerate(_RESERVED)),
     *(Entry(f"D10{i:02}", f"no name {i}", name(word), "name-syntax", most=3) for i, word in enumerate(_CODE)),
-    Entry("D07", "a name of five thousand characters", name("n" * 5000), "yaml-syntax", most=3),
+    Entry("D07", "a name of five thousand characters", name("n" * 5000), "limit-scalar-size", most=3),
     Entry("D07b", "a name of a hundred characters", name("n" * 100), "name-syntax", most=3),
     Entry("D07c", "an interpolation as a name", name("'${y}'"), "interpolation", most=3),
     Entry("D07d", "a Cyrillic letter in a name", net("hеad: {kind: linear, out: 4, from: x} #~"), "confusable-name"),
@@ -60,7 +60,7 @@ ENTRIES = [
     Entry("D19b", "a device", option("device: cuda:9"), "unknown-option"),
     Entry("D19c", "a device with a command", option('device: "cpu; rm"'), "unknown-option"),
     Entry("D19d", "an init with a tag", option("init: !!x a"), "yaml-tag"),
-    Entry("D19e", "an init that is not there", option("init: magic"), "value-range"),
+    Entry("D19e", "an init that is not there", option("init: magic"), "unsupported"),
     Entry("D19f", "an activation that is code", option("activation: __import__", "mlp", ""), "value-range"),
     Entry("D19g", "an activation by its path", option("activation: torch.nn.functional.relu", "mlp", ""), "value-range"),
     Entry("D19h", "seed out of range", option("seed: -1"), "value-range"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tests.hostile.entry import OK, Entry, net, size
+from tests.hostile.entry import Entry, net, size
 
 _WORDS = "expression-syntax"
 _NOT = (
-    "'__import__(\"os\").system(\"touch pwned\")'", "d.__class__", "'d[0]'", "(lambda: 1)()", "'[i for i in x]'", "f(3)", "d if d else 1",
+    "'__import__(\"os\").system(\"touch pwned\")'", "d.__class__", "'d[0]'", "'(lambda: 1)()'", "'[i for i in x]'", "f(3)", "d if d else 1",
     "d = 64", "d == 64", "d*4;", "'d*4 # x'", "d×4", "d·4", "4d", "d 4", "d**3", "9**9**9", "d @ 2", "d % 4", "~ d", "not d", "d <= 4", "d and 4",
-    "'\"64\"'", "0x10*d", "1e3*d", "d*4.0", "d*", "'*d'", "(d", "d)", "()", "d, 4", "d\\4", "d/2/", "'d*${w}'"[:0] or "d?4:2", "'f\"{d}\"'", "d*(", "'  '",
+    "'\"64\"'", "0x10*d", "1e3*d", "d*4.0", "d*", "'*d'", "(d", "d)", "()", "'d, 4'", "d\\4", "d/2/", "d?4:2", "'f\"{d}\"'", "d*(", "'  '",
 )  # fmt: skip
 
 ENTRIES = [
@@ -24,7 +24,7 @@ ENTRIES = [
     Entry("E05c", "over a var that is zero", size("d//zero"), "expression-division", says="zero"),
     Entry("E05d", "over a difference that is zero", size("d/(d-d)"), "expression-division"),
     Entry("E05e", "a remainder", size("d//3"), "expression-division", says="3"),
-    Entry("E07", "a size of nothing", size("d-16"), "dim-range", says="16"),
+    Entry("E07", "a size of nothing", size("d-16"), "dim-range", says="d = 16"),
     Entry("E07b", "a negative size", size("d-20"), "dim-range"),
     Entry("E07c", "a size too large", size("d*2147483647"), "dim-range"),
     Entry("E07d", "a power tower by hand", size("99999999*99999999*99999999*99999999*99999999"), "dim-range", seconds=0.2),
@@ -38,7 +38,7 @@ ENTRIES = [
     Entry("E10", "forty doublings", "vars:\n  p0: 1\n" + "".join(f"  p{i}: p{i - 1}+p{i - 1}\n" for i in range(1, 41)) + net("head: {kind: linear, from: x, out: p40} #~"), "dim-range", seconds=0.1),
     Entry("E10b", "forty doublings that nobody uses", "vars:\n  p0: 1\n" + "".join(f"  p{i}: p{i - 1}+p{i - 1}\n" for i in range(1, 41)) + net("head: {kind: linear, from: x, out: 2}"), "vars-unused", line=42, seconds=0.1),
     Entry("E10c", "forty squarings", "vars:\n  p0: 3\n" + "".join(f"  p{i}: p{i - 1}*p{i - 1}\n" for i in range(1, 41)) + net("head: {kind: linear, from: x, out: p40}"), "dim-range", seconds=0.2),
-    Entry("E13", "a number in quotes is an expression of one number", net('head: {kind: linear, from: x, out: "64"}'), OK),
+    Entry("E13", "a number in quotes is a text", size('"64"'), "value-type", says="without quotes"),
     Entry("E14", "a run-time size as a parameter's", net("head: {kind: linear, out: 4, from: x} #~", 'x: "[batch seq width]"'), "dim-runtime"),
     Entry("E14b", "a run-time length as a table's", net("head: {kind: learned_position, from: x} #~", 'x: "[batch seq 16]"'), "dim-runtime"),
 ]

@@ -5,7 +5,6 @@ Texts mark the line of the first finding with `#~`; the mark is cut before the r
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,8 +45,19 @@ class Entry:
     """Stands in the message or the help of the first finding."""
     most: int = 50
     """Findings at most: one cause, one diagnostic."""
+    long_text: bool = False
+    """Many findings: the report for people is to stay short."""
+    parses: bool = False
+    """The command parses source of its own: what it compiles (and never runs) is not held against it."""
     words: Sequence[str] = ()
     """The command, where it is not `check`."""
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The formats to ask for: what takes long is asked once, unless its text is in question."""
+        if self.words and self.words[0] != "check":
+            return ("text",)
+        return ("json",) if self.seconds >= 3 and not self.long_text else ("json", "text")
 
     @property
     def name(self) -> str:
@@ -110,6 +120,3 @@ def name(text: str) -> str:
 
 GOOD = net("head: {kind: linear, out: 4, from: x}")
 
-
-def relative(folder: Path) -> str:
-    return os.fspath(folder)

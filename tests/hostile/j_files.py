@@ -49,7 +49,7 @@ def _home(folder: Path) -> None:
 
 
 _OUT = (
-    "../secret", "../../secret", "slots/ffn: ../../../secret", "/etc/passwd", "/secret", "~/secret", "file:///etc/secret", "https://example.org/secret", "slots/ffn: /etc/secret", "./../secret",
+    "../secret", "../../secret", "slots/ffn: ../../../secret", "/etc/passwd", "~/secret", "file:///etc/secret", "https://example.org/secret", "slots/ffn: /etc/secret", "./../secret",
 )  # fmt: skip
 _GAMES = (
     "slots/ffn: 'a.'", "slots/ffn: 'a '", "slots/ffn: CON", "slots/ffn: nul", "'C:\\x'", "'\\\\host\\share'", "slots/ffn: 'a.yaml:x'", "slots/ffn: 'a\\b'",
@@ -58,8 +58,9 @@ _FILES = {"slots/ffn/a.yaml": _SLOT}
 
 ENTRIES = [
     *(Entry(f"J01{i}", f"out of the folder {i}", _with(text), "path-outside", prepare=_secret, alone=i == 0, most=2) for i, text in enumerate(_OUT)),
+    Entry("J01w", "a slash is the recipe's own folder", _with("/secret"), "defaults-unknown", prepare=_secret, most=2),
     Entry("J01x", "a search path", "hydra: {searchpath: ['file:///']} #~\n" + GOOD, "foreign-key"),
-    Entry("J01y", "a package that is imported", _with("slots/ffn: pkg://secret"), "path-syntax", files={**_FILES, "secret.py": "open('pwned', 'w')"}, most=2),
+    Entry("J01y", "a package that is imported", _with("slots/ffn: pkg://secret"), "path-outside", files={**_FILES, "secret.py": "open('pwned', 'w')"}, most=2),
     Entry("J02", "a link that leads outside", _with("slots/ffn: a"), "path-outside", prepare=_link("{outside}/secret.yaml", "slots/ffn/a.yaml"), most=2),
     Entry("J02b", "a linked folder that leads outside", _with("slots/ffn: secret"), "path-outside", prepare=_link("{outside}", "slots/ffn"), most=2),
     Entry("J02c", "a link to a device", _with("slots/ffn: a"), "path-outside", prepare=_link("/dev/zero", "slots/ffn/a.yaml"), most=2),
@@ -69,14 +70,14 @@ ENTRIES = [
     Entry("J03", "a file that is not there", _with("slots/ffn: mpl"), "defaults-unknown", files={"slots/ffn/mlp.yaml": _SLOT}, says="mlp", most=2),
     Entry("J03b", "defaults that are no list", "defaults: a #~\n" + GOOD, "defaults-syntax", most=2),
     Entry("J03c", "a recipe that includes itself", "defaults:\n  - recipe #~\n  - _self_\n" + GOOD, "defaults-conflict", most=2),
-    Entry("J03d", "two recipes that include each other", "defaults: [a, _self_] #~\n" + GOOD, "defaults-conflict", files={"a.yaml": "defaults: [recipe, _self_]\n"}, file="a.yaml", line=1, most=2),
+    Entry("J03d", "two recipes that include each other", "defaults: [a, _self_] #~\n" + GOOD, "defaults-conflict", files={"a.yaml": "defaults: [recipe, _self_]\n"}, line=1, most=2),
     Entry("J03e", "a broken file behind a default", _with("slots/ffn: a"), "yaml-tag", files={"slots/ffn/a.yaml": "kind: !!python/name:os.system\n"}, file="a.yaml", line=1, most=2),
     Entry("J03f", "a bomb behind a default", _with("slots/ffn: a"), "limit-alias-expansion", files={"slots/ffn/a.yaml": "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9))}, file="a.yaml", line=5, most=2),
-    Entry("J03g", "a folder behind a default", _with("slots/ffn: a"), "file-not-regular", prepare=lambda folder: (folder / "slots/ffn/a.yaml").mkdir(parents=True), file="a.yaml", place=False, most=2),
-    Entry("J03h", "a pipe behind a default", _with("slots/ffn: a"), "file-not-regular", prepare=lambda folder: ((folder / "slots/ffn").mkdir(parents=True), os.mkfifo(folder / "slots/ffn/a.yaml"))[1], place=False, most=2),
-    Entry("J03i", "a thousand defaults", lambda: "defaults:\n" + "".join(f"  - a{i}\n" for i in range(1000)) + "  - _self_\n" + GOOD, "defaults-unknown", line=2, seconds=3.0, most=1001),
-    Entry("J03j", "a chain of three hundred defaults", "defaults: [a0, _self_]\n" + GOOD, "limit-depth", files={f"a{i}.yaml": f"defaults: [a{i + 1}, _self_]\n" for i in range(300)}, place=False, seconds=5.0, most=3),
-    Entry("J03k", "defaults that double thirty times", "defaults: [a0, _self_]\n" + GOOD, "defaults-conflict", files={**{f"a{i}.yaml": f"defaults: [a{i + 1}@l, a{i + 1}@r]\n" for i in range(30)}, "a30.yaml": "k: 1\n"}, place=False, seconds=5.0, most=3),
+    Entry("J03g", "a folder behind a default", _with("slots/ffn: a"), "defaults-unknown", prepare=lambda folder: (folder / "slots/ffn/a.yaml").mkdir(parents=True), most=2),
+    Entry("J03h", "a pipe behind a default", _with("slots/ffn: a"), "defaults-unknown", prepare=lambda folder: ((folder / "slots/ffn").mkdir(parents=True), os.mkfifo(folder / "slots/ffn/a.yaml"))[1], most=2),
+    Entry("J03i", "a thousand defaults", lambda: "defaults:\n" + "".join(f"  - a{i}\n" for i in range(1000)) + "  - _self_\n" + GOOD, "defaults-unknown", seconds=2.0, most=16),
+    Entry("J03j", "a chain of three hundred defaults", "defaults: [a0, _self_]\n" + GOOD, "defaults-unknown", files={f"a{i}.yaml": f"defaults: [a{i + 1}, _self_]\n" for i in range(300)}, place=False, seconds=5.0, most=3),
+    Entry("J03k", "defaults that double thirty times", "defaults: [a0, _self_]\n" + GOOD, "limit-nodes", files={**{f"a{i}.yaml": f"defaults: [a{i + 1}@l, a{i + 1}@r]\n" for i in range(30)}, "a30.yaml": "k: 1\n"}, place=False, seconds=5.0, most=3),
     *(Entry(f"J04{i}", f"a path that means something elsewhere {i}", _with(text), "path-syntax", files=_FILES, most=2) for i, text in enumerate(_GAMES)),
     Entry("J04x", "another case", _with("slots/ffn: A"), "defaults-unknown", files=_FILES, most=2),
     Entry("J04y", "an interpolation in a default", _with("slots/ffn: ${oc.env:HOSTILE}"), "interpolation", files=_FILES, most=2),

@@ -28,7 +28,7 @@ def answers(entries: Sequence[Entry], folder: Path) -> dict[str, dict[str, Any]]
         place = folder / entry.name
         entry.write(place)
         words = [*(entry.words or ("check", entry.target)), *entry.overrides]
-        jobs[entry.id] = {"id": entry.id, "folder": str(place), "words": words, "seconds": CUT}
+        jobs[entry.id] = {"id": entry.id, "folder": str(place), "words": words, "seconds": CUT, "forms": entry.forms}
     together = [entry.id for entry in entries if not entry.alone]
     found = _serve([jobs[name] for name in together], warm=True)
     for entry in entries:

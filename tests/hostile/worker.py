@@ -43,11 +43,11 @@ def _ours(name: object) -> bool:
     return isinstance(name, str) and (name.startswith("<frozen ") or (os.path.isabs(name) and not name.startswith(here)))
 
 
-def _generated(name: object) -> bool:
-    """Whether the standard library makes code of our own classes at import: named tuples, dataclasses."""
+def _generated() -> bool:
+    """Whether a module is being imported (which is watched by itself): dataclasses and named tuples make code then."""
     frame = sys._getframe(2)
     while frame is not None:
-        if frame.f_code.co_name in ("_create_fn", "namedtuple", "_make_annotate", "__create_fn__"):
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False
@@ -61,15 +61,15 @@ def hook(event: str, args: tuple[Any, ...]) -> None:
     if event == "open":
         path, mode, flags = args[0], args[1], args[2]
         wrong = (isinstance(mode, str) and any(letter in mode for letter in "wax+")) or bool((flags or 0) & _WRITING and mode is None)
-        wrong = wrong or "secret" in os.path.basename(os.fsdecode(path) if isinstance(path, (str, bytes)) else "")
+        wrong = wrong or (isinstance(path, (str, bytes)) and os.path.basename(os.fsdecode(path)).startswith("secret."))
     elif event == "import":
         wrong = args[0].partition(".")[0] in ("torch", "numpy", "pickle5", "secret")
         wrong = wrong or (isinstance(args[1], str) and args[1].startswith(here))
     elif event == "exec":
         code: CodeType = args[0]
-        wrong = not (_ours(code.co_filename) or _generated(code))
+        wrong = not (_ours(code.co_filename) or _generated())
     elif event == "compile":
-        wrong = not (_ours(args[1]) or _generated(args[1]))
+        wrong = not (_ours(args[1]) or _generated())
     if wrong:
         seen.append(f"{event} {args!r}"[:300])
 
@@ -127,10 +127,8 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     seen.clear()
     _forget_peak()
     result: dict[str, Any] = {"id": job["id"]}
-    for form in ("json", "text"):
+    for form in job["forms"]:
         words = [*job["words"], *(("--format", "json") if form == "json" else ())]
-        if form == "json" and "check" not in words[:1]:
-            continue
         watching = True
         began = time.process_time()
         try:
