@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from assembler.adapters.insert import adapt
 from assembler.checks.echoes import without_doubts, without_echoes
@@ -124,7 +125,8 @@ def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool
     return Report(name=found_recipe.name or graph.name, diagnostics=tuple(diagnostics), graph=graph, facts=facts)
 
 
-def _checked(source: Source) -> tuple[Graph, Facts]:
+def checked(source: Source) -> tuple[Graph, Facts]:
+    """What will be built of a recipe, and its types. RecipeError if it does not check."""
     report = check(source)
     if not report.ok or report.graph is None or report.facts is None:
         raise RecipeError(report)
@@ -138,7 +140,7 @@ def plan(source: Source) -> Plan:
     """What will be built: every size an int, every step in order. RecipeError if it does not check."""
     from assembler.compiler.plan import plan as make
 
-    return make(*_checked(source))
+    return make(*checked(source))
 
 
 def build(source: Source, *, device: Any = None, dtype: Any = None, seed: int | None = None) -> nn.Module:
@@ -147,8 +149,20 @@ def build(source: Source, *, device: Any = None, dtype: Any = None, seed: int | 
     `seed=None` draws one seed from torch's generator. Each node starts under hash(seed, address).
     """
     from assembler.compiler.build import build as make
+    from assembler.compiler.plan import plan as plan_of
 
-    return make(plan(source), device=device, dtype=dtype, seed=seed)
+    graph, facts = checked(source)
+    model = make(plan_of(graph, facts), device=device, dtype=dtype, seed=seed)
+    _BUILT[type(model)] = graph, facts
+    return model
+
+
+_BUILT: WeakKeyDictionary[type, tuple[Graph, Facts]] = WeakKeyDictionary()
+
+
+def origin(model: nn.Module) -> tuple[Graph, Facts] | None:
+    """The graph and facts that a model was built from in this process, or a copy of such a model."""
+    return _BUILT.get(type(model))
 
 
 def eject(source: Source) -> str:
@@ -162,4 +176,4 @@ def dynamic_shapes(source: Source) -> Any:
     """The `torch.export.Dim`s of a recipe's run-time sizes, derived ones included, by input name."""
     from assembler.compiler.build import dynamic_shapes as make
 
-    return make(*_checked(source))
+    return make(*checked(source))

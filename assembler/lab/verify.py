@@ -1,0 +1,233 @@
+"""What was predicted of a model against what is measured: every edge, parameter, key and gradient."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from assembler import assemble
+from assembler.compiler.build import probed
+from assembler.compiler.plan import plan
+from assembler.compiler.scope import alive
+from assembler.compiler.shapes import predicted
+from assembler.facts.count import shapes, totals
+from assembler.facts.model import Facts
+from assembler.graph.model import Graph, Leaf
+from assembler.lab.inputs import DTYPES, InputError, generated, sizes_of
+from assembler.lab.learning import Use, uses
+from assembler_schemas.dim import evaluate
+from assembler_schemas.shape import Type
+
+NOTHING = "nothing"
+
+
+class Row(NamedTuple):
+    """One thing that was predicted. `what`: edge, input, output, count, key, gradient."""
+
+    what: str
+    address: str
+    predicted: str
+    measured: str
+
+    @property
+    def agrees(self) -> bool:
+        return self.predicted == self.measured
+
+    @property
+    def label(self) -> str:
+        return self.address if self.what in ("edge", "count") else f"{self.what} {self.address}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found. `ok`: every row agrees. Prints as a table."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(row.agrees for row in self.rows)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        return "\n".join([*table(self.rows), self.verdict])
+
+    @property
+    def verdict(self) -> str:
+        wrong = sum(not row.agrees for row in self.rows)
+        if not wrong:
+            return f"prediction and measurement agree in all {len(self.rows)} places"
+        return f"prediction and measurement DIFFER in {wrong} of {len(self.rows)} places: a bug of ours"
+
+    def counts(self, what: str) -> tuple[int, int]:
+        """How many rows of a sort agree, and how many there are."""
+        found = [row.agrees for row in self.rows if row.what == what]
+        return sum(found), len(found)
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Rows as aligned lines."""
+    wide = max((len(row.label) for row in rows), default=0)
+    said = max((len(row.predicted) for row in rows), default=0)
+    return [f"{row.label:<{wide}}  predicted {row.predicted:<{said}}  measured {row.measured}{'' if row.agrees else '   DIFFERS'}" for row in rows]
+
+
+def verify(
+    model_or_recipe: nn.Module | assemble.Source,
+    batch: Mapping[str, Tensor] | None = None,
+    seed: int = 0,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    recipe: assemble.Source | None = None,
+) -> Verification:
+    """Run a model forward and backward, and hold every edge, parameter, key and gradient against the recipe.
+
+    `batch`: the inputs by name; without it they are made under `seed`, at the run-time `sizes` that
+    are stated and others of our choice. The model comes out as it went in: its parameters,
+    gradients, statistics and torch's random state are left alone. A model that another process
+    built wants `recipe`. RecipeError if a recipe does not check, InputError if no inputs can be
+    made, ValueError for a module that is none of ours.
+    """
+    model, graph, facts = _subject(model_or_recipe, recipe, seed)
+    with _undisturbed(model):
+        torch.manual_seed(seed)
+        return Verification(tuple(_rows(model, graph, facts, batch, sizes or {}, seed)))
+
+
+def _subject(subject: nn.Module | assemble.Source, recipe: assemble.Source | None, seed: int) -> tuple[nn.Module, Graph, Facts]:
+    if not isinstance(subject, nn.Module):
+        return assemble.build(subject, seed=seed), *assemble.checked(subject)
+    origin = assemble.checked(recipe) if recipe is not None else assemble.origin(subject)
+    if origin is None:
+        raise ValueError(f"{type(subject).__name__} was not built in this process by `assembler.build`: hand over its recipe too, `verify(model, recipe=...)`")
+    return subject, *origin
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Buffers (running statistics) and random states as before; gradients are never written."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
+    with torch.random.fork_rng(list(devices)):
+        yield
+    with torch.no_grad():
+        for buffer, value in before:
+            buffer.copy_(value)
+
+
+def _rows(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tensor] | None, stated: Mapping[str, int], seed: int) -> Iterator[Row]:
+    if any(value.is_meta for value in model.parameters()):
+        raise InputError("a model on meta has no values to run: `assembler.initialize` it first")
+    own = _own_dtype(model)
+    if batch is None:
+        device = next((item.device for item in model.parameters()), torch.device("cpu"))
+        batch = {name: value.to(device) for name, value in generated(facts, stated, seed, own).items()}
+    seen: dict[str, str] = {}
+    twin = probed(plan(graph, facts), model, lambda address, value: _note(seen, address, value))
+    with torch.no_grad():
+        twin(**batch)
+    found = model(**batch)
+    outputs = found if isinstance(found, dict) else {next(iter(facts.root.outputs)): found}
+    spell = _Speller(*sizes_of(facts, batch), own)
+    yield from (Row("input", name, spell(facts.root.inputs.get(name)), _seen(value)) for name, value in batch.items())
+    yield from _counts(model, graph, facts)
+    yield from _edges(graph, facts, seen, spell)
+    yield from (Row("output", name, spell(kind), _given(outputs.get(name))) for name, kind in facts.root.outputs.items())
+    every = uses(graph, facts)
+    yield from _keys(model, every)
+    yield from _gradients(model, every, outputs)
+
+
+def _own_dtype(model: nn.Module) -> torch.dtype:
+    """What a type that states no dtype means: the dtype of most parameters."""
+    found = Counter(item.dtype for item in model.parameters() if item.is_floating_point())
+    return found.most_common(1)[0][0] if found else torch.get_default_dtype()
+
+
+def _note(seen: dict[str, str], address: str, value: Tensor | None) -> None:
+    if value is not None:  # an optional input that was left out
+        seen[address] = _seen(value)
+
+
+class _Speller:
+    """Types as `float32 [2 7 64]`, at the sizes of one batch."""
+
+    def __init__(self, sizes: Mapping[str, int], leads: Mapping[str, tuple[int, ...]], own: torch.dtype) -> None:
+        self.sizes, self.leads, self.own = sizes, leads, own
+
+    def __call__(self, kind: Type | None) -> str:
+        if kind is None:
+            return "unknown"
+        lead = self.leads.get(kind.lead, ()) if kind.lead else ()
+        dtype = self.own if kind.dtype == "float" else DTYPES[kind.dtype]
+        return _spell(dtype, (*lead, *(evaluate(dim, self.sizes) for dim in kind.dims)))
+
+
+def _seen(value: Tensor) -> str:
+    return _spell(value.dtype, tuple(value.shape))
+
+
+def _given(value: Tensor | None) -> str:
+    if value is None:
+        return NOTHING
+    return _seen(value) + ("" if not value.is_floating_point() or bool(torch.isfinite(value).all()) else " (not finite)")
+
+
+def _spell(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
+    return f"{str(dtype).removeprefix('torch.')} [{' '.join(map(str, shape))}]"
+
+
+# --- rows ---
+def _counts(model: nn.Module, graph: Graph, facts: Facts) -> Iterator[Row]:
+    everything, trainable = totals(graph, facts)
+    measured = list(model.parameters())
+    yield Row("count", "parameters", f"{everything:,}", f"{sum(item.numel() for item in measured):,}")
+    yield Row("count", "trainable", f"{trainable:,}", f"{sum(item.numel() for item in measured if item.requires_grad):,}")
+
+
+def _edges(graph: Graph, facts: Facts, seen: Mapping[str, str], spell: _Speller) -> Iterator[Row]:
+    """Every value that was computed. One inside a container that nobody reads is not."""
+    kinds = dict(predicted(graph, facts))
+    for address, measured in seen.items():
+        if address not in facts.root.inputs:
+            yield Row("edge", address, spell(kinds[address]) if address in kinds else NOTHING, measured)
+    nodes, ports = alive(graph.scope, tuple(graph.scope.outputs))
+    for name in graph.scope.nodes:
+        node = graph.scope.nodes[name]
+        for port in ports.get(name, ()) if name in nodes and isinstance(node, Leaf) else ():
+            if f"{name}.{port}" not in seen:
+                yield Row("edge", f"{name}.{port}", spell(kinds.get(f"{name}.{port}")), NOTHING)
+
+
+def _keys(model: nn.Module, every: Sequence[Use]) -> Iterator[Row]:
+    """The keys of `state_dict` with their shapes."""
+    wanted = {f"{use.address}.{name}": _shape(shape) for use in every for name, shape in shapes(use.facts).items()}
+    found = {name: _shape(tuple(value.shape)) for name, value in model.state_dict().items()}
+    for name in {**wanted, **found}:
+        yield Row("key", name, wanted.get(name, NOTHING), found.get(name, NOTHING))
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"[{' '.join(map(str, shape))}]"
+
+
+def _gradients(model: nn.Module, every: Sequence[Use], outputs: Mapping[str, Tensor]) -> Iterator[Row]:
+    """Whether each trainable parameter gets a gradient, under random weights so that nothing cancels."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    learned = {id(named[key]) for use in every for name in use.definition.parameters if use.learns(name) and (key := f"{use.address}.{name}") in named}
+    trained = [(name, item) for name, item in model.named_parameters() if item.requires_grad]
+    values = [item for item in outputs.values() if item.requires_grad]
+    found: Sequence[Tensor | None] = [None] * len(trained)
+    if values and trained:
+        weights = [torch.randn(item.shape, dtype=torch.float32, device=item.device).to(item.dtype) for item in values]
+        found = torch.autograd.grad(values, [item for _, item in trained], weights, allow_unused=True)
+    for (name, item), gradient in zip(trained, found, strict=True):
+        yield Row("gradient", name, "some" if id(item) in learned else "none", "none" if gradient is None else "some")
