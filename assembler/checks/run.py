@@ -14,7 +14,7 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     found = types.check(graph, facts)
     if not found:
         every = list(leaves(graph, facts))
-        found += shares.check(every)
+        found += shares.check(every, graph, facts)
         found += slots.check(graph, facts)
         found += cost.check(every)
         found += guards.check(every, facts)

@@ -66,12 +66,52 @@ def axes(graph: Graph, facts: Facts) -> tuple[dict[str, dict[int, Axis]], dict[s
     found: dict[str, dict[int, Axis]] = {}
     for name, kind in graph.inputs.items():
         sizes = enumerate(kind.dims if not kind.lead else ())
-        found[name] = {axis: item for axis, dim in sizes if (item := affine(dim)) is not None and ranges.get(item.name, FREE) is not None}
+        found[name] = {axis: item for axis, dim in sizes if (item := _affine(dim)) is not None and ranges.get(item.name, FREE) is not None}
     used = {item.name for items in found.values() for item in items.values()}
-    return found, {name: ranges.get(name) or FREE for name in sorted(used)}
+    least = _least(facts)
+    return found, {name: _from(ranges.get(name) or FREE, least.get(name, 1)) for name in sorted(used)}
 
 
-def affine(dim: sizes.Dim) -> Axis | None:
+def _from(item: Range, least: int) -> Range:
+    """The part of a range in which the size itself is `least` or more."""
+    return item._replace(least=max(item.least, -((item.offset - least) // item.step)))
+
+
+def _least(facts: Facts) -> dict[str, int]:
+    """What a name must be at least so that every worked-out size that a node reads is 2 or more.
+
+    torch.export takes an inner axis of length 1 for another case than all longer ones: a network
+    that halves an image five times is exported for images of more than 32 rows.
+    """
+    found: dict[str, int] = {}
+    for dim in _read(facts):
+        name = next(iter(names(dim)))
+        if len(names(dim)) > 1 or dim == sizes.name(name):
+            continue
+        low, high = 1, MAX_SIZE
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if sizes.evaluate(dim, {name: middle}) >= 2 else (middle + 1, high)
+        found[name] = max(found.get(name, 1), low)
+    return found
+
+
+def _read(facts: Facts) -> set[Poly]:
+    """Every size that is no number, of every value that some node takes."""
+    found: set[Poly] = set()
+    todo: list[ScopeFacts] = [facts.root]
+    while todo:
+        nodes = list(todo.pop().nodes.values())
+        while nodes:
+            node = nodes.pop()
+            found.update(dim for kinds in node.inputs.values() for kind in kinds for dim in kind.dims if isinstance(dim, Poly))
+            nodes.extend(copy for _, copy in node.runs)
+            if node.inner is not None:
+                todo.append(node.inner)
+    return found
+
+
+def _affine(dim: sizes.Dim) -> Axis | None:
     """A size as factor * name + rest; None where it is not that."""
     if not isinstance(dim, Poly) or len(names(dim)) != 1:
         return None
@@ -127,7 +167,7 @@ def _congruence(name: str, guard: Guard) -> tuple[int, int] | None:
     """`factor * name + rest` is a multiple of k, as name = offset modulo step."""
     if not isinstance(guard.right, int):
         return None
-    left = affine(guard.left)
+    left = _affine(guard.left)
     if left is None:
         return None
     step = guard.right // gcd(left.factor, guard.right)

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from assembler.facts.match import Arrival, Claim, Finding, Match, complete, is_open, judge, match, results, static
+from assembler.facts.match import Arrival, Bridge, Claim, Finding, Match, complete, is_open, judge, match, results, static
 from assembler.facts.model import Bridging, Conflict, Facts, Guard, NodeFacts, ScopeFacts
 from assembler.facts.signature import Signature, signature
 from assembler.facts.unify import Unifier
-from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Repeat, Scope
+from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Scope
+from assembler_schemas.dim import DimLimit, show, variables
 from assembler_schemas.dim import name as dim_name
-from assembler_schemas.dim import variables
 from assembler_schemas.kind import Definition, Options
 from assembler_schemas.shape import Dim, Type
 
@@ -31,8 +31,8 @@ Types = dict[str, list[Arrival]]
 
 def infer(graph: Graph) -> Facts:
     """The type at every port of a graph, and everything that does not fit."""
-    solved: dict[tuple[str, str], Dim] = {}
-    shared = _shared_owners(graph.scope)
+    solved: dict[str, dict[str, Dim]] = {}
+    shared = owners(graph.scope)
     ambiguous: list[Conflict] = []
     for _ in range(MAX_ROUNDS):
         walk = _Walk(solved, shared)
@@ -44,14 +44,15 @@ def infer(graph: Graph) -> Facts:
         if not more:
             walk.conflicts.extend(walk.underdetermined())
             break
-        solved = {**solved, **more}
+        for (address, name), value in more.items():
+            solved.setdefault(address, {})[name] = value
     guards = {(guard.relation, guard.left, guard.right): guard for guard in reversed(walk.guards)}
     return Facts(root, tuple(reversed(guards.values())), (*walk.conflicts, *ambiguous), tuple(walk.bridges))
 
 
-def _shared_owners(scope: Scope) -> set[str]:
-    """Addresses of modules that are used more than once through `same`."""
-    found: set[str] = set()
+def owners(scope: Scope) -> dict[str, str]:
+    """Each address that a `same` names -> where a walk over the graph's runs meets it."""
+    found: dict[str, str] = {}
     todo: list[Scope | Node] = [scope]
     while todo:
         item = todo.pop()
@@ -61,10 +62,42 @@ def _shared_owners(scope: Scope) -> set[str]:
             todo.extend(run.node for run in item.runs)
         else:
             if item.same:
-                found.add(item.same)
+                found[item.same] = _met(scope, item.same)
             if isinstance(item, Group):
                 todo.append(item.scope)
     return found
+
+
+def _met(scope: Scope, address: str) -> str:
+    """An address with the names of runs (`*`, `0:3`) in the place of copy numbers."""
+    parts, met = address.split("."), []
+    here: Node | None = None
+    inner: Scope | None = scope
+    for part in parts:
+        if isinstance(here, Repeat) and not here.share:
+            index = int(part) if part.lstrip("-").isdigit() else 0
+            shown, node = run_at(here, index)
+            met.append(shown if part.lstrip("-").isdigit() else part)
+            here = node
+        else:
+            here = inner.nodes.get(part) if inner is not None else None
+            met.append(part)
+        inside = here.runs[0].node if isinstance(here, Repeat) and here.share else here
+        inner = inside.scope if isinstance(inside, Group) else None
+    if isinstance(here, Repeat) and not here.share:
+        met.append(run_at(here, 0)[0])
+    return ".".join(met)
+
+
+def run_at(node: Repeat, index: int) -> tuple[str, Node]:
+    """The run that holds a copy: how the walk calls it, and its node."""
+    start = 0
+    for run in node.runs:
+        if index % node.count < start + run.count:
+            shown = "*" if run.count == node.count else f"{start}:{start + run.count}" if run.count > 1 else str(start)
+            return shown, run.node
+        start += run.count
+    raise IndexError(index)
 
 
 @dataclass(slots=True)
@@ -84,8 +117,10 @@ _RANKED: dict[tuple[int, int], tuple[Options, Definition]] = {}
 
 @dataclass(slots=True)
 class _Walk:
-    solved: Mapping[tuple[str, str], Dim]
-    shared: set[str]
+    solved: Mapping[str, Mapping[str, Dim]]
+    """Leaf -> the sizes that earlier rounds found."""
+    shared: Mapping[str, str]
+    """Address that a `same` names -> the address under which the walk meets that module."""
     conflicts: list[Conflict] = field(default_factory=list)
     bridges: list[Bridging] = field(default_factory=list)
     guards: list[Guard] = field(default_factory=list)
@@ -94,8 +129,12 @@ class _Walk:
     leaves: dict[str, Leaf] = field(default_factory=dict)
     claims: list[tuple[str, Leaf, Claim]] = field(default_factory=list)
     equal: list[tuple[Dim, Dim]] = field(default_factory=list)
-    owners: dict[str, Mapping[str, Dim]] = field(default_factory=dict)
-    """Shared module -> the sizes that its first use fixed."""
+    owners: dict[str, tuple[str, Mapping[str, Dim]]] = field(default_factory=dict)
+    """Shared module -> its use that comes first, and the sizes that this one fixed."""
+    uses: list[tuple[str, str, Group]] = field(default_factory=list)
+    """Further uses of whole groups around what is walked: own address, the group's, the node."""
+    owned: int = 0
+    """How many groups around what is walked are used again elsewhere."""
     ambiguous: list[Conflict] = field(default_factory=list)
     hints: dict[str, Dim] = field(default_factory=dict)
 
@@ -125,7 +164,14 @@ class _Walk:
     def group(self, node: Group, arrivals: Types, address: str) -> NodeFacts:
         given = {port: values[0].type for port, values in arrivals.items() if values}
         inside = self._declared(node, given, address)
+        again, owned = bool(node.same), bool(self.shared) and address in self.shared.values()
+        if again:
+            self.uses.append((address, self.shared.get(node.same, node.same), node))
+        self.owned += owned
         inner = self.scope(node.scope, {name: inside.get(name) for name in node.scope.inputs if name in inside}, address)
+        self.owned -= owned
+        if again:
+            self.uses.pop()
         inputs = {port: (kind,) for port, kind in given.items() if kind is not None}
         return NodeFacts(inputs, inner.outputs, {}, None, inner)
 
@@ -145,9 +191,9 @@ class _Walk:
         stream, main = node.stream
         here = arrivals.get(stream, [Arrival(None)])
         runs: list[tuple[int, NodeFacts]] = []
-        start = 0
+        start, copies = 0, node.count
         for run in node.runs:
-            shown = "*" if run.count == node.count else f"{start}:{start + run.count}" if run.count > 1 else str(start)
+            shown = "*" if run.count == copies else f"{start}:{start + run.count}" if run.count > 1 else str(start)
             inside = address if node.share else f"{address}.{shown}"
             done = 0
             while done < run.count:
@@ -182,8 +228,8 @@ class _Walk:
     # --- leaves ---
     def leaf(self, node: Leaf, arrivals: Types, address: str, scope: Scope | None) -> NodeFacts:
         definition = _ranked(node, arrivals)
-        owner = node.same or (address if address in self.shared else "")
-        solved = {} if not self.solved else {name: value for (at, name), value in self.solved.items() if at == address}
+        owner = self._owner(node, address) if self.shared else ""
+        solved = self.solved.get(address, {})
         key = None
         if not owner and not solved:
             key = (id(definition), node.dtype, node.adapter, *((port, tuple(values)) for port, values in arrivals.items()))
@@ -193,20 +239,25 @@ class _Walk:
                     self._guards(hit.match, node, address)
                 return hit.facts
         ready = signature(definition)
-        fixed = self.owners.get(owner, {})
+        by, fixed = self.owners.get(owner, ("", {}))
+        if by == address:
+            fixed = {}
         sizes = {**{name: value for name, value in fixed.items() if name in ready.static and name not in definition.sizes}, **solved, **definition.sizes}
-        found = match(ready, arrivals, sizes, frozenset(definition.sizes), node.dtype)
-        complete(found, ready, bool(node.adapter))
-        before = len(found.findings)
-        judge(found, ready)
-        if len(found.findings) > before:
-            found.unknown = True
-        if not found.unknown:
-            self._leave_open(found, ready, node, address)
-        static(found, ready)
-        results(found, ready)
+        try:
+            found = match(ready, arrivals, sizes, frozenset(definition.sizes), node.dtype)
+            complete(found, ready, bool(node.adapter))
+            before = len(found.findings)
+            judge(found, ready)
+            if len(found.findings) > before:
+                found.unknown = True
+            if not found.unknown:
+                self._leave_open(found, ready, node, address)
+            static(found, ready)
+            results(found, ready)
+        except DimLimit as error:
+            return self._too_much(node, arrivals, address, definition, error)
         if owner and owner not in self.owners and not found.unknown:
-            self.owners[owner] = {name: value for name, value in found.sizes.items() if name in ready.static}
+            self.owners[owner] = (address, {name: value for name, value in found.sizes.items() if name in ready.static})
         facts = NodeFacts(found.inputs, found.outputs, found.sizes, definition)
         quiet = not (found.findings or found.claims or found.equal or found.bridges or found.unknown)
         if quiet and key is not None and not any(is_open(value) for value in found.sizes.values()):
@@ -216,6 +267,21 @@ class _Walk:
         self._report(found, node, address)
         self._bridge(found, node, address, scope)
         return facts
+
+    def _too_much(self, node: Leaf, arrivals: Types, address: str, definition: Definition, error: DimLimit) -> NodeFacts:
+        """A size that outgrew what arithmetic on sizes takes; what follows is unknown."""
+        text = f"a size that is {error.reason} to work out"
+        self.conflicts.append(Conflict("limit-equations", address, node=node, span=node.span, detail={"text": text}))
+        inputs = {port: tuple(arrival.type for arrival in values if arrival.type is not None) for port, values in arrivals.items()}
+        return NodeFacts(inputs, dict.fromkeys(definition.outputs), {}, definition)
+
+    def _owner(self, node: Leaf, address: str) -> str:
+        """The address of the module that a leaf uses, where it has more than one use; else nothing."""
+        owner = self.shared.get(node.same, node.same) or address
+        for own, target, _ in reversed(self.uses):
+            if owner.startswith(f"{own}."):
+                owner = target + owner[len(own) :]
+        return owner if owner != address or self.owned or address in self.shared.values() else ""
 
     def _leave_open(self, found: Match, ready: Signature, node: Leaf, address: str) -> None:
         """Sizes that nothing decided become variables."""
@@ -253,8 +319,17 @@ class _Walk:
 
     def _bridge(self, found: Match, node: Leaf, address: str, scope: Scope | None) -> None:
         for bridge in found.bridges:
-            edge = node.inputs[bridge.port][bridge.at] if bridge.port in node.inputs else Edge(("", ""))  # type: ignore[arg-type]
+            if self.uses:
+                self._misfit(bridge, address)
+                continue
+            edge = node.inputs[bridge.port][bridge.at] if bridge.port in node.inputs else Edge(Ref("", ""))
             self.bridges.append(Bridging(address, bridge.port, bridge.at, bridge.source.dims[0], bridge.target.dims[0], edge, node, scope))
+
+    def _misfit(self, bridge: Bridge, address: str) -> None:
+        """Inside one more use of a whole group nothing can be mended: its code is that of the first use."""
+        own, target, group = self.uses[-1]
+        text = f"is one more use of `{target}`, whose `{address.removeprefix(own + '.')}` takes {show(bridge.target.dims[0])}, and {show(bridge.source.dims[0])} arrives"
+        self.conflicts.append(Conflict("share-mismatch", own, node=group, span=group.span, detail={"text": text, "help": "feed it the same width, or write `like:` for weights of its own"}))
 
     # --- open widths ---
     def settle(self) -> dict[tuple[str, str], Dim]:

@@ -21,6 +21,7 @@ from assembler.graph.shared import Shared, read_shared
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec, Place, Recipe
 from assembler.source.tree import Value, value_of
+from assembler.source.wording import listed
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.dim import name as dim_name
 from assembler_schemas.expression import ExpressionError
@@ -99,7 +100,7 @@ class Builder:
         for name, (value, _) in arguments.items():
             if name not in spec.vars:
                 self.say(Diagnostic("argument-unknown", f"the graph has no var `{name}`", value.key,
-                                    help=did_you_mean(name, spec.vars) or f"its vars are {', '.join(spec.vars) or 'none'}"))  # fmt: skip
+                                    help=did_you_mean(name, spec.vars) or f"its vars are {listed(spec.vars) or 'none'}"))  # fmt: skip
         env.define(spec.vars, {k: v for k, v in arguments.items() if k in spec.vars}, f"{path}vars")
         self._shadows(spec, outer, env)
         scope = ScopeDraft(at.address, env, known=frozenset(spec.nodes))
@@ -157,7 +158,7 @@ class Builder:
             return None
         for dim in dims:
             if isinstance(dim, int) and not 1 <= dim <= 2**31 - 1:
-                self.say(Diagnostic("dim-range", f"an axis of {dim}: sizes go from 1 to 2**31-1", value.span.at(path)))
+                self.say(Diagnostic("dim-range", f"an axis of {dim}: sizes go from 1 to 2**31-1", value.span.at(path), help="name a size that only a run knows: `[batch seq 16]`"))
                 return None
         return Type(stated.medium, stated.dtype, dims, stated.lead or "", vocabulary)
 
@@ -222,7 +223,7 @@ class Builder:
         if self.written > MAX_WRITTEN:
             self.say(Diagnostic("limit-nodes", f"the recipe unfolds into more than {MAX_WRITTEN:,} written nodes", place.span, help="use `repeat:` for copies"))
         elif len(at.path) > MAX_NESTING:
-            self.say(Diagnostic("limit-depth", f"parts nest deeper than {MAX_NESTING} levels", place.span))
+            self.say(Diagnostic("limit-depth", f"parts nest deeper than {MAX_NESTING} levels", place.span, help="put parts beside one another, or use `repeat:`"))
         else:
             return False
         self.full = True
@@ -233,6 +234,10 @@ class Builder:
         name, kind = resolved.place.name, resolved.kind
         draft = Draft(name, at.address, resolved.place.span, kind=kind, path=resolved.place.path)
         below = replace(at, inherited={**at.inherited, **shared.inherited}) if shared.inherited else at
+        mark = len(self.resolver.within)
+        self.resolver.within.extend(resolved.hops)
+        if kind.container and "tie" in resolved.fields:
+            self.say(Diagnostic("place-conflict", f"`{name}` is a {kind.name}: `tie` wants a node that owns the parameter", resolved.span("tie"), help="write `tie` at the part inside"))
         if resolved.graph is not None:
             draft.inner = self.graph(resolved.graph, scope.env if resolved.slot else resolved.env, below, resolved.arguments)
             draft.ports = dict(draft.inner.inputs)
@@ -241,6 +246,7 @@ class Builder:
             container.fill(self, draft, resolved, shared, scope, below, offered)
         else:
             self._leaf(draft, resolved, shared, scope)
+        del self.resolver.within[mark:]
         return draft
 
     def _leaf(self, draft: Draft, resolved: Resolved, shared: Shared, scope: ScopeDraft) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from assembler.graph.address import copies, parse_address
 from assembler.graph.draft import Draft, ScopeDraft
@@ -11,7 +12,7 @@ from assembler.graph.model import Ref
 from assembler.graph.resolve import copy_at
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec, Place
-from assembler_schemas.diagnostic import Diagnostic
+from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.span import Span
 
 if TYPE_CHECKING:
@@ -22,50 +23,107 @@ def finish(builder: Builder, scope: ScopeDraft, spec: GraphSpec) -> None:
     """Shared modules, ties, and what nobody reads."""
     for draft, where, text, span in builder.later:
         found = find_draft(where, text)
-        if found is None or found.broken:
+        if found is None:
+            builder.say(Diagnostic("address-many", f"`{text}` names a part of many copies where one is wanted", span, help="write the copy's number between the names: `stack.0.think`"))
+        if found is None or found.draft.broken:
             draft.broken = True
             continue
-        _share(draft, found)
-        if found.address == draft.address:
-            builder.say(Diagnostic("share-cycle", f"`{draft.name}` is the same as itself", span))
+        _share(builder, draft, found, text, span)
     for draft, where, own, text, span in builder.tied:
         _tie(builder, draft, where, own, text, span)
+    _tied_circles(builder)
     _unread(builder, scope, spec)
 
 
-def _share(draft: Draft, found: Draft) -> None:
-    target = found.said.get("same") or found.address
+class Found(NamedTuple):
+    """A draft that an address names, and its whole address: copies by their numbers."""
+
+    draft: Draft
+    address: str
+
+
+def _share(builder: Builder, draft: Draft, found: Found, text: str, span: Span) -> None:
+    if found.address == draft.address:
+        builder.say(Diagnostic("share-cycle", f"`{draft.name}` is the same as itself", span))
+        return
+    if found.draft.runs and draft.runs and found.draft.count != draft.count:
+        builder.say(Diagnostic("share-mismatch", f"`{draft.name}` has {draft.count} copies, and `{text}` has {found.draft.count}", span,
+                               help=f"drop `repeat`, or name one copy: `same: {text}.0`"))  # fmt: skip
+    _same_options(builder, draft, found.draft, text, span)
     nodes = [node for _, node in draft.runs] or [draft]
     for node in nodes:
-        node.said["same"] = target
+        node.said["same"] = _module(found)
+
+
+def _module(found: Found) -> str:
+    """The address of the module itself, also where a use of it is named."""
+    return str(found.draft.said.get("same") or found.address)
+
+
+def _same_options(builder: Builder, draft: Draft, other: Draft, text: str, span: Span) -> None:
+    """One module has one set of options: what is said beside `same` cannot change it."""
+    mine, theirs = (item.runs[0][1] if item.runs else item for item in (draft, other))
+    if mine.chosen is None or theirs.chosen is None or mine.chosen.options == theirs.chosen.options:
+        return
+    one, two = mine.chosen.options.model_dump(by_alias=True), theirs.chosen.options.model_dump(by_alias=True)
+    sizes = mine.kind.size_options if mine.kind is not None else frozenset()
+    key = next((name for name in one if one[name] != two.get(name) and name not in sizes), "")
+    if not key:
+        return  # a width that is stated is an assertion: facts hold it against the module's
+    builder.say(Diagnostic("share-mismatch", f"`{draft.name}` is one more use of `{text}`: `{key}` cannot be {one.get(key)!r} here and {two.get(key)!r} there",
+                           mine.chosen.spans.get(key, span), related=(Note("the module", other.span),), help="drop it here, or write `like:` for weights of its own"))  # fmt: skip
 
 
 def _tie(builder: Builder, draft: Draft, where: ScopeDraft, own: str, text: str, span: Span) -> None:
-    assert draft.chosen is not None or draft.broken
     if draft.broken or draft.chosen is None:
         return
     mine = draft.chosen.definition.parameters
-    node_text, _, parameter = text.rpartition(".")
-    names = text.split(".")
+    parameter, names = "", text.split(".")
     found = None
     for cut in range(len(names) - 1, 0, -1):
-        node_text, parameter = ".".join(names[:cut]), ".".join(names[cut:])
-        found = find_draft(where, node_text)
+        found, parameter = find_draft(where, ".".join(names[:cut])), ".".join(names[cut:])
         if found is not None:
             break
     if own not in mine:
         builder.say(Diagnostic("share-unknown", f"`{draft.name}` has no parameter `{own}`", span, help=did_you_mean(own, mine) or f"it has {', '.join(mine) or 'none'}"))
-    elif found is None:
+        return
+    if found is None:
         builder.say(Diagnostic("share-unknown", f"`{text}` names no parameter", span, help="write a node's address and its parameter: `embed.weight`"))
-    elif not found.broken and found.chosen is not None and parameter not in found.chosen.definition.parameters:
-        theirs = found.chosen.definition.parameters
-        builder.say(Diagnostic("share-unknown", f"`{node_text}` has no parameter `{parameter}`", span, help=did_you_mean(parameter, theirs) or f"it has {', '.join(theirs) or 'none'}"))
-    elif not found.broken:
-        draft.said["ties"] = {**draft.said.get("ties", {}), own: f"{found.said.get('same') or found.address}.{parameter}"}
+        return
+    owner = found.draft
+    if owner.broken:
+        return
+    theirs = owner.chosen.definition.parameters if owner.chosen is not None else {}
+    if parameter not in theirs:
+        text = text.removesuffix(f".{parameter}")
+        builder.say(Diagnostic("share-unknown", f"`{text}` has no parameter `{parameter}`", span, help=did_you_mean(parameter, theirs) or f"it has {', '.join(theirs) or 'none of its own'}"))
+        return
+    draft.said["ties"] = {**draft.said.get("ties", {}), own: f"{_module(found)}.{parameter}"}
 
 
-def find_draft(scope: ScopeDraft, text: str) -> Draft | None:
-    """The node that an address names, looked up outward."""
+def _tied_circles(builder: Builder) -> None:
+    """Ties that lead back to the parameter where they begin: nobody owns it."""
+    leads: dict[str, tuple[str, Draft, str, Span]] = {}
+    for draft, _, own, _, span in builder.tied:
+        target = draft.said.get("ties", {}).get(own)
+        if target is not None:
+            leads[f"{draft.address}.{own}"] = (target, draft, own, span)
+    said: set[str] = set()
+    for start in leads:
+        path: list[str] = []
+        here = start
+        while here in leads and here not in path and here not in said:
+            path.append(here)
+            here = leads[here][0]
+        if here in path:
+            circle = path[path.index(here) :]
+            builder.say(Diagnostic("share-cycle", f"ties lead in a circle: {' -> '.join([*circle, here])}", leads[here][3].at(f"{leads[here][1].path}.tie.{leads[here][2]}"),
+                                   related=tuple(Note(f"`{name}` is tied here", leads[name][3]) for name in circle[1:4]), help="let one of them own the parameter: drop its `tie`"))  # fmt: skip
+        said.update(path)
+
+
+def find_draft(scope: ScopeDraft, text: str) -> Found | None:
+    """The node that an address names, looked up outward; None where it names none, or parts of many copies."""
     segments = parse_address(text)
     if isinstance(segments, str):
         return None
@@ -75,32 +133,43 @@ def find_draft(scope: ScopeDraft, text: str) -> Draft | None:
     if here is None:
         return None
     draft: Draft | None = here.nodes[str(segments[0])]
+    address = draft.address if draft is not None else ""
     for segment in segments[1:]:
-        if draft is None:
-            return None
-        if draft.runs and isinstance(segment, int) and copies(segment, draft.count):
-            draft = copy_at(draft, copies(segment, draft.count)[0])
-        elif draft.inner is not None and isinstance(segment, str):
-            draft = draft.inner.nodes.get(segment)
+        if draft is not None and draft.runs and draft.share:
+            draft = draft.runs[0][1]
+            if isinstance(segment, int):
+                continue
+        if draft is not None and draft.runs and isinstance(segment, int) and copies(segment, draft.count):
+            index = copies(segment, draft.count)[0]
+            draft, address = copy_at(draft, index), f"{address}.{index}"
+        elif draft is not None and draft.inner is not None and isinstance(segment, str):
+            draft, address = draft.inner.nodes.get(segment), f"{address}.{segment}"
         else:
             return None
-    return draft
+    return Found(draft, address) if draft is not None else None
 
 
 def find_place(builder: Builder, scope: ScopeDraft, text: str, span: Span) -> tuple[Place, Env] | None:
-    """The place that `same` or `like` names, as it is written, and the env it is read in."""
-    names = [item for item in text.split(".") if not item.lstrip("-").isdigit()]
+    """The place that `same` or `like` names, as it is written, and the env it is read in.
+
+    A copy's number means one copy: the place without its `repeat`.
+    """
     around: dict[str, tuple[Place, Env]] = {}
     outer: ScopeDraft | None = scope
     found: tuple[Place, Env] | None = None
+    names = text.split(".")
     while outer is not None and found is None:
         around = {**outer.places, **around}
-        found = around.get(names[0]) if names else None
+        found = around.get(names[0])
         outer = outer.outer
     for name in names[1:]:
         if found is None:
             break
         place, env = found
+        if name.lstrip("-").isdigit() and "repeat" in place.fields:
+            fields = {key: value for key, value in place.fields.items() if key not in ("repeat", "share")}
+            found = (replace(place, fields=fields), env)
+            continue
         inside = place.parts if place.parts is not None else place.graph.nodes if place.graph is not None else {}
         found = (inside[name], env) if name in inside else None
     if found is None:

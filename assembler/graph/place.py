@@ -12,6 +12,7 @@ from assembler.library import registry
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import NOUNS, PLACE_KEYS, GraphSpec, Place
 from assembler.source.tree import Value
+from assembler.source.wording import listed
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Kind
 from assembler_schemas.span import Span
@@ -35,6 +36,8 @@ class Resolved:
     slot: str = ""
     same: tuple[str, Span] | None = None
     """The address that `same` names: this place is one more use of its module."""
+    hops: tuple[str, ...] = ()
+    """Paths of the fillers and shared places that stand here: nothing inside may lead back to them."""
 
     def span(self, key: str) -> Span:
         item = self.fields.get(key)
@@ -55,6 +58,8 @@ class Resolver:
         """`slot NAME` of each slot that some place uses."""
         self.circles: set[frozenset[str]] = set()
         """Circles that are said."""
+        self.within: list[str] = []
+        """Paths of the places whose inside is being built."""
 
     def resolve(
         self, place: Place, env: Env, address: tuple[str | int, ...], counts: tuple[int, ...],
@@ -100,6 +105,7 @@ class Resolver:
         arguments: dict[str, Field] = {}
         parts, graph, slot, inner = place.parts, place.graph, "", env
         same: tuple[str, Span] | None = None
+        hops = [place.path]
         seen: dict[str, Span] = {}
         for _ in range(MAX_HOPS):
             if "slot" in fields:
@@ -133,17 +139,29 @@ class Resolver:
                 self._circle(list(seen.items())[list(seen).index(mark) :], value.span)
                 return None
             seen[mark] = value.span
-            fields = _overlay({key: (item, inner) for key, item in filler.fields.items() if key != "vars" or filler.graph is None}, fields)
+            if filler.path in self.within:
+                self._inside_itself(mark, filler, value.span)
+                return None
+            hops.append(filler.path)
+            left = {"vars"} if filler.graph is not None else set()
+            left |= set() if mark.startswith("slot") else OWN_PLACE
+            fields = _overlay({key: (item, inner) for key, item in filler.fields.items() if key not in left}, fields)
             if mark.startswith("slot"):
                 fields.pop("vars", None)
             parts, graph = filler.parts, filler.graph
         else:
-            self.say(Diagnostic("slot-cycle", f"more than {MAX_HOPS} slots and shared parts lead to one another", place.span))
+            self.say(Diagnostic("slot-cycle", f"more than {MAX_HOPS} slots and shared parts lead to one another", place.span, help="name the place at the end of the chain"))
             return None
         resolved = self._kind(place, fields, parts, graph, inner, arguments, slot)
         if resolved is not None:
-            resolved.same = same
+            resolved.same, resolved.hops = same, tuple(hops)
         return resolved
+
+    def _inside_itself(self, mark: str, filler: Place, span: Span) -> None:
+        """A slot's filler or a shared place that stands inside itself: it would never end."""
+        word, _, name = mark.partition(" ")
+        self.say(Diagnostic("slot-cycle" if word == "slot" else "share-cycle", f"`{name}` stands inside itself", span, label="leads back to it",
+                            related=(Note(f"`{name}` is this", filler.span),), help="put a kind here, or move it out of what it names"))  # fmt: skip
 
     def _circle(self, steps: list[tuple[str, Span]], span: Span) -> None:
         """Say once that these slots, `like`s or `same`s lead back to the first one."""
@@ -165,7 +183,7 @@ class Resolver:
             if isinstance(value.data, str):
                 names = env.slot_names()
                 self.say(Diagnostic("slot-unknown", f"there is no slot `{name}`", value.span.at(f"{place.path}.slot"),
-                                    help=did_you_mean(name, names) or (f"the slots are {', '.join(names)}" if names else f"add `slots: {{{name}: {{kind: ...}}}}`")))  # fmt: skip
+                                    help=did_you_mean(name, names) or (f"the slots are {listed(names)}" if names else f"add `slots: {{{name}: {{kind: ...}}}}`")))  # fmt: skip
             return None
         slot, _ = found
         self.used.add(f"slot {name}")
@@ -179,7 +197,7 @@ class Resolver:
         for name, (value, _) in arguments.items():
             if name not in defaults:
                 self.say(Diagnostic("argument-unknown", f"what stands here has no var `{name}`", value.key.at(f"{place.path}.vars.{name}"),
-                                    help=did_you_mean(name, defaults) or (f"its vars are {', '.join(defaults)}" if defaults else "it has no vars")))  # fmt: skip
+                                    help=did_you_mean(name, defaults) or (f"its vars are {listed(defaults)}" if defaults else "it has no vars")))  # fmt: skip
 
     def _kind(
         self, place: Place, fields: dict[str, Field], parts: Mapping[str, Place] | None, graph: GraphSpec | None,
@@ -209,6 +227,8 @@ class Resolver:
         return Resolved(place, kind, fields, parts, None, env, arguments, slot)
 
 
+OWN_PLACE = {"from", "before", "after"}
+"""What belongs to the place where it is written: `same` and `like` do not take it along."""
 _DEFAULTS: dict[str, object] = {"norm_kind": "layer_norm", "freeze": False, "share": False, "repeat": 1}
 
 
