@@ -66,7 +66,7 @@ def axes(graph: Graph, facts: Facts) -> tuple[dict[str, dict[int, Axis]], dict[s
     found: dict[str, dict[int, Axis]] = {}
     for name, kind in graph.inputs.items():
         sizes = enumerate(kind.dims if not kind.lead else ())
-        found[name] = {axis: item for axis, dim in sizes if (item := _affine(dim)) is not None and ranges.get(item.name, FREE) is not None}
+        found[name] = {axis: item for axis, dim in sizes if (item := affine(dim)) is not None and ranges.get(item.name, FREE) is not None}
     used = {item.name for items in found.values() for item in items.values()}
     least = _least(facts)
     return found, {name: _from(ranges.get(name) or FREE, least.get(name, 1)) for name in sorted(used)}
@@ -111,7 +111,7 @@ def _read(facts: Facts) -> set[Poly]:
     return found
 
 
-def _affine(dim: sizes.Dim) -> Axis | None:
+def affine(dim: sizes.Dim) -> Axis | None:
     """A size as factor * name + rest; None where it is not that."""
     if not isinstance(dim, Poly) or len(names(dim)) != 1:
         return None
@@ -167,7 +167,7 @@ def _congruence(name: str, guard: Guard) -> tuple[int, int] | None:
     """`factor * name + rest` is a multiple of k, as name = offset modulo step."""
     if not isinstance(guard.right, int):
         return None
-    left = _affine(guard.left)
+    left = affine(guard.left)
     if left is None:
         return None
     step = guard.right // gcd(left.factor, guard.right)
