@@ -12,7 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from assembler.facts.match import Arrival, Bridge, Claim, Finding, Match, complete, is_open, judge, match, results, static
+from assembler.facts.match import (
+    Arrival,
+    Bridge,
+    Claim,
+    Finding,
+    Match,
+    complete,
+    is_open,
+    judge,
+    match,
+    results,
+    static,
+)
 from assembler.facts.model import Bridging, Conflict, Facts, Guard, NodeFacts, ScopeFacts
 from assembler.facts.signature import Signature, signature
 from assembler.facts.unify import Unifier

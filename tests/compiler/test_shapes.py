@@ -41,13 +41,17 @@ CASES = {
 }
 
 
+INSIDE = {"two_multiples": 4}
+"""From this size on every axis that a node reads is 2 or more: torch.export takes 1 for a case of its own."""
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_range_holds_exactly_the_sizes_that_the_entry_takes(name: str) -> None:
     found, guards, _ = ranges_of(*CASES[name], "k")
     item = found["n"]
     said = {item.step * n + item.offset for n in range(item.least, min(item.most, 200) + 1)}
     about = [guard for guard in guards if "n" in str(guard.left) + str(guard.right)]
-    kept = {n for n in range(1, 100) if all(holds(guard, {"n": n}) for guard in about)}
+    kept = {n for n in range(1, 100) if n >= INSIDE.get(name, 1) and all(holds(guard, {"n": n}) for guard in about)}
     assert {n for n in said if n < 100} == kept
     assert kept
     assert found["b"] == Range(1, 0, 1, MAX_SIZE)
