@@ -295,13 +295,6 @@ class _Walk:
                 owner = target + owner[len(own) :]
         return owner if owner != address or self.owned or address in self.shared.values() else ""
 
-    def _too_much(self, node: Leaf, arrivals: Types, address: str, definition: Definition, error: DimLimit) -> NodeFacts:
-        """A size that outgrew what arithmetic on sizes takes; what follows is unknown."""
-        text = f"a size that is {error.reason} to work out"
-        self.conflicts.append(Conflict("limit-equations", address, node=node, span=node.span, detail={"text": text}))
-        inputs = {port: tuple(arrival.type for arrival in values if arrival.type is not None) for port, values in arrivals.items()}
-        return NodeFacts(inputs, dict.fromkeys(definition.outputs), {}, definition)
-
     def _leave_open(self, found: Match, ready: Signature, node: Leaf, address: str) -> None:
         """Sizes that nothing decided become variables."""
         needed = dict.fromkeys(ready.static)

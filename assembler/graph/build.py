@@ -22,7 +22,6 @@ from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec, Place, Recipe
 from assembler.source.tree import Value, value_of
 from assembler.source.wording import listed
-from assembler.source.wording import listed
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.dim import name as dim_name
 from assembler_schemas.expression import ExpressionError

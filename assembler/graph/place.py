@@ -13,7 +13,6 @@ from assembler.source.parse import did_you_mean
 from assembler.source.recipe import NOUNS, PLACE_KEYS, GraphSpec, Place
 from assembler.source.tree import Value
 from assembler.source.wording import listed
-from assembler.source.wording import listed
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Kind
 from assembler_schemas.span import Span
