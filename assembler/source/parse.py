@@ -201,6 +201,8 @@ class _Reader:
             first, second = (fields[key] for key in nouns[:2])
             self.say("place-conflict", f"`{name or path}` has `{nouns[0]}` and `{nouns[1]}`: one of them says what stands there",
                      second.key, path, related=(Note(f"`{nouns[0]}` stands here", first.key),), help="remove one")  # fmt: skip
+            fields = {key: item for key, item in fields.items() if key not in NOUNS}  # nothing stands there: no follow-ups
+            nouns = []
         elif not nouns:
             close = [key for key in fields if key not in PLACE_KEYS and nearest(key, NOUNS, 1)]
             self.say("missing-key", f"`{name or path}` does not say what it is", span, path,
