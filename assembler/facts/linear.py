@@ -33,6 +33,11 @@ def occurrences(monomial: Monomial) -> Iterable[str]:
             yield from atom.argument.names
 
 
+def has_unknown(monomial: Monomial) -> bool:
+    """Whether an unknown stands in it, also inside floors."""
+    return any(text[0] == "?" for text in occurrences(monomial))
+
+
 def simplified(rest: Poly) -> Poly:
     """`rest` = 0 without the factors that every term has; names are at least 1, so never zero.
 
@@ -79,6 +84,20 @@ def quotient(rest: Poly, unknown: str) -> Dim | None:
     if isinstance(by, int) or never_zero(by):
         return exact_divide(-_sum(others), by)
     return None
+
+
+def quotient_of_names(rest: Poly) -> tuple[str, Dim, int] | None:
+    """The unknown, the whole and the divisor, where `rest` = 0 says unknown = whole / divisor and
+    nothing else in it is unknown."""
+    unknowns = variables(rest)
+    if len(unknowns) != 1:
+        return None
+    (unknown,) = unknowns
+    divisor = rest.terms.get((unknown,), 0)
+    whole = combine(((Poly({(unknown,): 1}), divisor), (rest, -1)))
+    if not divisor or variables(whole):
+        return None
+    return (unknown, whole, divisor) if divisor > 0 else (unknown, -whole, -divisor)
 
 
 def _sum(terms: dict[Monomial, int]) -> Dim:

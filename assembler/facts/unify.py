@@ -24,13 +24,17 @@ from assembler.facts.linear import (
     never_zero,
     occurrences,
     quotient,
+    quotient_of_names,
     simplified,
 )
+from assembler.facts.waiting import MAX_EQUATION, Equation, Waiting
 from assembler_schemas.dim import (
     MAX_PRODUCT,
+    Atom,
     Dim,
     DimLimit,
     Poly,
+    atoms,
     combine,
     exact_divide,
     floor_divide,
@@ -41,8 +45,6 @@ from assembler_schemas.dim import (
     variables,
 )
 
-MAX_EQUATION: Final = 64
-"""An equation of more terms is refused: entangled on purpose, or past what a message can show."""
 MAX_TRIED: Final = 8
 """Unknowns with a factor of several terms that we try to solve one equation for."""
 
@@ -74,20 +76,6 @@ class Demand(NamedTuple):
     tag: object
 
 
-class _Equation:
-    """`left` = `right`. While it waits, `rest` is what must come to zero."""
-
-    __slots__ = ("heard", "left", "rest", "right", "tag")
-
-    def __init__(self, left: Dim, right: Dim, tag: object) -> None:
-        self.left = left
-        self.right = right
-        self.tag = tag
-        self.rest: Poly | None = None
-        self.heard: set[str] = set()
-        """The unknowns that it is listed under."""
-
-
 class Unifier:
     """A growing set of equations between sizes, and what follows from them."""
 
@@ -99,8 +87,10 @@ class Unifier:
         self._seen: dict[str, int] = {}
         """Unknown -> when it was first seen."""
         self._hinted: set[str] = set()
-        self._waiting: dict[str, list[_Equation]] = {}
-        self._suspended: dict[Poly, _Equation] = {}
+        self._waiting = Waiting()
+        self._positive: set[Dim] = set()
+        self._exact: set[Atom] = set()
+        """What demands have made certain: values, and floors, that are at least 1."""
 
     def fresh(self, hint: str = "") -> Poly:
         """A new unknown. Of two that turn out equal, one with a hint stands for both."""
@@ -115,7 +105,7 @@ class Unifier:
     @property
     def suspended(self) -> list[Suspended]:
         """The equations that still wait, in the order in which they began to."""
-        return [Suspended(item.left, item.right, item.tag) for item in self._suspended.values()]
+        return [Suspended(item.left, item.right, item.tag) for item in self._waiting]
 
     # --- saying ---
     def equal(self, left: Dim, right: Dim, tag: object = None) -> bool:
@@ -123,7 +113,7 @@ class Unifier:
         `conflicts` says which equation broke and why."""
         if left == right:
             return True
-        return self._run([_Equation(left, right, tag)])
+        return self._run([Equation(left, right, tag)])
 
     def product(self, whole: Dim, a: Dim, b: Dim, tag: object = None) -> bool:
         """`whole` = `a` * `b`; waits until at most one of them is unknown."""
@@ -198,7 +188,7 @@ class Unifier:
             self._values[text] = short
 
     # --- solving ---
-    def _run(self, todo: Iterable[_Equation]) -> bool:
+    def _run(self, todo: Iterable[Equation]) -> bool:
         before = len(self.conflicts)
         queue = deque(todo)
         while queue:
@@ -211,25 +201,22 @@ class Unifier:
                 self.conflicts.append(Clash(equation.left, equation.right, equation.tag, error.reason))
         return len(self.conflicts) == before
 
-    def _settle(self, equation: _Equation) -> list[_Equation]:
+    def _settle(self, equation: Equation) -> list[Equation]:
         """Solve one equation, or suspend it. Returns those that are to be looked at again."""
-        if equation.rest is not None:
-            self._suspended.pop(equation.rest, None)
-            equation.rest = None
-        rest = combine(((self.resolve(equation.left), 1), (self.resolve(equation.right), -1)))
-        if isinstance(rest, int):
-            if rest:
-                raise Impossible(UNEQUAL)
+        self._waiting.withdraw(equation)
+        # What other rows have taken out of it since must not come back: they rely on it.
+        start = equation.rest
+        if start is None:
+            start = combine(((self.resolve(equation.left), 1), (self.resolve(equation.right), -1)))
+        rest = _checked(self.resolve(start))
+        answer = self._solved(rest) if rest is not None else None
+        if rest is not None and answer is None:
+            rest = _checked(self._waiting.reduce(rest))
+            answer = self._solved(rest) if rest is not None else None
+        if rest is None:
             return []
-        if len(rest.terms) > MAX_EQUATION:
-            raise Impossible(TOO_COMPLEX)
-        rest = simplified(rest)
-        if never_zero(rest):
-            raise Impossible(BELOW_ONE)
-        answer = self._solved(rest)
         if answer is None:
-            self._suspend(equation, rest)
-            return []
+            return self._waiting.add(equation, rest)
         unknown, value = answer
         if self._impossible(value):
             raise Impossible(BELOW_ONE)
@@ -241,20 +228,11 @@ class Unifier:
         most = lower_bound(-value)
         return most is not None and most >= 0
 
-    def _bind(self, text: str, value: Dim, tag: object) -> list[_Equation]:
+    def _bind(self, text: str, value: Dim, tag: object) -> list[Equation]:
         """Returns the equations that waited for it."""
         self._values[text] = value
         self._tags[text] = tag
-        return [item for item in self._waiting.pop(text, ()) if item.rest is not None]
-
-    def _suspend(self, equation: _Equation, rest: Poly) -> None:
-        if rest in self._suspended or -rest in self._suspended:
-            return
-        self._suspended[rest] = equation
-        equation.rest = rest
-        for text in sorted(variables(rest) - equation.heard):
-            equation.heard.add(text)
-            self._waiting.setdefault(text, []).append(equation)
+        return self._waiting.wake(text)
 
     def _solved(self, rest: Poly) -> tuple[str, Dim] | None:
         """An unknown of `rest` = 0 that has one answer, and that answer."""
@@ -282,7 +260,7 @@ class Unifier:
         """The unknown to eliminate is the least: first those without a hint, then those that few
         equations wait for (or merging would be quadratic), then the newest."""
         first = self._seen.setdefault(text, len(self._seen))
-        return text in self._hinted, len(self._waiting.get(text, ())), -first
+        return text in self._hinted, self._waiting.count(text), -first
 
     # --- the end ---
     def demands(self) -> list[Demand]:
@@ -292,36 +270,53 @@ class Unifier:
         To be called once all equations are said; what is suspended afterwards is undetermined.
         """
         found: list[Demand] = []
-        exact: set[str] = set()
-        queue = deque(self._suspended.values())
+        queue = deque(self._waiting)
         while queue:
             equation = queue.popleft()
-            if equation.rest is None or len(variables(equation.rest)) != 1:
+            parts = quotient_of_names(equation.rest) if equation.waits and isinstance(equation.rest, Poly) else None
+            if parts is None:
                 continue
-            (unknown,) = variables(equation.rest)
-            factor = equation.rest.terms.get((unknown,), 0)
-            others = combine(((equation.rest, -1), (name(unknown), factor)))
-            if not factor or unknown in names(others):
-                continue
-            whole, divisor = (others, factor) if factor > 0 else (-others, -factor)
+            unknown, whole, divisor = parts
             found.append(Demand("multiple_of", whole, divisor, equation.tag))
-            if (lower_bound(whole) or 0) >= 1:
-                exact.add(unknown)
             # The demand takes the place of the equation itself.
-            del self._suspended[equation.rest]
-            equation.rest = None
-            woken = self._bind(unknown, floor_divide(whole, divisor), equation.tag)
+            self._waiting.withdraw(equation)
+            value = floor_divide(whole, divisor)
+            if self._least(whole) >= 1:
+                self._positive.add(value)
+                self._exact |= {atom for atom in atoms(value) if value == Poly({(atom,): 1})}
+            woken = self._bind(unknown, value, equation.tag)
             self._run(woken)
             queue.extend(woken)
-        return found + self._ranges(exact)
+        return found + self._ranges()
 
-    def _ranges(self, exact: set[str]) -> list[Demand]:
+    def _ranges(self) -> list[Demand]:
         found: dict[Dim, Demand] = {}
         for text in list(self._values):
             value = self.resolve(name(text))
-            if isinstance(value, int) or text in exact or variables(value):
-                continue
-            least = lower_bound(value)
-            if least is None or least < 1:
+            if not variables(value) and value not in self._positive and self._least(value) < 1:
                 found.setdefault(value, Demand("at_most", 1, value, self._tags.get(text)))
         return list(found.values())
+
+    def _least(self, value: Dim) -> int:
+        """A lower bound of `value` that knows which floors a demand made at least 1; 0 for none."""
+        if isinstance(value, int):
+            return value
+        plain = combine(
+            (Poly({tuple("_" if atom in self._exact else atom for atom in monomial): 1}) if monomial else 1, factor)
+            for monomial, factor in value.terms.items()
+        )
+        return lower_bound(plain) or 0
+
+
+def _checked(rest: Dim) -> Poly | None:
+    """`rest` = 0 in its simplest form; None where that says nothing. Raises `Impossible`."""
+    if isinstance(rest, int):
+        if rest:
+            raise Impossible(UNEQUAL)
+        return None
+    if len(rest.terms) > MAX_EQUATION:
+        raise Impossible(TOO_COMPLEX)
+    rest = simplified(rest)
+    if never_zero(rest):
+        raise Impossible(BELOW_ONE)
+    return rest
