@@ -171,7 +171,10 @@ class _Settle:
                 targets.append(self._bind(value, self._fresh(op.name, value)))
         known = dict(zip(op.outputs, targets, strict=True))
         self.maker.update(dict.fromkeys(op.outputs, op.name))
-        probes = tuple((address, known.get(value, self.names.get(value, "_"))) for address, value in op.probes)
+        if targets.count("_") > 1:
+            known = {value: target for value, target in known.items() if target != "_"}  # only the last can still be seen
+        seen = ((address, known.get(value, self.names.get(value))) for address, value in op.probes)
+        probes = tuple((address, name) for address, name in seen if name is not None)
         frees = (*self._free(rest, final), *(("_",) if unread and not final else ()))
         self.steps.append(Statement(tuple(targets), text, frees, op.at, probes, op.place))
 

@@ -52,3 +52,15 @@ def test_the_twin_runs_on_the_very_same_parameters() -> None:
     with torch.no_grad():
         model.first.weight.zero_()
     assert torch.equal(twin(**values), model(**values))
+
+
+def test_of_several_values_that_nobody_reads_none_is_taken_for_another() -> None:
+    graph, facts = graph_of(
+        "{name: m, inputs: {x: '[b 4]'}, nodes: {s: {kind: sequence, repeat: 2, from: x, parts: {a: {kind: linear, out: 3}, c: {kind: linear, out: 5}, d: {kind: linear, out: 4}}},"
+        " p: {kind: concat, from: [s, s.0.a, s.0.c]}}, outputs: {y: p}}"
+    )
+    made = plan(graph, facts)
+    widths: dict[str, int] = {}
+    probed(made, build(made, seed=1), lambda address, value: widths.update({address: value.shape[-1]}))(torch.randn(2, 4))
+    assert widths["s.0.a"] == widths["s.1.a.y"] == 3
+    assert {address: width for address, width in widths.items() if address in ("s.1.a", "s.1.c")} == {}
