@@ -39,6 +39,11 @@ def _hard(folder: Path) -> None:
     os.link(folder / "first.yaml", folder / "slots" / "ffn" / "a.yaml")
 
 
+def _inner_pipe(folder: Path) -> None:
+    (folder / "slots" / "ffn").mkdir(parents=True)
+    os.mkfifo(folder / "slots" / "ffn" / "a.yaml")
+
+
 def _home(folder: Path) -> None:
     """The recipe is reached through a linked folder: whoever links their home may."""
     real = folder / "real"
@@ -74,7 +79,7 @@ ENTRIES = [
     Entry("J03e", "a broken file behind a default", _with("slots/ffn: a"), "yaml-tag", files={"slots/ffn/a.yaml": "kind: !!python/name:os.system\n"}, file="a.yaml", line=1, most=2),
     Entry("J03f", "a bomb behind a default", _with("slots/ffn: a"), "limit-alias-expansion", files={"slots/ffn/a.yaml": "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9))}, file="a.yaml", line=5, most=2),
     Entry("J03g", "a folder behind a default", _with("slots/ffn: a"), "defaults-unknown", prepare=lambda folder: (folder / "slots/ffn/a.yaml").mkdir(parents=True), most=2),
-    Entry("J03h", "a pipe behind a default", _with("slots/ffn: a"), "defaults-unknown", prepare=lambda folder: ((folder / "slots/ffn").mkdir(parents=True), os.mkfifo(folder / "slots/ffn/a.yaml"))[1], most=2),
+    Entry("J03h", "a pipe behind a default", _with("slots/ffn: a"), "defaults-unknown", prepare=_inner_pipe, most=2),
     Entry("J03i", "a thousand defaults", lambda: "defaults:\n" + "".join(f"  - a{i}\n" for i in range(1000)) + "  - _self_\n" + GOOD, "defaults-unknown", seconds=2.0, most=16),
     Entry("J03j", "a chain of three hundred defaults", "defaults: [a0, _self_]\n" + GOOD, "defaults-unknown", files={f"a{i}.yaml": f"defaults: [a{i + 1}, _self_]\n" for i in range(300)}, place=False, seconds=5.0, most=3),
     Entry("J03k", "defaults that double thirty times", "defaults: [a0, _self_]\n" + GOOD, "limit-nodes", files={**{f"a{i}.yaml": f"defaults: [a{i + 1}@l, a{i + 1}@r]\n" for i in range(30)}, "a30.yaml": "k: 1\n"}, place=False, seconds=5.0, most=3),

@@ -70,6 +70,24 @@ def bus(count: int, norm: str = "pre") -> str:
     return f"{HEAD}  p: {{kind: bus, norm: {norm}, from: x, parts: {{{parts}}}}}\noutputs: {{y: p}}\n"
 
 
+def rounds(count: int) -> str:
+    """Widths that each follow from the next one: the last is stated."""
+    lines = "".join(f"  c{i}: {{kind: concat, from: [l{i + 1}, z]}}\n  a{i}: {{kind: add, from: [c{i}, l{i}]}}\n" for i in range(count - 1))
+    layers = "".join(f"  l{i}: {{kind: linear, from: x}}\n" for i in range(count))
+    end = f"  z: {{kind: linear, out: 2, from: x}}\n  k: {{kind: linear, out: 7, from: x}}\n  e: {{kind: add, from: [l{count - 1}, k]}}\n"
+    return f"{HEAD}{layers}{lines}{end}  s: {{kind: concat, from: [{', '.join(f'a{i}' for i in range(count - 1))}, e]}}\noutputs: {{y: s}}\n"
+
+
+def shared_groups(count: int) -> str:
+    lines = "".join(f"  g{i}: {{kind: sequence, from: x, parts: {{a: {{kind: linear, out: 16}}}}}}\n  h{i}: {{same: g{i}, from: x}}\n" for i in range(count))
+    return f"{HEAD}{lines}  s: {{kind: add, from: [{', '.join(f'h{i}' for i in range(count))}]}}\noutputs: {{y: s}}\n"
+
+
+def slot_uses(count: int) -> str:
+    lines = "".join(f"  g{i}: {{slot: f, vars: {{w: {i + 1}}}, from: {'x' if i == 0 else f'g{i - 1}'}}}\n" for i in range(count))
+    return f"{INPUTS}slots: {{f: {{kind: mlp, hidden: 4*w, vars: {{w: 16}}}}}}\nnodes:\n{lines}outputs: {{y: g{count - 1}}}\n"
+
+
 ENTRIES = [
     Entry("Q01", "twenty thousand nodes", lambda: chain(20_000), OK, seconds=3.0, alone=True),
     Entry("Q01b", "twenty thousand nodes, the last one first", lambda: chain(20_000, backwards=True), OK, seconds=3.0),
@@ -109,6 +127,13 @@ ENTRIES = [
     Entry("Q11b", "a circle of five thousand shared nodes", lambda: HEAD + "".join(f"  n{i}: {{same: n{(i + 1) % 5_000}, from: x}}\n" for i in range(5_000)) + "outputs: {y: n4999}\n", "slot-cycle", most=5_000, seconds=5.0),
     Entry("Q12", "a chain of twenty thousand vars", lambda: "vars:\n  p0: 16\n" + "".join(f"  p{i}: p{i - 1}\n" for i in range(1, 20_000)) + net("head: {kind: linear, out: p19999, from: x}"), OK, seconds=2.0),
     Entry("Q12b", "a circle of twenty thousand vars", lambda: "vars:\n" + "".join(f"  p{i}: p{(i + 1) % 20_000}\n" for i in range(20_000)) + net("head: {kind: linear, out: p1, from: x}"), "vars-cycle", most=2, seconds=2.0),
+    Entry("Q14", "sixty widths that each follow from the next", lambda: rounds(60), OK),
+    Entry("Q14b", "three thousand groups used twice", lambda: shared_groups(3_000), OK, seconds=3.0),
+    Entry("Q14c", "ten thousand uses of one slot with arguments", lambda: slot_uses(10_000), OK, seconds=4.0),
+    Entry("Q14d", "ten thousand nodes that nothing feeds", lambda: HEAD + "".join(f"  g{i}: {{kind: linear, out: 16}}\n" for i in range(10_000)) + "  s: {kind: linear, out: 4, from: x}\noutputs: {y: s}\n", "port-required", line=3, most=10_000, seconds=2.0),
+    Entry("Q14e", "ten thousand outputs of copies", lambda: HEAD + "  g: {kind: linear, out: 16, from: x, repeat: 10000}\noutputs: {" + ", ".join(f"y{i}: g.{i}" for i in range(10_000)) + "}\n", OK, seconds=2.0),
+    Entry("Q14f", "copies that each make a row longer", 'inputs: {x: "[batch seq 16]"}\n' + "nodes:\n  head: {kind: sequence, from: x, repeat: 20000, parts: {a: {kind: cls_token}}} #~\noutputs: {y: head}\n", "limit-equations", most=1, seconds=3.0),
+    Entry("Q14g", "five thousand sums of themselves", lambda: HEAD + "  n0: {kind: add, from: [x, x]}\n" + "".join(f"  n{i}: {{kind: add, from: [n{i - 1}, n{i - 1}]}}\n" for i in range(1, 5_000)) + "outputs: {y: n4999}\n", OK, seconds=2.0),
     Entry("Q13", "ten to the twelve parameters", net("a: {kind: linear, out: 1000000, from: x}\nhead: {kind: linear, out: 1000000, from: a} #~"), "budget-exceeded", most=1, seconds=0.2),
     Entry("Q13b", "a weight of two to the sixty-two", net("a: {kind: linear, out: 2147483647, from: x}\nhead: {kind: linear, out: 2147483647, from: a} #~"), "budget-exceeded", most=1, seconds=0.2),
     Entry("Q13c", "a table of two thousand million rows", net("head: {kind: embedding, vocab: 2147483647, out: 2147483647, from: x} #~", 'x: "ids(2147483647) [batch seq]"'), "budget-exceeded", most=1, seconds=0.2),

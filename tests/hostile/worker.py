@@ -91,7 +91,7 @@ def _call(words: list[str], seconds: float) -> tuple[int | None, str, str]:
     texts = []
     for stream in (out, err):
         stream.flush()
-        texts.append(stream.buffer.getvalue().decode("utf-8"))  # type: ignore[attr-defined]
+        texts.append(stream.buffer.getvalue().decode("utf-8"))
     return code, texts[0], texts[1]
 
 
