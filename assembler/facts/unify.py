@@ -2,11 +2,11 @@
 
 Unknowns are names that start with `?`; all other names are rigid. Every size is at least 1.
 An equation is solved for an unknown as soon as that has one answer; until then it is suspended
-and looked at again when one of its unknowns is bound. So the result does not depend on the order
-of the equations, but for which of two equal unknowns stands for both.
+(`waiting`) and looked at again when one of its unknowns is bound. So what is determined does not
+depend on the order of the equations, but for which of two equal unknowns stands for both.
 
-Incomplete on purpose: unknowns that only several equations together determine, and unknowns
-inside floors, stay suspended. What is concluded is always true.
+Incomplete on purpose: unknowns inside floors, what follows from "every size is at least 1" for
+several equations together, and large entangled systems. What is concluded is always true.
 """
 
 from __future__ import annotations
@@ -146,9 +146,14 @@ class Unifier:
     def resolve(self, dim: Dim) -> Dim:
         """`dim` with everything put in that is known of its unknowns.
 
-        Values on the way are shortened, so that long chains are walked once. What grows past all
-        bounds is a conflict, and stays as it is.
+        What grows past all bounds is a conflict, and stays as it is.
         """
+        result = self._expanded(dim)
+        return result if isinstance(result, int) else self._waiting.value(result)
+
+    def _expanded(self, dim: Dim) -> Dim:
+        """With the values of its unknowns put in. Values on the way are shortened, so that long
+        chains are walked once."""
         stack = self._bound(dim)
         if not stack:
             return dim
@@ -207,8 +212,8 @@ class Unifier:
         # What other rows have taken out of it since must not come back: they rely on it.
         start = equation.rest
         if start is None:
-            start = combine(((self.resolve(equation.left), 1), (self.resolve(equation.right), -1)))
-        rest = _checked(self.resolve(start))
+            start = combine(((self._expanded(equation.left), 1), (self._expanded(equation.right), -1)))
+        rest = _checked(self._expanded(start))
         answer = self._solved(rest) if rest is not None else None
         if rest is not None and answer is None:
             rest = _checked(self._waiting.reduce(rest))

@@ -14,13 +14,17 @@ from math import gcd
 from typing import Final
 
 from assembler.facts.linear import has_unknown
-from assembler_schemas.dim import Dim, DimLimit, Monomial, Poly, combine, variables
+from assembler_schemas.dim import Dim, DimLimit, Monomial, Poly, combine, exact_divide, variables
 
 MAX_EQUATION: Final = 64
 """An equation of more terms is refused: entangled on purpose, or past what a message can show."""
-MAX_STEPS: Final = 16
+MAX_ROW: Final = 16
+"""Rows are not reduced where that would make them longer than this."""
+MAX_FACTOR: Final = 2**31
+"""Nor where a coefficient would: what is solved from such rows soon outgrows 64 bits."""
+MAX_STEPS: Final = 8
 """Rows that one equation is reduced by, and rows that it reduces, each time it begins to wait."""
-MAX_REWRITES: Final = 32
+MAX_REWRITES: Final = 8
 """How often others may rewrite one equation: this makes an end certain."""
 
 
@@ -87,6 +91,17 @@ class Waiting:
             result = shorter
         return result
 
+    def value(self, dim: Poly) -> Dim:
+        """`dim` as the rows determine it; itself where they do not."""
+        if not any(monomial in self._pivots for monomial in dim.terms):
+            return dim
+        column = ("?",)
+        rest = self.reduce(Poly({**dim.terms, column: -1}))
+        factor = rest.terms[column] if isinstance(rest, Poly) else 0
+        others = combine(((rest, 1), (Poly({column: 1}), -factor)))
+        result = None if variables(others) else exact_divide(-others, factor)
+        return dim if result is None else result
+
     def add(self, equation: Equation, rest: Poly) -> list[Equation]:
         """`rest` = 0 waits. Returns the equations that it rewrites; those wait no longer."""
         equation.rest = rest
@@ -137,4 +152,8 @@ def _eliminated(rest: Poly, owner: Equation, pivot: Monomial) -> Dim | None:
         result = combine(((rest, b // common), (row, -a // common)))
     except DimLimit:
         return None
-    return result if isinstance(result, int) or len(result.terms) <= MAX_EQUATION else None
+    if isinstance(result, int):
+        return result
+    short = len(result.terms) <= max(MAX_ROW, len(rest.terms))
+    small = all(abs(factor) <= MAX_FACTOR for monomial, factor in result.terms.items() if monomial)
+    return result if short and small else None

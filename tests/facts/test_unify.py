@@ -128,6 +128,7 @@ def test_products_against_brute_force() -> None:
         (A + B, 1, BELOW_ONE),
         (A * B, 0, BELOW_ONE),
         (A + floor_divide(SEQ, 2), 0, BELOW_ONE),
+        ((SEQ + 1) * A, (SEQ + 1) * (1 - H), BELOW_ONE),
         (SEQ, 512, RIGID),
         (SEQ, H, RIGID),
         (2 * SEQ, 2 * H, RIGID),
@@ -218,6 +219,40 @@ def test_equations_that_only_together_determine_an_unknown() -> None:
         assert len(unifier.suspended) == 1
     assert not unifier.equal(5 * A + 6 * B + 4 * C, 48, "third")
     assert reasons(unifier) == [UNEQUAL]
+
+
+def test_a_value_that_a_waiting_equation_determines_is_found() -> None:
+    """It was bound to 4a + 3b - 23 before 4a + 3b = 28 was known; in another order it was 5."""
+    said: list[tuple[Dim, Dim]] = [(2 * A + 2 * B + D, 20), (2 * A + 2 * B + 2 * C + D, 30), (2 * A + B + 3, C + D)]
+    for pairs in itertools.permutations(said):
+        unifier = Unifier()
+        for left, right in pairs:
+            unifier.equal(left, right)
+        assert unifier.resolve(C) == 5
+        assert unifier.resolve(C + A) == A + 5 or variables(unifier.resolve(C + A))
+
+
+def test_half_a_size_is_no_value() -> None:
+    unifier = Unifier()
+    unifier.equal(4 * A + 6 * B, 2 * SEQ + 2 * H)
+    assert unifier.resolve(2 * A + 3 * B) == SEQ + H
+    assert unifier.resolve(4 * A + 6 * B) == 2 * SEQ + 2 * H
+    assert unifier.resolve(A) == A
+
+
+def test_many_entangled_equations_are_bounded_work_and_never_wrong() -> None:
+    draw = random.Random(0)
+    for count in (6, 30):
+        unifier = Unifier()
+        unknowns = [unifier.fresh() for _ in range(count)]
+        point = [draw.randint(1, 50) for _ in unknowns]
+        for _ in range(count + 3):
+            row = [draw.choice([-3, -2, 0, 2, 3]) for _ in unknowns]
+            unifier.equal(combine(zip(unknowns, row, strict=True)), sum(c * x for c, x in zip(row, point, strict=True)))
+        assert unifier.conflicts == []
+        found = [unifier.resolve(unknown) for unknown in unknowns]
+        assert all(value == x for value, x in zip(found, point, strict=True) if isinstance(value, int))
+        assert count > 6 or found == point
 
 
 def test_two_products_that_are_equal_cancel() -> None:
@@ -361,6 +396,7 @@ def test_a_range_that_a_run_time_size_must_keep_is_a_demand() -> None:
     unifier = Unifier()
     unifier.equal(A + 3, SEQ, "cut")
     unifier.equal(B + 3, SEQ, "again")
+    unifier.equal(C, 4, "a number needs none")
     assert unifier.demands() == [Demand("at_most", 1, SEQ - 3, "cut")]
 
 
@@ -511,4 +547,16 @@ def test_a_number_that_grows_past_64_bits_is_refused() -> None:
     unifier.equal(B, 2**40)
     unifier.bind(C, D * D)
     assert not unifier.equal(C, A * B * A)
-    assert TOO_LARGE in reasons(unifier)
+    assert reasons(unifier) == [TOO_LARGE]
+
+
+def test_a_chain_of_squares_that_outgrows_64_bits_is_refused_where_it_does() -> None:
+    unifier = Unifier()
+    chain = [name(f"?{i}") for i in range(9)]
+    for index, (one, two) in enumerate(itertools.pairwise(chain)):
+        unifier.bind(one, two * two, index)
+    unifier.bind(chain[-1], 2)
+    unifier.resolve(chain[0])
+    assert unifier.resolve(chain[3]) == 2**32
+    assert {clash.reason for clash in unifier.conflicts} == {TOO_LARGE}
+    assert unifier.conflicts[0].tag == 2
