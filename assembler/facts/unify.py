@@ -255,7 +255,7 @@ class Unifier:
             unknown = min(free, key=self._gives_way)
             factor = rest.terms[unknown,]
             return unknown, combine(((rest, -factor), (name(unknown), 1)))
-        for unknown in sorted(variables(rest), key=self._gives_way)[:MAX_TRIED]:
+        for unknown in sorted(sorted(variables(rest)), key=self._gives_way)[:MAX_TRIED]:
             value = quotient(rest, unknown)
             if value is not None:
                 return unknown, value

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -363,6 +367,28 @@ def test_binding_makes_this_very_unknown_give_way() -> None:
     assert not unifier.bind(B, 0)
     assert not unifier.bind(B, -SEQ)
     assert reasons(unifier) == [UNEQUAL, UNEQUAL, BELOW_ONE, BELOW_ONE]
+
+
+_SEEDED = """
+from assembler.facts.unify import Unifier
+from assembler_schemas.dim import name, show
+unifier = Unifier()
+a, b, c, d, e, f = (name(f"?{text}") for text in "abcdef")
+unifier.equal(a * (b + c), d * (b + c))
+unifier.equal(2 * e + 3 * f, 5 * c)
+unifier.equal(2 * b + 3 * f, 7 * e)
+print([show(unifier.resolve(x)) for x in (a, b, c, d, e, f)], unifier.suspended)
+"""
+
+
+def test_what_stands_for_both_does_not_depend_on_the_hash_seed() -> None:
+    root = Path(__file__).parents[2]
+    said = set()
+    for seed in ("1", "2", "3"):
+        env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join([str(root), str(root / "schemas")])}
+        run = subprocess.run([sys.executable, "-c", _SEEDED], env=env, capture_output=True, text=True, check=True)
+        said.add(run.stdout)
+    assert len(said) == 1
 
 
 # --- run-time sizes at the end ---
