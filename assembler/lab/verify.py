@@ -34,6 +34,7 @@ class Row(NamedTuple):
     address: str
     predicted: str
     measured: str
+    note: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -77,7 +78,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     """Rows as aligned lines."""
     wide = max((len(row.label) for row in rows), default=0)
     said = max((len(row.predicted) for row in rows), default=0)
-    return [f"{row.label:<{wide}}  predicted {row.predicted:<{said}}  measured {row.measured}{'' if row.agrees else '   DIFFERS'}" for row in rows]
+    return [f"{row.label:<{wide}}  predicted {row.predicted:<{said}}  measured {row.measured}{row.note}{'' if row.agrees else '   DIFFERS'}" for row in rows]
 
 
 def verify(
@@ -126,7 +127,8 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 def _rows(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tensor] | None, stated: Mapping[str, int], seed: int) -> Iterator[Row]:
     if any(value.is_meta for value in model.parameters()):
         raise InputError("a model on meta has no values to run: `assembler.initialize` it first")
-    own = _own_dtype(model)
+    every = uses(graph, facts)
+    own = _own_dtype(model, every)
     if batch is None:
         device = next((item.device for item in model.parameters()), torch.device("cpu"))
         batch = {name: value.to(device) for name, value in generated(facts, stated, seed, own).items()}
@@ -140,15 +142,16 @@ def _rows(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tens
     yield from (Row("input", name, spell(facts.root.inputs.get(name)), _seen(value)) for name, value in batch.items())
     yield from _counts(model, graph, facts)
     yield from _edges(graph, facts, seen, spell)
-    yield from (Row("output", name, spell(kind), _given(outputs.get(name))) for name, kind in facts.root.outputs.items())
-    every = uses(graph, facts)
+    yield from (Row("output", name, spell(kind), *_given(outputs.get(name))) for name, kind in facts.root.outputs.items())
     yield from _keys(model, every)
     yield from _gradients(model, every, outputs)
 
 
-def _own_dtype(model: nn.Module) -> torch.dtype:
-    """What a type that states no dtype means: the dtype of most parameters."""
-    found = Counter(item.dtype for item in model.parameters() if item.is_floating_point())
+def _own_dtype(model: nn.Module, every: Sequence[Use]) -> torch.dtype:
+    """What a type that states no dtype means: the dtype of the nodes that state none."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    keys = (f"{use.address}.{name}" for use in every if use.node.dtype is None for name in use.definition.parameters)
+    found = Counter(named[key].dtype for key in keys if key in named and named[key].is_floating_point())
     return found.most_common(1)[0][0] if found else torch.get_default_dtype()
 
 
@@ -175,10 +178,12 @@ def _seen(value: Tensor) -> str:
     return _spell(value.dtype, tuple(value.shape))
 
 
-def _given(value: Tensor | None) -> str:
+def _given(value: Tensor | None) -> tuple[str, str]:
+    """What an output is, and what a reader should know of it besides."""
     if value is None:
-        return NOTHING
-    return _seen(value) + ("" if not value.is_floating_point() or bool(torch.isfinite(value).all()) else " (not finite)")
+        return NOTHING, ""
+    finite = not value.is_floating_point() or bool(torch.isfinite(value).all())
+    return _seen(value), "" if finite else " (not finite)"
 
 
 def _spell(dtype: torch.dtype, shape: tuple[int, ...]) -> str:

@@ -117,3 +117,20 @@ def test_no_gradient_is_predicted_behind_a_detach_a_zero_and_the_last_tap() -> N
     assert found.ok, str(found)
     some = {row.address for row in found.rows if row.what == "gradient" and row.measured == "some"}
     assert some == {f"{node}.{name}" for node in ("b", "r.0", "r.1") for name in ("weight", "bias")}
+
+
+def test_nodes_with_a_dtype_of_their_own_do_not_make_it_the_dtype_of_the_model() -> None:
+    text = (
+        "{name: m, inputs: {x: '[b 4]', h: 'f16 [b 8]'}, nodes: {a: {kind: mlp, hidden: 64, dtype: f16, from: h}, b: {kind: linear, out: 4, from: x}}, outputs: {y: a, z: b}}"
+    )
+    found = assembler.verify(_recipe(text))
+    assert found.ok, str(found)
+    assert "float16 [2 8]" in str(found)
+    assert "float32 [2 4]" in str(found)
+
+
+def test_an_output_that_is_not_finite_is_said_and_is_no_disagreement() -> None:
+    text = "{name: m, inputs: {x: '[b 4]'}, nodes: {a: {kind: linear, out: 4, from: x}, s: {kind: scale, value: 1.0e+30, from: a}, c: {kind: cast, dtype: f16, from: s}}, outputs: {y: c}}"
+    found = assembler.verify(_recipe(text))
+    assert found.ok
+    assert "(not finite)" in str(found)
