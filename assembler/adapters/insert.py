@@ -12,6 +12,7 @@ from assembler.graph.rewrite import rewrite
 from assembler.library import registry
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.dim import show
+from assembler_schemas.shape import Type
 
 MAX_ROUNDS = 4
 WIDTH_ADAPTERS = frozenset({"linear", "mlp", "low_rank", "conv2d", "cast", "permute"})
@@ -39,8 +40,8 @@ def _judge(graph: Graph, facts: Facts, frozen: bool) -> tuple[list[Bridging], li
         source = _stated_source(bridge)
         if bridge.scope is None:
             refused.append(_refusal("shape-mismatch", bridge, source, "its copies would need adapters of their own"))
-        elif graph.policy != "auto":
-            refused.append(_refusal("adapter-refused", bridge, source, f"the policy is `{graph.policy}`"))
+        elif bridge.scope.policy != "auto":
+            refused.append(_refusal("adapter-refused", bridge, source, f"the policy is `{bridge.scope.policy}`"))
         elif source is not None:
             refused.append(_refusal("shape-mismatch", bridge, source, ""))
         elif frozen:
@@ -114,7 +115,7 @@ def _put(nodes: dict[str, Node], bridge: Bridging) -> None:
     chosen = choose(card, {}, "", name, problems.append)
     assert chosen is not None, problems
     adapter = Leaf(name, {"x": (Edge(edge.source, edge.span),)}, edge.span, f"adapter for {bridge.address}.{bridge.port}",
-                   card, chosen.options, chosen.definition, {}, adapter="auto")  # fmt: skip
+                   card, chosen.options, chosen.definition, {}, adapter="auto", dtype=None if bridge.dtype == "float" else bridge.dtype)  # fmt: skip
     edges = list(consumer.inputs[bridge.port])
     edges[bridge.index] = Edge(Ref(name, "y"), edge.span, edge.follows)
     changed = replace(consumer, inputs={**consumer.inputs, bridge.port: tuple(edges)})
@@ -148,7 +149,8 @@ def _unneeded(scope: Scope, facts: Facts) -> list[tuple[Leaf, str]]:
             if isinstance(node, Leaf):
                 if node.adapter == "asked" and node.kind.name in WIDTH_ADAPTERS:
                     given = inner.inputs.get("x", ())
-                    if given and inner.outputs.get("y") == given[0] and not node.spans:
+                    stated = node.spans if node.kind.name == "permute" else ()
+                    if given and _plain(inner.outputs.get("y")) == _plain(given[0]) and not stated:
                         found.append((node, name))
             elif isinstance(node, Group):
                 if inner.inner is not None:
@@ -156,6 +158,11 @@ def _unneeded(scope: Scope, facts: Facts) -> list[tuple[Leaf, str]]:
             else:
                 todo.extend((run.node.scope, item.inner) for run, (_, item) in zip(node.runs, inner.runs, strict=False) if isinstance(run.node, Group) and item.inner is not None)
     return found
+
+
+def _plain(kind: Type | None) -> Type | None:
+    """A type with the model's own float spelled out."""
+    return kind._replace(dtype="f32") if kind is not None and kind.dtype == "float" else kind
 
 
 def _spared(leaf: Leaf) -> Diagnostic:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assembler.checks import cost, guards, shares, slots, types
+from assembler.checks import cost, guards, optional, shares, slots, types
 from assembler.facts.count import leaves
 from assembler.facts.model import Facts
 from assembler.graph.model import Graph
@@ -11,7 +11,7 @@ from assembler_schemas.diagnostic import Diagnostic
 
 def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     """What is wrong with a graph, and what its reader should know."""
-    found = types.check(graph, facts)
+    found = types.check(graph, facts) + optional.check(graph)
     if not found:
         every = list(leaves(graph, facts))
         found += shares.check(every, graph, facts)

@@ -164,7 +164,7 @@ def _dtype(conflict: Conflict, sources: _Sources) -> Diagnostic:
     have = given.dtype if isinstance(given, Type) else str(given)
     medium = given.medium if isinstance(given, Type) else ""
     shown = have if medium in ("", "dense") else f"{have} ({given})"
-    help_text = "ids become vectors in an `embedding`" if medium == "ids" else f"ask for it: `from: {{port: {_address(conflict.edge)}, adapt: {{kind: cast, dtype: {conflict.wanted}}}}}`" if have in ("f32", "bf16", "f16", "f64", "float") and conflict.wanted != "int" else "feed another value"
+    help_text = "ids become vectors in an `embedding`" if medium == "ids" else f"ask for it: `from: {{port: {_address(conflict.edge)}, adapt: {{kind: cast, dtype: {conflict.wanted}}}}}`" if have in ("f32", "bf16", "f16", "f64", "float") and conflict.wanted not in ("int", "bool") else "feed another value"
     return Diagnostic("dtype-mismatch", f"{sources.giver()} is {shown}, where `{conflict.address}.{conflict.port}` takes {conflict.wanted}", _place(conflict), label=f"{conflict.wanted} wanted here",
                       related=_notes(sources.why(conflict.edge, -1)), help=help_text)  # fmt: skip
 

@@ -196,7 +196,11 @@ class _Walk:
         arrivals = {name: [Arrival(given[name])] for name in declared if name in given}
         found = match(signature(definition), arrivals, {}, frozenset(), None)
         self._report(found, node, address)
-        return {**given, **{name: types[0] for name, types in found.inputs.items() if types}}
+        known: dict[str, Type | None] = {name: types[0] for name, types in found.inputs.items() if types}
+        for finding in found.findings:
+            if finding.name == "...":
+                known[finding.port] = None  # said at the edge: nothing inside repeats it
+        return {**given, **known}
 
     # --- repeats ---
     def repeat(self, node: Repeat, arrivals: Types, address: str) -> NodeFacts:
@@ -335,7 +339,7 @@ class _Walk:
                 self._misfit(bridge, address)
                 continue
             edge = node.inputs[bridge.port][bridge.at] if bridge.port in node.inputs else Edge(Ref("", ""))
-            self.bridges.append(Bridging(address, bridge.port, bridge.at, bridge.source.dims[0], bridge.target.dims[0], edge, node, scope))
+            self.bridges.append(Bridging(address, bridge.port, bridge.at, bridge.source.dims[0], bridge.target.dims[0], edge, node, scope, found.dtype))
 
     def _misfit(self, bridge: Bridge, address: str) -> None:
         """Inside one more use of a whole group nothing can be mended: its code is that of the first use."""

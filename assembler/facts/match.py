@@ -137,8 +137,8 @@ def _meet(found: Match, side: Side, index: int, arrival: Arrival, own: bool) -> 
         found.unknown = True
         return given
     split = len(given.dims) - count
-    if side.lead:
-        _lead(found, side, index, given, split)
+    if side.lead and not _lead(found, side, index, given, split):
+        return given
     if side.vocabulary is not None:
         _vocabulary(found, side, index, given)
     dims = list(given.dims)
@@ -174,18 +174,20 @@ def _wide(dtype: str) -> str:
     return "f32" if dtype == "float" else dtype
 
 
-def _lead(found: Match, side: Side, index: int, given: Type, split: int) -> None:
+def _lead(found: Match, side: Side, index: int, given: Type, split: int) -> bool:
+    """The leading axes. False where there are more or fewer of them: then no axis stands for another."""
     row = given.dims[:split]
     if found.lead is None:
         found.lead, found.lead_name = row, given.lead
         found.origin["..."] = (side.port, index, 0)
-        return
+        return True
     if len(row) != len(found.lead) or given.lead != found.lead_name:
         found.findings.append(Finding("shape-rank", side.port, index, 0, given, found.lead, "...", found.origin.get("...")))
-        return
+        return False
     for position, (one, two) in enumerate(zip(row, found.lead, strict=True)):
         if one != two:
             _differ(found, side.port, index, position - len(given.dims), one, two, "...", False)
+    return True
 
 
 def _vocabulary(found: Match, side: Side, index: int, given: Type) -> None:

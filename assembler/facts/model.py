@@ -81,6 +81,8 @@ class Bridging:
     node: Node
     scope: Scope | None
     """Of the node; None where the node is a copy of a repeat and the edge stands outside."""
+    dtype: str = "float"
+    """Of the value that crosses the edge: the adapter works in it."""
 
 
 @dataclass(frozen=True, slots=True)

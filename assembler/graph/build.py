@@ -44,11 +44,13 @@ class At:
     path: tuple[str | int, ...] = ()
     counts: tuple[int, ...] = ()
     inherited: Mapping[str, Field] = None  # type: ignore[assignment]
+    policy: str = ""
+    """When an adapter may stand here, as the graphs around say."""
 
     def below(self, name: str | int, count: int = 0, shown: str | None = None, inherited: Mapping[str, Field] | None = None) -> At:
         text = str(name) if shown is None else shown
         return At(f"{self.address}.{text}" if self.address else text, (*self.path, name), (*self.counts, count),
-                  self.inherited if inherited is None else inherited)  # fmt: skip
+                  self.inherited if inherited is None else inherited, self.policy)  # fmt: skip
 
 
 def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
@@ -56,19 +58,15 @@ def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
     builder = Builder()
     builder.outputs = recipe.tree.get("outputs")
     outer = Env(None, None, builder.say)
-    scope = builder.graph(recipe.graph, outer, At("", inherited=_own(recipe.tree, outer)), {})
-    finish.finish(builder, scope, recipe.graph)
+    scope = builder.graph(recipe.graph, outer, At("", inherited={}), {})
+    finish.finish(builder)
     inputs = {name: builder.types[name] for name in recipe.graph.inputs if name in builder.types}
     graph = Graph(
-        recipe.name or "model", scope.freeze(), inputs, recipe.graph.policy, recipe.description,
+        recipe.name or "model", scope.freeze(), inputs, recipe.graph.policy or "auto", recipe.description,
         {**{f"inputs.{k}": v.span for k, v in recipe.graph.inputs.items()}, **{f"outputs.{k}": v.span for k, v in recipe.graph.outputs.items()}},
         accepted=tuple(builder.accepted),
     )  # fmt: skip
     return graph, builder.found
-
-
-def _own(tree: Value, env: Env) -> dict[str, Field]:
-    return {}
 
 
 class Builder:
@@ -84,6 +82,8 @@ class Builder:
         self.later: list[tuple[Draft, ScopeDraft, str, Span]] = []
         """Drafts whose `same` is looked up once everything stands."""
         self.accepted: list[Accepted] = []
+        self.graphs: list[tuple[GraphSpec, ScopeDraft]] = []
+        """Every graph that was built, once for each place that uses it."""
         self.outputs: Value | None = None
         """The recipe's `outputs` as they are written."""
         self.lost: set[str] = set()
@@ -103,7 +103,11 @@ class Builder:
                                     help=did_you_mean(name, spec.vars) or f"its vars are {listed(spec.vars) or 'none'}"))  # fmt: skip
         env.define(spec.vars, {k: v for k, v in arguments.items() if k in spec.vars}, f"{path}vars")
         self._shadows(spec, outer, env)
-        scope = ScopeDraft(at.address, env, known=frozenset(spec.nodes))
+        if not at.path:
+            at = replace(at, inherited={key: (value, env) for key, value in spec.inherited.items()})
+        scope = ScopeDraft(at.address, env, known=frozenset(spec.nodes), policy=spec.policy or at.policy)
+        at = replace(at, policy=scope.policy)
+        self.graphs.append((spec, scope))
         for name, value in spec.inputs.items():
             self._input(scope, name, value, f"{path}inputs.{name}", root=not at.path)
         mark = self.rules.open(spec.rules, env, len(at.path))
@@ -212,7 +216,7 @@ class Builder:
         scope.add(draft)
         if resolved.slot and not draft.broken:
             accept.keep(self, resolved, draft, scope)
-        if not draft.broken and (shared.repeat is None or resolved.kind.container):
+        if not draft.broken and shared.repeat is None:
             container.norms(self, draft, shared, scope)
         return draft
 

@@ -111,7 +111,7 @@ def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, sco
     if choose(resolved.kind, {k: v for k, v in resolved.fields.items() if k != "parts"}, draft.path, draft.name, builder.say) is None:
         draft.broken = True
         return
-    inner = ScopeDraft(at.address, resolved.env, scope, {STREAM: ANY}, offered, known=frozenset(parts))
+    inner = ScopeDraft(at.address, resolved.env, scope, {STREAM: ANY}, offered, known=frozenset(parts), policy=scope.policy)
     draft.inner = inner
     inner.places = {name: (place, resolved.env) for name, place in parts.items()}
     order = ordered(parts, builder.say) if resolved.kind.name != "parallel" else list(parts.values())
@@ -190,10 +190,13 @@ def gives(draft: Draft) -> None:
 
 # --- copies ---
 def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str]) -> Draft:
-    """One copy of a repeat. A leaf with norms becomes a group that holds both."""
+    """One copy of a repeat. A leaf with norms becomes a group that holds both; a container holds its own."""
     if resolved.kind.container or shared.norm not in ("pre", "out", "both"):
-        return builder.single(resolved, shared, scope, at, offered)
-    inner = ScopeDraft(at.address, resolved.env, scope)
+        copy = builder.single(resolved, shared, scope, at, offered)
+        if copy.inner is not None and not copy.broken and not _is_bus(copy):
+            _norms_inside(builder, copy, copy.inner, shared)
+        return copy
+    inner = ScopeDraft(at.address, resolved.env, scope, policy=scope.policy)
     leaf = builder.single(resolved, shared, inner, at.below(resolved.place.name), offered)
     group = Draft(resolved.place.name, at.address, resolved.place.span, kind=registry.kind("graph"), inner=inner, broken=leaf.broken, path=leaf.path)
     inner.add(leaf)
@@ -215,6 +218,25 @@ def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDr
     gives(group)
     builder.weigh(group)
     return group
+
+
+def _norms_inside(builder: Builder, copy: Draft, inner: ScopeDraft, shared: Shared) -> None:
+    """The norms of one copy of a container, at its own borders."""
+    stream = Ref("", copy.first)
+    if shared.norm in ("pre", "both"):
+        norm = _norm(builder, inner, f"{copy.name}_pre_norm", shared, f"pre norm of {copy.address}", copy)
+        if not norm.broken:
+            behind = Ref(norm.name, norm.main)
+            for draft in inner.nodes.values():
+                for port, edges in draft.edges.items():
+                    draft.edges[port] = [replace(edge, source=behind) if edge.source == stream else edge for edge in edges]
+            norm.edges["x"] = [Edge(stream, copy.span)]
+    if shared.norm in ("out", "both") and copy.main:
+        norm = _norm(builder, inner, f"{copy.name}_out_norm", shared, f"out norm of {copy.address}", copy)
+        if not norm.broken:
+            norm.edges["x"] = [Edge(inner.outputs[copy.main], copy.span)]
+            inner.outputs[copy.main] = Ref(norm.name, norm.main)
+    builder.weigh(copy)
 
 
 def join_runs(builder: Builder, draft: Draft, resolved: Resolved) -> None:

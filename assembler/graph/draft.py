@@ -101,6 +101,8 @@ class ScopeDraft:
     """Names of the nodes that will stand here, before they are built."""
     places: Mapping[str, tuple[Place, Env]] = field(default_factory=dict)
     """The nodes as they are written, for `same` and `like`."""
+    policy: str = ""
+    """When an adapter may stand here; empty: as in the scope around."""
     fed_by_slot: bool = False
     """A slot's filler stands somewhere inside."""
 
@@ -115,7 +117,7 @@ class ScopeDraft:
 
     def freeze(self) -> Scope:
         nodes = {draft.name: draft.freeze() for draft in self.ordered() if not draft.broken}
-        return Scope(dict(self.inputs), nodes, dict(self.outputs), self.main, tuple(self.losses))
+        return Scope(dict(self.inputs), nodes, dict(self.outputs), self.main, tuple(self.losses), self.policy or "auto")
 
     def needs(self) -> dict[str, set[str]]:
         """Node -> the nodes of this scope that feed it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from assembler.graph.build import Builder
 
 
-def finish(builder: Builder, scope: ScopeDraft, spec: GraphSpec) -> None:
+def finish(builder: Builder) -> None:
     """Shared modules, ties, and what nobody reads."""
     for draft, where, text, span in builder.later:
         found = find_draft(where, text)
@@ -32,7 +33,7 @@ def finish(builder: Builder, scope: ScopeDraft, spec: GraphSpec) -> None:
     for draft, where, own, text, span in builder.tied:
         _tie(builder, draft, where, own, text, span)
     _tied_circles(builder)
-    _unread(builder, scope, spec)
+    _unread(builder)
 
 
 class Found(NamedTuple):
@@ -177,16 +178,30 @@ def find_place(builder: Builder, scope: ScopeDraft, text: str, span: Span) -> tu
     return found
 
 
-def _unread(builder: Builder, scope: ScopeDraft, spec: GraphSpec) -> None:
-    read = {edge.source for draft in scope.nodes.values() for edges in draft.edges.values() for edge in edges}
-    read.update(scope.outputs.values())
-    nodes = {ref.node for ref in read} | builder.lost
+def _unread(builder: Builder) -> None:
+    """Nodes and inputs that nobody reads at any of the places where their graph is used."""
+    uses: dict[str, list[tuple[GraphSpec, ScopeDraft]]] = {}
+    for spec, scope in builder.graphs:
+        uses.setdefault(spec.path, []).append((spec, scope))
+    for every in uses.values():
+        if all(not any(draft.broken for draft in scope.nodes.values()) and scope.outputs for _, scope in every):
+            _unread_in(builder, every)
+
+
+def _unread_in(builder: Builder, uses: Sequence[tuple[GraphSpec, ScopeDraft]]) -> None:
+    read: set[Ref] = set()
+    nodes = set(builder.lost)
     nodes.update(text.partition(".")[0] for _, _, text, _ in builder.later)
     nodes.update(text.partition(".")[0] for _, _, _, text, _ in builder.tied)
-    quiet = any(draft.broken for draft in scope.nodes.values()) or not scope.outputs
+    for _, scope in uses:
+        read.update(edge.source for draft in scope.nodes.values() for edges in draft.edges.values() for edge in edges)
+        read.update(scope.outputs.values())
+    nodes.update(ref.node for ref in read)
+    spec, scope = uses[0]
     for name, draft in scope.nodes.items():
-        if name not in nodes and not draft.cause and not quiet and not (draft.after and draft.after.node in nodes):
+        if name not in nodes and not draft.cause and not (draft.after and draft.after.node in nodes):
             builder.say(Diagnostic("node-unused", f"nobody reads `{name}`", draft.span.at(draft.path), label="not built", help="read it somewhere, give it out in `outputs`, or remove it"))
+    path = f"{spec.path}." if spec.path else ""
     for name, value in spec.inputs.items():
-        if Ref("", name) not in read and name not in builder.lost and not quiet:
-            builder.say(Diagnostic("input-unused", f"nothing reads the input `{name}`", value.key.at(f"inputs.{name}"), help="remove it, or feed it to a node"))
+        if Ref("", name) not in read and name not in builder.lost:
+            builder.say(Diagnostic("input-unused", f"nothing reads the input `{name}`", value.key.at(f"{path}inputs.{name}"), help="remove it, or feed it to a node"))

@@ -61,6 +61,10 @@ def ask(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: Feed
         builder.say(Diagnostic("unknown-kind", f"there is no adapter `{word}`", (feed.adapt_span if feed.adapt_span.line or feed.adapt_span.override else feed.span).at(f"{draft.path}.from"), label="unknown adapter",
                                help=did_you_mean(word, ADAPTERS) or f"one of {', '.join(ADAPTERS)}"))  # fmt: skip
         return None
+    if scope.policy == "never":
+        builder.say(Diagnostic("adapter-refused", f"`adapt: {word}` stands on an edge, and the policy is `never`", feed.span.at(f"{draft.path}.from"),
+                               help="drop `adapt`, or let `adapters.policy` be `explicit`"))  # fmt: skip
+        return None
     stated = {**_PRESETS.get(word, {}), **feed.options}
     if word == "cast" and "dtype" not in stated:
         stated["dtype"] = draft.said.get("dtype", "f32")

@@ -81,6 +81,8 @@ class Scope:
     """The output that the group's address means."""
     losses: tuple[str, ...] = ()
     """Those outputs that are auxiliary losses."""
+    policy: str = "auto"
+    """When an adapter may be put on an edge of this scope: auto, explicit, never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,8 @@ def _export(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...],
 
 
 def _ambiguous(builder: Builder, draft: Draft, span: Span) -> None:
+    if not draft.gives and draft.inner is not None and any(node.broken for node in draft.inner.nodes.values()):
+        return  # what it would give is broken inside, and that is said
     names = list(draft.gives)
     builder.say(Diagnostic("port-ambiguous", f"`{draft.name}` has {len(names)} outputs, and none is the main one", span,
                            help=f"write one of {', '.join(f'`{draft.name}.{name}`' for name in names)}"))  # fmt: skip

@@ -10,11 +10,11 @@ from assembler.graph.env import Say
 from assembler.graph.options import Field
 from assembler.graph.place import Resolved
 from assembler.source.parse import did_you_mean
+from assembler.source.recipe import INHERITED
 from assembler_schemas.diagnostic import Diagnostic
 
 NORM_PLACES = ("pre", "out", "both", "post")
 DTYPES = ("f32", "bf16", "f16", "f64")
-INHERITED = ("norm_kind", "freeze", "seed", "dtype")
 _KEYS = frozenset({"repeat", "share", "norm", "init", *INHERITED})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import TypeVar
 
 from assembler.source.names import check_name
-from assembler.source.recipe import GRAPH_KEYS, NOUNS, PLACE_KEYS, GraphSpec, Place, Recipe, Rule, Slot
+from assembler.source.recipe import GRAPH_KEYS, INHERITED, NOUNS, PLACE_KEYS, GraphSpec, Place, Recipe, Rule, Slot
 from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic, Edit, Fix, Note
 from assembler_schemas.span import Span
@@ -96,7 +96,7 @@ class _Reader:
             return f"{path}.{key}" if path else key
 
         if top:
-            self.unknown_keys(tree, GRAPH_KEYS, path)
+            self.unknown_keys(tree, GRAPH_KEYS | set(INHERITED), path)
             self.version(tree)
         nodes = self.named(tree, "nodes", at("nodes"), "node", self.place, "name: {kind: ..., from: ...}")
         value = tree.get("nodes")
@@ -130,6 +130,7 @@ class _Reader:
             path, tree.span, variables, inputs, nodes, outputs,
             self.named(tree, "slots", at("slots"), "slot", self.slot, "name: {kind: ...}"),
             self.named(tree, "rules", at("rules"), "rule", self.rule, "name: {at: ..., set: ...}"),
+            {key: value for key in INHERITED if top and (value := tree.get(key)) is not None},
             self.adapters(tree, at("adapters")),
         )  # fmt: skip
 
@@ -155,7 +156,7 @@ class _Reader:
                          help=f"one of {', '.join(POLICIES)}")  # fmt: skip
             else:
                 return str(value.data)
-        return "auto"
+        return ""
 
     def named(
         self, tree: Value, key: str, path: str, what: str, read: Callable[[str, Value, str], Item], example: str

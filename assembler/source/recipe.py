@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from assembler.source.tree import Value
 from assembler_schemas.span import NOWHERE, Span
 
+INHERITED = ("norm_kind", "freeze", "seed", "dtype")
+"""Keys that hold for everything inside, from any container up to the recipe."""
 NOUNS = ("kind", "slot", "same", "like")
 """The keys of which a place has exactly one: they say what stands there."""
 
@@ -67,7 +69,10 @@ class GraphSpec:
     outputs: Mapping[str, Value] = field(default_factory=dict)
     slots: Mapping[str, Slot] = field(default_factory=dict)
     rules: Mapping[str, Rule] = field(default_factory=dict)
-    policy: str = "auto"
+    inherited: Mapping[str, Value] = field(default_factory=dict)
+    """What the recipe's own top level says of everything inside."""
+    policy: str = ""
+    """auto, explicit or never; empty where the graph does not say: then as around it."""
 
 
 @dataclass(frozen=True, slots=True)
