@@ -22,9 +22,10 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     """One diagnostic for each conflict; those that are alike (copies) are said once."""
     found: dict[tuple[object, ...], Diagnostic] = {}
     wrong = {conflict.address for conflict in facts.conflicts if conflict.code in _FIRST}
+    other = {(conflict.address, conflict.port) for conflict in facts.conflicts if conflict.code == "dtype-mismatch"}
     factors: set[str] = set()
     for conflict in facts.conflicts:
-        if conflict.address in wrong and conflict.code in _AFTER:
+        if (conflict.address in wrong and conflict.code in _AFTER) or (conflict.code == "shape-rank" and (conflict.address, conflict.port) in other):
             continue
         if conflict.code == "shape-constraint" and conflict.port:
             # Height and width of one picture against one patch.

@@ -29,7 +29,7 @@ from assembler.facts.model import Bridging, Conflict, Facts, Guard, NodeFacts, S
 from assembler.facts.signature import Signature, signature
 from assembler.facts.unify import Unifier
 from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Scope
-from assembler_schemas.dim import DimLimit, show, variables
+from assembler_schemas.dim import DimLimit, lower_bound, names, show, substitute, variables
 from assembler_schemas.dim import name as dim_name
 from assembler_schemas.kind import Definition, Options
 from assembler_schemas.shape import Dim, Type
@@ -59,7 +59,24 @@ def infer(graph: Graph) -> Facts:
         for (address, name), value in more.items():
             solved.setdefault(address, {})[name] = value
     guards = {(guard.relation, guard.left, guard.right): guard for guard in reversed(walk.guards)}
-    return Facts(root, tuple(reversed(guards.values())), (*walk.conflicts, *ambiguous), tuple(walk.bridges))
+    return Facts(root, _needed(list(reversed(guards.values()))), (*walk.conflicts, *ambiguous), tuple(walk.bridges))
+
+
+def _needed(guards: list[Guard]) -> tuple[Guard, ...]:
+    """Without those that others imply: where 4 divides h, h // 4 is at least 1."""
+    exact: dict[str, Dim] = {}
+    for guard in guards:
+        lone = list(names(guard.left))
+        if guard.relation == "multiple_of" and isinstance(guard.right, int) and len(lone) == 1 and guard.left == dim_name(lone[0]):
+            exact[lone[0]] = guard.right * dim_name(lone[0])
+    if not exact:
+        return tuple(guards)
+    found = []
+    for guard in guards:
+        spare = lower_bound(substitute(guard.right - guard.left, exact)) if guard.relation == "at_most" else None
+        if spare is None or spare < 0:
+            found.append(guard)
+    return tuple(found)
 
 
 def owners(scope: Scope) -> dict[str, str]:
