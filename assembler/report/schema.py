@@ -11,7 +11,7 @@ from typing import Any
 
 from assembler.library import registry
 from assembler.report.catalogue import spelled
-from assembler.source.recipe import GRAPH_KEYS, PLACE_KEYS
+from assembler.source.recipe import GRAPH_KEYS, INHERITED, PLACE_KEYS
 from assembler_schemas.kind import Kind
 
 Schema = dict[str, Any]
@@ -27,7 +27,8 @@ _TEXTS: Schema = {"type": "object", "additionalProperties": {"type": ["string", 
 def to_schema() -> Schema:
     """The schema of a whole recipe."""
     cards = [card for name in registry.names() if (card := registry.kind(name)) is not None]
-    top = {key: _graph_key(key) for key in sorted(GRAPH_KEYS)}
+    shared = _place_keys()
+    top = {key: _graph_key(key) for key in sorted(GRAPH_KEYS)} | {key: shared[key] for key in INHERITED}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "assembler recipe",
