@@ -115,7 +115,7 @@ def _put(nodes: dict[str, Node], bridge: Bridging) -> None:
     chosen = choose(card, {}, "", name, problems.append)
     assert chosen is not None, problems
     adapter = Leaf(name, {"x": (Edge(edge.source, edge.span),)}, edge.span, f"adapter for {bridge.address}.{bridge.port}",
-                   card, chosen.options, chosen.definition, {}, adapter="auto", dtype=None if bridge.dtype == "float" else bridge.dtype)  # fmt: skip
+                   card, chosen.options, chosen.definition, {}, adapter="auto", freeze=isinstance(consumer, Leaf) and consumer.freeze, dtype=None if bridge.dtype == "float" else bridge.dtype)  # fmt: skip
     edges = list(consumer.inputs[bridge.port])
     edges[bridge.index] = Edge(Ref(name, "y"), edge.span, edge.follows)
     changed = replace(consumer, inputs={**consumer.inputs, bridge.port: tuple(edges)})

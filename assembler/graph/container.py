@@ -132,7 +132,7 @@ def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, sco
         if resolved.kind.name == "sequence":
             stream = part.after or Ref(part.name, part.main)
         elif is_bus:
-            stream = _write(builder, inner, part, stream)
+            stream = _write(builder, inner, part, stream, _frozen(at))
     if resolved.kind.name == "parallel":
         stream = _join(builder, inner, drafts, resolved)
     inner.outputs = {"y": stream}
@@ -153,12 +153,21 @@ def _with(at: At, norm: Field | None) -> At:
     return replace(at, inherited=inherited)
 
 
-def _write(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref) -> Ref:
+def _frozen(at: At) -> dict[str, object]:
+    """Whether all that stands inside is frozen, what we put there included."""
+    item = at.inherited.get("freeze")
+    if item is None:
+        return {}
+    word = item[1].find(item[0].data) if isinstance(item[0].data, str) else item[0].data
+    return {"freeze": True} if word is True else {}
+
+
+def _write(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref, said: Mapping[str, object]) -> Ref:
     """A bus part's write: stream + part, and a norm behind the add where it is `post`."""
     if part.kind is not None and part.kind.name == "bus":
         builder.say(Diagnostic("bus-in-bus", f"`{part.name}` is a bus directly inside a bus: the stream would be counted twice", part.span.at(part.path),
                                help="write `kind: sequence`, or move its parts into the outer bus"))  # fmt: skip
-    add = insert(builder, inner, f"{part.name}_add", "add", {}, f"write of {part.address}", part.span)
+    add = insert(builder, inner, f"{part.name}_add", "add", {}, f"write of {part.address}", part.span, said)
     written = part.after or Ref(part.name, part.main)
     add.edges["x"] = [Edge(stream, part.span), Edge(written, part.span, follows=True)]
     result = Ref(add.name, add.main)

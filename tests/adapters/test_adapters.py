@@ -169,3 +169,10 @@ nodes: {{b: {{kind: add, from: [x, z]}}}}
 outputs: {{y: b}}
 """)
     assert [item.code for item in report.diagnostics] == ["shape-rank"]
+
+
+def test_an_adapter_inside_something_frozen_is_frozen() -> None:
+    """One that was put in unasked once trained in a model whose recipe says `freeze: true`."""
+    for text in ("freeze: true\n" + WRITE, WRITE.replace("{kind: bus,", "{kind: bus, freeze: true,")):
+        report = good(text.replace("POLICY", "auto"))
+        assert sum(row.trainable or 0 for row in rows(report)) == 0
