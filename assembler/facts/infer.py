@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from assembler.facts.guard import needed
 from assembler.facts.match import (
     Arrival,
     Bridge,
@@ -26,10 +27,11 @@ from assembler.facts.match import (
     static,
 )
 from assembler.facts.model import Bridging, Conflict, Facts, Guard, NodeFacts, ScopeFacts
+from assembler.facts.owners import owners
 from assembler.facts.signature import Signature, signature
 from assembler.facts.unify import Unifier
 from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Scope
-from assembler_schemas.dim import DimLimit, lower_bound, names, show, substitute, variables
+from assembler_schemas.dim import DimLimit, show, variables
 from assembler_schemas.dim import name as dim_name
 from assembler_schemas.kind import Definition, Options
 from assembler_schemas.shape import Dim, Type
@@ -59,74 +61,7 @@ def infer(graph: Graph) -> Facts:
         for (address, name), value in more.items():
             solved.setdefault(address, {})[name] = value
     guards = {(guard.relation, guard.left, guard.right): guard for guard in reversed(walk.guards)}
-    return Facts(root, _needed(list(reversed(guards.values()))), (*walk.conflicts, *ambiguous), tuple(walk.bridges))
-
-
-def _needed(guards: list[Guard]) -> tuple[Guard, ...]:
-    """Without those that others imply: where 4 divides h, h // 4 is at least 1."""
-    exact: dict[str, Dim] = {}
-    for guard in guards:
-        lone = list(names(guard.left))
-        if guard.relation == "multiple_of" and isinstance(guard.right, int) and len(lone) == 1 and guard.left == dim_name(lone[0]):
-            exact[lone[0]] = guard.right * dim_name(lone[0])
-    if not exact:
-        return tuple(guards)
-    found = []
-    for guard in guards:
-        spare = lower_bound(substitute(guard.right - guard.left, exact)) if guard.relation == "at_most" else None
-        if spare is None or spare < 0:
-            found.append(guard)
-    return tuple(found)
-
-
-def owners(scope: Scope) -> dict[str, str]:
-    """Each address that a `same` names -> where a walk over the graph's runs meets it."""
-    found: dict[str, str] = {}
-    todo: list[Scope | Node] = [scope]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, Scope):
-            todo.extend(item.nodes.values())
-        elif isinstance(item, Repeat):
-            todo.extend(run.node for run in item.runs)
-        else:
-            if item.same:
-                found[item.same] = _met(scope, item.same)
-            if isinstance(item, Group):
-                todo.append(item.scope)
-    return found
-
-
-def _met(scope: Scope, address: str) -> str:
-    """An address with the names of runs (`*`, `0:3`) in the place of copy numbers."""
-    parts, met = address.split("."), []
-    here: Node | None = None
-    inner: Scope | None = scope
-    for part in parts:
-        if isinstance(here, Repeat) and not here.share:
-            index = int(part) if part.lstrip("-").isdigit() else 0
-            shown, node = run_at(here, index)
-            met.append(shown if part.lstrip("-").isdigit() else part)
-            here = node
-        else:
-            here = inner.nodes.get(part) if inner is not None else None
-            met.append(part)
-        inside = here.runs[0].node if isinstance(here, Repeat) and here.share else here
-        inner = inside.scope if isinstance(inside, Group) else None
-    if isinstance(here, Repeat) and not here.share:
-        met.append(run_at(here, 0)[0])
-    return ".".join(met)
-
-
-def run_at(node: Repeat, index: int) -> tuple[str, Node]:
-    """The run that holds a copy: how the walk calls it, and its node."""
-    start = 0
-    for run in node.runs:
-        if index % node.count < start + run.count:
-            shown = "*" if run.count == node.count else f"{start}:{start + run.count}" if run.count > 1 else str(start)
-            return shown, run.node
-        start += run.count
-    raise IndexError(index)
+    return Facts(root, needed(list(reversed(guards.values()))), (*walk.conflicts, *ambiguous), tuple(walk.bridges))
 
 
 @dataclass(slots=True)

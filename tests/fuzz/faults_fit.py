@@ -77,7 +77,8 @@ def refused(site: Site) -> Broken | None:
     """An adapter that would be put in, under a policy that forbids it."""
     if site.sample.covers["feature", "adapter_auto"]:
         return None  # Those would be refused too, and come first.
-    site.tree["adapters"] = {"policy": site.rng.choice(("never", "explicit"))}
+    asks = "'adapt'" in repr(site.tree)  # `never` refuses those as well, and they come first.
+    site.tree["adapters"] = {"policy": "explicit" if asks else site.rng.choice(("never", "explicit"))}
     name = site.input("[batch 4]")
     parts = {
         "both": {

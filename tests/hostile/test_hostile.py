@@ -42,7 +42,7 @@ MAX_TEXT = 200_000
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
-    wanted = {item.callspec.params["entry"].id for item in request.session.items if hasattr(item, "callspec") and "entry" in item.callspec.params}
+    wanted = {item.callspec.params["entry"].id for item in request.session.items if item.path == request.path and hasattr(item, "callspec")}
     return answers([entry for entry in ENTRIES if entry.id in wanted], tmp_path_factory.mktemp("hostile"))
 
 
