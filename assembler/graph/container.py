@@ -14,6 +14,7 @@ from assembler.graph.insert import insert
 from assembler.graph.model import Edge, Ref
 from assembler.graph.options import Field, choose
 from assembler.graph.place import Resolved
+from assembler.graph.resolve import no_main
 from assembler.graph.shared import Shared
 from assembler.library import registry
 from assembler.source.parse import did_you_mean
@@ -35,7 +36,9 @@ def norms(builder: Builder, draft: Draft, shared: Shared, scope: ScopeDraft) -> 
         before = _norm(builder, scope, f"{draft.name}_pre_norm", shared, f"pre norm of {draft.address}", draft)
         draft.reads = before.name
         draft.edges[draft.first] = [Edge(Ref(before.name, before.main), draft.span)]
-    if shared.norm in ("out", "both") and not _is_bus(draft):
+    if shared.norm in ("out", "both") and not draft.main:
+        no_main(builder, draft, draft.span.at(draft.path), "cannot have a norm behind it")
+    elif shared.norm in ("out", "both") and not _is_bus(draft):
         behind = _norm(builder, scope, f"{draft.name}_out_norm", shared, f"out norm of {draft.address}", draft)
         if not behind.broken:
             behind.edges["x"] = [Edge(Ref(draft.name, draft.main), draft.span)]
@@ -127,11 +130,9 @@ def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, sco
         part.part = True
         part.implicit = stream
         drafts.append(part)
-        if part.broken:
-            continue
         if resolved.kind.name == "sequence":
-            stream = part.after or Ref(part.name, part.main)
-        elif is_bus:
+            stream = _value(builder, part)
+        elif is_bus and not part.broken:
             stream = _write(builder, inner, part, stream, _frozen(at))
     if resolved.kind.name == "parallel":
         stream = _join(builder, inner, drafts, resolved)
@@ -168,8 +169,7 @@ def _write(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref, said: 
         builder.say(Diagnostic("bus-in-bus", f"`{part.name}` is a bus directly inside a bus: the stream would be counted twice", part.span.at(part.path),
                                help="write `kind: sequence`, or move its parts into the outer bus"))  # fmt: skip
     add = insert(builder, inner, f"{part.name}_add", "add", {}, f"write of {part.address}", part.span, said)
-    written = part.after or Ref(part.name, part.main)
-    add.edges["x"] = [Edge(stream, part.span), Edge(written, part.span, follows=True)]
+    add.edges["x"] = [Edge(stream, part.span), Edge(_value(builder, part), part.span, follows=True)]
     result = Ref(add.name, add.main)
     if part.shared is not None and part.shared.norm == "post":
         norm = _norm(builder, inner, f"{part.name}_post_norm", part.shared, f"post norm of {part.address}", part)
@@ -186,8 +186,16 @@ def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Res
     kind = str(word if isinstance(word, str) else data)
     join = insert(builder, inner, "join", kind, {}, f"join of {inner.address}", item[0].span if item is not None else resolved.place.span)
     port = next(iter(join.ports), "x")
-    join.edges[port] = [Edge(part.after or Ref(part.name, part.main), part.span) for part in parts if not part.broken]
+    join.edges[port] = [Edge(_value(builder, part), part.span) for part in parts]
     return Ref(join.name, join.main)
+
+
+def _value(builder: Builder, part: Draft) -> Ref:
+    """What a part gives on. Behind a broken one nothing is known: it is not as if it did not stand there."""
+    if not part.main and not part.broken:
+        no_main(builder, part, part.span.at(part.path), "cannot be a part")
+        part.broken = True
+    return part.after or Ref(part.name, part.main)
 
 
 def gives(draft: Draft) -> None:
@@ -256,5 +264,5 @@ def join_runs(builder: Builder, draft: Draft, resolved: Resolved) -> None:
     draft.gives, draft.main = dict(last.gives), last.main
     builder.weigh(draft)
     if not draft.main:
-        builder.say(Diagnostic("port-ambiguous", f"`{draft.name}` cannot be repeated: it has no main output to feed the next copy", draft.span.at(draft.path)))
+        no_main(builder, draft, draft.span.at(draft.path), "cannot be repeated")
         draft.broken = True

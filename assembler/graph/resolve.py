@@ -116,7 +116,7 @@ def output(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...], 
     if not rest:
         if draft.main:
             return draft.main
-        _ambiguous(builder, draft, span)
+        no_main(builder, draft, span)
         return None
     head = rest[0]
     if draft.runs:
@@ -177,12 +177,14 @@ def _export(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...],
     return name
 
 
-def _ambiguous(builder: Builder, draft: Draft, span: Span) -> None:
-    if not draft.gives and draft.inner is not None and any(node.broken for node in draft.inner.nodes.values()):
-        return  # what it would give is broken inside, and that is said
-    names = list(draft.gives)
-    builder.say(Diagnostic("port-ambiguous", f"`{draft.name}` has {len(names)} outputs, and none is the main one", span,
-                           help=f"write one of {', '.join(f'`{draft.name}.{name}`' for name in names)}"))  # fmt: skip
+def no_main(builder: Builder, draft: Draft, span: Span, use: str = "") -> None:
+    """Say that a node has no one value to give on; that it gives none at all is said where it should."""
+    if not draft.gives:
+        return
+    plain = [name for name, port in draft.gives.items() if not port.loss]
+    what = f"has {len(plain)} outputs, and none is the main one" if plain else "gives nothing but losses"
+    help = "let its `outputs` give one value; the others can still be read by their addresses" if use else f"write one of {', '.join(f'`{draft.name}.{name}`' for name in draft.gives)}"
+    builder.say(Diagnostic("port-ambiguous", f"`{draft.name}` {use}: it {what}" if use else f"`{draft.name}` {what}", span, help=help))
 
 
 def _pattern(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...], text: str, span: Span) -> list[Ref]:

@@ -137,3 +137,55 @@ def test_torch_still_crashes_where_the_oracle_steps_around_it() -> None:
         "import torch; x = torch.rand(2, 9, 4, 12).permute(0, 3, 1, 2); torch.nn.GroupNorm(2, 12)(x).sum().backward()"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode != 0
+
+
+@pytest.mark.parametrize("join", ["sequence", "concat"])
+def test_behind_a_broken_part_nothing_is_known_as_if_it_did_not_stand_there(join: str) -> None:
+    node = "kind: sequence" if join == "sequence" else f"kind: parallel\n    join: {join}"
+    report = check_text(
+        f"""\
+inputs: {{x: "[batch seq 4]"}}
+nodes:
+  row:
+    {node}
+    parts:
+      flat: {{kind: flatten}}
+      wrong: {{kind: rearrange, pattern: "b (n d -> b"}}
+      norm: {{kind: {"rms_norm" if join == "sequence" else "flatten"}}}
+    from: x
+  end: {{kind: linear, in: 7, out: 2, from: row}}
+outputs: {{out: end}}
+"""
+    )
+    assert [item.code for item in report.diagnostics] == ["pattern-syntax"]
+
+
+TWO = {
+    "inputs": {"x": "[b 6 12]"},
+    "nodes": {"p": {"kind": "activation", "from": "x"}, "q": {"kind": "mlp", "from": "x"}},
+}
+
+
+@pytest.mark.parametrize("use", ["sequence", "parallel", "bus", "repeat", "norm"])
+def test_a_node_of_two_outputs_that_is_to_give_one_is_refused_not_built_without_it(use: str) -> None:
+    both: dict[str, Any] = {**TWO, "outputs": {"p": "p", "q": "q"}}
+    if use in ("repeat", "norm"):
+        node = {**both, "from": "x", use: {"repeat": 2, "norm": "out"}[use]}
+    else:
+        node = {"kind": use, "parts": {"both": both, "more": {"kind": "dropout"}}, "from": "x"}
+    outputs = {"p": "two.p", "q": "two.q"} if use == "norm" else {"out": "two"}
+    report = assembler.check({"inputs": X, "nodes": {"two": node}, "outputs": outputs})
+    assert [item.code for item in report.diagnostics] == ["port-ambiguous"]
+
+
+@pytest.mark.parametrize("more", [{}, {"repeat": 2}])
+def test_an_output_that_names_nothing_is_one_finding_and_not_also_that_its_graph_has_none(more: dict[str, int]) -> None:
+    node = {**TWO, "outputs": {"p": "nowhere"}, "from": "x", **more}
+    report = assembler.check({"inputs": X, "nodes": {"two": node}, "outputs": {"out": "two"}})
+    assert [item.code for item in report.diagnostics] == ["address-unknown"]
+
+
+def test_a_graph_that_gives_only_a_loss_is_said_to_give_no_value() -> None:
+    node = {**TWO, "outputs": {"aux": "losses"}, "from": "x"}
+    report = assembler.check({"inputs": X, "nodes": {"two": node}, "outputs": {"out": "two"}})
+    assert [item.message for item in report.diagnostics if item.level == "error"] == ["`two` gives nothing but losses"]
