@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from tests.fuzz.draw import Draw
@@ -56,6 +58,8 @@ def set_norm(draw: Draw, made: Made, place: str, touched: list[Type]) -> bool:
     made.spec["norm"] = place
     made.cover("option", "node", "norm", place)
     kind = draw.pick(kinds)
+    if kind == "batch_norm" and _inherited(made.spec):
+        kind = "rms_norm"
     if kind != "layer_norm" or draw.chance(0.2):
         made.spec["norm_kind"] = kind
     if kind != "layer_norm":
@@ -64,6 +68,15 @@ def set_norm(draw: Draw, made: Made, place: str, touched: list[Type]) -> bool:
     if made.type.medium != "dense" and place in ("out", "both"):
         made.type = Type(made.type.dims, "dense", made.type.dtype)
     return True
+
+
+def _inherited(tree: Any) -> bool:
+    """Whether a norm further in would be of the kind that is stated outside: that one must fit many types."""
+    if isinstance(tree, list):
+        return any(_inherited(item) for item in tree)
+    if not isinstance(tree, dict):
+        return False
+    return ("norm" in tree and "norm_kind" not in tree) or any(_inherited(item) for item in tree.values())
 
 
 # --- copies ---
@@ -117,6 +130,18 @@ def _copies(draw: Draw, made: Made, x: Type, count: int) -> list[Type] | None:
 
 
 # --- slots ---
+def words(tree: Any, key: str) -> Iterator[str]:
+    """Every text that stands under a key, at any depth."""
+    if isinstance(tree, dict):
+        if isinstance(tree.get(key), str):
+            yield tree[key]
+        for item in tree.values():
+            yield from words(item, key)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from words(item, key)
+
+
 PLACE = ("from", "norm", "norm_kind", "repeat", "share", "freeze", "seed", "dtype")
 
 
@@ -163,12 +188,33 @@ class Slots:
         wanted = number // 2 if doubled else number
         return {} if filler["vars"][own] == wanted else {"vars": {own: draw.spell(wanted)}}
 
+    def needed(self, nodes: Any) -> dict[str, dict[str, Any]]:
+        """The fillers that some place names; fillers may use slots themselves."""
+        found: dict[str, Any] = {}
+        todo: list[Any] = [nodes]
+        while todo:
+            for name in words(todo.pop(), "slot"):
+                if name not in found:
+                    found[name] = self.fillers[name]
+                    todo.append(self.fillers[name])
+        return {name: filler for name, filler in self.fillers.items() if name in found}
+
+    def _known(self, draw: Draw, name: str) -> bool:
+        """Whether a filler spells no var of a graph that stands elsewhere."""
+        return all(own in draw.vars for own in re.findall(r"\bown_\w+", repr(self.fillers[name])))
+
     def use(self, draw: Draw, x: Type) -> Made | None:
         """One more use of a slot that fits this value."""
         for name in draw.shuffled(sorted(self.kinds)):
             old = self.kinds[name]
             rule = old.rule
-            if rule is None or rule.extra or x.dtype != "f32" or rule.kind == "learned_position":
+            if (
+                rule is None
+                or rule.extra
+                or not self._known(draw, name)
+                or x.dtype != "f32"
+                or rule.kind == "learned_position"
+            ):
                 continue
             out = rule.out(old.options, {rule.first: [x]})
             if out is None or not draw.fits(out):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
+from tests.fuzz.decorate import words
 from tests.fuzz.rules_row import ACTIVATIONS
 from tests.fuzz.steps import Grower
 from tests.fuzz.subgraph import type_text
@@ -17,7 +17,7 @@ def close(grower: Grower, closing: list[str]) -> tuple[Tree, list[str]]:
     """The whole tree, and the overrides that belong to it."""
     scope, draw = grower.scope, grower.draw
     outputs = _outputs(grower, closing)
-    slots = _used_slots(grower)
+    slots = grower.slots.needed(scope.nodes)
     tree: Tree = {"name": f"sample_{draw.rng.randrange(10_000)}"}
     if draw.chance(0.2):
         tree = {"recipe": 1, **tree}
@@ -59,30 +59,6 @@ def _outputs(grower: Grower, closing: list[str]) -> Tree:
         found["aux_loss"] = "losses"
         scope.covers["feature", "losses_output"] += 1
     return found
-
-
-def _used_slots(grower: Grower) -> Tree:
-    """The fillers that some place names; fillers may use slots themselves."""
-    fillers = grower.slots.fillers
-    found: Tree = {}
-    todo: list[Any] = [grower.scope.nodes]
-    while todo:
-        for name in _words(todo.pop(), "slot"):
-            if name not in found:
-                found[name] = fillers[name]
-                todo.append(fillers[name])
-    return {name: filler for name, filler in fillers.items() if name in found}
-
-
-def _words(tree: Any, key: str) -> Iterator[str]:
-    if isinstance(tree, dict):
-        if isinstance(tree.get(key), str):
-            yield tree[key]
-        for item in tree.values():
-            yield from _words(item, key)
-    elif isinstance(tree, list):
-        for item in tree:
-            yield from _words(item, key)
 
 
 def _vars(grower: Grower, body: Tree, closing: list[str]) -> tuple[Tree, list[str]]:
@@ -140,7 +116,7 @@ def _plain_leaves(nodes: Tree, kinds: tuple[str, ...]) -> list[str]:
 
 def _rule_at(grower: Grower, nodes: Tree) -> Tree | None:
     """One node by its address: an option that changes no type."""
-    lent = set(_words(nodes, "same"))  # What others use too is not changed in one place only.
+    lent = set(words(nodes, "same"))  # What others use too is not changed in one place only.
     fit = _plain_leaves(nodes, ("mlp", "swiglu", "geglu", "dropout", "layer_norm", "group_norm"))
     names = [name for name in fit if name not in lent]
     if not names:

@@ -82,7 +82,7 @@ def make_graph(draw: Draw, x: Value, scope: Any, slots: Slots, depth: int, part:
         inner.values.append(Value("xyz"[place], kind, "input"))
     inner.covers["feature", "nested_graph"] += 1
     _grow(draw, inner, slots, depth, part)
-    made = _close(draw, inner, outer, names, own, part)
+    made = _close(draw, inner, outer, names, own, part, slots)
     for name in own:
         draw.vars.pop(name, None)
     return made
@@ -147,7 +147,7 @@ def _grow(draw: Draw, inner: Scope, slots: Slots, depth: int, part: bool) -> Non
 
 
 def _close(
-    draw: Draw, inner: Scope, outer: list[Value], names: dict[str, Size], own: dict[str, int], part: bool
+    draw: Draw, inner: Scope, outer: list[Value], names: dict[str, Size], own: dict[str, int], part: bool, slots: Slots
 ) -> Made | None:
     outputs = inner.unread()
     if not outputs or any(name not in inner.read for name in inner.inputs) or (part and len(outputs) != 1):
@@ -161,11 +161,9 @@ def _close(
         return None
     labels = ["y"] if len(outputs) == 1 else [f"out_{place}" for place in range(len(outputs))]
     spec: dict[str, Any] = {"kind": "graph"} if draw.chance(0.5) else {}
-    used = {
-        name: number for name, number in own.items() if _mentions(inner.nodes, name) or _mentions(inner.inputs, name)
-    }
     texts = {name: type_text(draw, kind) for name, kind in inner.inputs.items()}
-    used |= {name: number for name, number in own.items() if re.search(rf"\b{name}\b", " ".join(texts.values()))}
+    spelled = repr((inner.nodes, inner.inputs, texts, slots.needed(inner.nodes)))
+    used = {name: number for name, number in own.items() if re.search(rf"\b{name}\b", spelled)}
     made = Made("graph", spec, types[0], [], main=labels[0] if len(labels) > 1 else "", plain=False)
     if len(texts) == 1 and not inner.slots and draw.wants("graph", "row", 0.4) and _rowwise(inner):
         last = inner.inputs["x"].last
@@ -197,7 +195,3 @@ def _close(
 
 def _rowwise(inner: Scope) -> bool:
     return all(made.kind in ROWWISE and "norm" not in made.spec for made in inner.made.values())
-
-
-def _mentions(tree: Any, name: str) -> bool:
-    return re.search(rf"\b{name}\b", repr(tree)) is not None
