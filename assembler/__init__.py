@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 _HOMES = {
     **dict.fromkeys(("RecipeError", "build", "check", "dynamic_shapes", "eject", "load", "recipe"), "assembler.assemble"),
     "verify": "assembler.lab.verify",
-    "initialize": "assembler.compiler.build",
+    **dict.fromkeys(("compile_blocks", "initialize"), "assembler.compiler.build"),
     "Report": "assembler.report.report",
     "Recipe": "assembler.source.recipe",
 }
 
-__all__ = ["Recipe", "RecipeError", "Report", "build", "check", "dynamic_shapes", "eject", "initialize", "load", "recipe", "verify"]
+__all__ = ["Recipe", "RecipeError", "Report", "build", "check", "compile_blocks", "dynamic_shapes", "eject", "initialize", "load", "recipe", "verify"]
 __version__ = "0.1.0"
 
 

@@ -114,8 +114,7 @@ def _own(value: ast.expr) -> bool:
 
 
 def _head(node: ast.FunctionDef | ast.ClassDef) -> None:
-    for decorator in node.decorator_list:
-        if ast.unparse(decorator) != "torch.compiler.nested_compile_region":
-            raise _refused(decorator, "a decorator")
+    if node.decorator_list:
+        raise _refused(node.decorator_list[0], "a decorator")
     if isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] != ["nn.Module"]:
         raise _refused(node, "a base class")

@@ -56,14 +56,11 @@ def _seed_of(address: str, seed: int) -> int:
 '''
 
 
-def emit(plan: Plan, *, probe: bool = False, regions: bool = False) -> str:
+def emit(plan: Plan, *, probe: bool = False) -> str:
     """The module text. The last class is the model.
 
     `probe`: the same forward also calls a global `probe(address, value)` for every value, with
-    copy numbers in the address; whoever runs the text puts that function in. `regions`: the
-    forward of a repeated block is a `torch.compiler.nested_compile_region`, which compiles a deep
-    stack several times as fast. Off by default: in torch 2.13 it fails with dynamic shapes, and an
-    exported program that holds one cannot be saved.
+    copy numbers in the address; whoever runs the text puts that function in.
     """
     parts = _tables(plan)
     if plan.entries:
@@ -71,7 +68,7 @@ def emit(plan: Plan, *, probe: bool = False, regions: bool = False) -> str:
     parts.extend([_SEED_OF] if plan.seeds else [])
     parts.append(_initialize(plan))
     for item in plan.classes:
-        parts.append(_class(plan, item, item is plan.classes[-1], probe, regions))
+        parts.append(_class(plan, item, item is plan.classes[-1], probe))
     parts.insert(0, _head(plan, any(_USES_F.search(part) for part in parts)))
     return "\n\n".join(part.strip("\n") + "\n" for part in parts)
 
@@ -152,7 +149,7 @@ def _checks(entry: Entry) -> Iterable[str]:
 
 
 # --- classes ---
-def _class(plan: Plan, item: ClassPlan, root: bool, probe: bool, regions: bool) -> str:
+def _class(plan: Plan, item: ClassPlan, root: bool, probe: bool) -> str:
     lines = [f"class {item.name}(nn.Module):"]
     lines.extend(_about(plan) if root else [f'    """{docstring(item.about)}"""'] if item.about else [])
     if len(lines) > 1:
@@ -161,8 +158,6 @@ def _class(plan: Plan, item: ClassPlan, root: bool, probe: bool, regions: bool) 
     if not item.returns:
         return "\n".join(lines)  # nobody calls it: its modules stand elsewhere too
     lines.append("")
-    if regions and item.repeated and not root:
-        lines.append("    @torch.compiler.nested_compile_region")
     lines.extend(_forward(plan, item, root, probe))
     return "\n".join(lines)
 

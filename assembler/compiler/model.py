@@ -62,7 +62,6 @@ class ClassPlan:
     returns: tuple[str, ...]
     entry: tuple[tuple[str, str], ...] = ()
     """What a probe sees before the first step: (address, variable)."""
-    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,6 @@ class Planner:
             steps=steps,
             returns=returns,
             entry=tuple((address, inputs[value]) for address, value in draft.entry),
-            repeated=repeated,
         )
         return Made(self._keep(made), pending, draft.parameters)
 

@@ -9,6 +9,7 @@ from assembler.facts.model import Facts, Guard, NodeFacts
 from assembler.graph.model import Graph, Group, Leaf, Repeat, Scope
 from assembler.report.terminal import Style, width_of
 from assembler.report.walk import Row, total, walk
+from assembler_schemas.dim import show
 from assembler_schemas.shape import Type
 
 MAX_LINES = 5_000
@@ -138,7 +139,7 @@ def guard_text(guard: Guard) -> str:
     """A condition on run-time sizes, in words."""
     relation = _RELATIONS.get(guard.relation, guard.relation)
     about = f" ({guard.about})" if guard.about else ""
-    return f"{guard.left} {relation} {guard.right}{about}"
+    return f"{show(guard.left)} {relation} {show(guard.right)}{about}"
 
 
 def render_graph(graph: Graph, style: Style | None = None) -> str:
