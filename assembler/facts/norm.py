@@ -1,0 +1,198 @@
+"""Analysis N: the norm state of every value of a flow, as it is at init.
+
+    found = norm(flow)
+    found.states[flow.places["encoder.0.attend.y"]]      # raw
+    why(flow, found, flow.places["final.y"])             # ln(-1) gain trained: layer norm of ...
+
+States, their order and what each primitive does to them stand in `norm_rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from assembler.facts.flow import Flow, Use, Weight
+from assembler.facts.norm_rules import RAW, RULES, Body, State, value
+from assembler.facts.why import Because
+from assembler_schemas.kind import Definition, Step
+
+__all__ = ["Norm", "State", "inside", "norm", "why"]
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """The state of each value of one flow, by number."""
+
+    states: tuple[State, ...]
+
+
+def norm(flow: Flow) -> Norm:
+    """One pass over the uses; those of one definition on like states are worked out once."""
+    states = [RAW] * len(flow.makers)
+    weights = [_start(item) for item in flow.weights]
+    known: dict[tuple[object, ...], Mapping[str, State]] = {}
+    sized: dict[int, bool] = {}
+    for use in flow.uses:
+        definition = use.definition
+        fed = {}
+        for port, values in use.inputs.items():
+            for place, number in enumerate(values):
+                if flow.makers[number] < 0:
+                    states[number] = _given(use, port, place)
+            fed[port] = tuple([states[number] for number in values])
+        starts = tuple([weights[number] for number in use.weights.values()])
+        same = sized.get(id(definition))
+        if same is None:
+            same = sized[id(definition)] = _asks_sizes(definition)
+        key = (id(definition), id(use.facts) if same else 0, tuple(fed.items()), starts)
+        found = known.get(key)
+        if found is None:
+            environment = _run(use, fed, dict(zip(use.weights, starts, strict=True)))
+            found = known[key] = {port: value(_one(environment, port)) for port in use.outputs}
+        for port, number in use.outputs.items():
+            states[number] = found[port]
+    return Norm(tuple(states))
+
+
+def inside(flow: Flow, found: Norm, use: Use) -> Mapping[str, State]:
+    """The state of every step of one use, and of its ports and weights that are one value."""
+    fed = {port: tuple(found.states[number] for number in values) for port, values in use.inputs.items()}
+    environment = _run(use, fed, {key: _start(flow.weights[number]) for key, number in use.weights.items()})
+    return {name: states[0] for name, states in environment.items() if len(states) == 1}
+
+
+# --- one use ---
+def _run(use: Use, fed: Mapping[str, tuple[State, ...]], weights: Mapping[str, State]) -> dict[str, tuple[State, ...]]:
+    """States by name: a `many` port has several."""
+    environment = {**fed, **{key: (state,) for key, state in weights.items()}}
+    body = Body(use.definition, use.facts.sizes, use.inputs, {step.output: step.op for step in use.definition.body})
+    for step in use.definition.body:
+        operands = [state for name in step.inputs for state in environment.get(name, (RAW,))]
+        environment[step.output] = (RULES[step.op](body, step, operands),)
+    return environment
+
+
+def _one(environment: Mapping[str, tuple[State, ...]], port: str) -> State:
+    """A kind without a body says nothing of its outputs."""
+    return environment.get(port, (RAW,))[0]
+
+
+def _asks_sizes(definition: Definition) -> bool:
+    """Whether a factor of its body is a text over sizes (`1/n`)."""
+    return any(isinstance(step.attributes.get(key), str) for step in definition.body for key in ("scale", "exponent"))
+
+
+_CONSTANT = {"zeros": 0.0, "ones": 1.0}
+
+
+def _start(weight: Weight) -> State:
+    """What is known of a weight's elements at init: the one number that they are, or nothing."""
+    text = weight.init
+    gain = _CONSTANT.get(text)
+    if gain is None and text.startswith("constant("):
+        gain = float(text[9:-1])
+    return State("weight", (), gain, weight.trainable)
+
+
+def _given(use: Use, port: str, place: int) -> State:
+    """An input of the recipe: probabilities are what the caller promises."""
+    types = use.facts.inputs.get(port, ())
+    kind = types[place] if place < len(types) else None
+    return State("simplex", (-1,)) if kind is not None and kind.medium == "probs" and kind.dims else RAW
+
+
+# --- derivations ---
+HOPS = 3
+"""Values that a derivation goes back over."""
+
+
+def why(flow: Flow, found: Norm, number: int, hops: int = HOPS) -> tuple[Because, ...]:
+    """How a value's state came about, from the value itself backward: at most `hops` values."""
+    names = {item: address for address, item in reversed(tuple(flow.places.items()))}
+    names.update({item: name for name, item in flow.inputs.items()})
+    lines: list[Because] = []
+    here: int | None = number
+    while here is not None and len(lines) < hops:
+        state, maker = found.states[here], flow.makers[here]
+        if maker < 0:
+            lines.append(Because(names[here], f"{state}: an input of the recipe"))
+            break
+        use = flow.uses[maker]
+        port = next(port for port, item in use.outputs.items() if item == here)
+        cause, here = _cause(flow, found, use, port, names)
+        lines.append(Because(f"{use.address}.{port}", f"{state}: {cause}", use.node.span))
+    return tuple(lines)
+
+
+_PASSES = frozenset({"reshape", "detach", "expand", "select", "concat", "add", "multiply", "pointwise"})
+
+
+def _cause(flow: Flow, found: Norm, use: Use, port: str, names: Mapping[int, str]) -> tuple[str, int | None]:
+    """The step that decided a use's output, in words, and the value to go on with."""
+    if not use.definition.body:
+        return f"a `{use.node.kind.name}` has no body that says more", None
+    steps = {step.output: step for step in use.definition.body}
+    states = inside(flow, found, use)
+    then: list[str] = []
+    name, first = port, "handed on"
+    while name in steps:
+        step = steps[name]
+        values = [item for item in step.inputs if item not in use.weights and states.get(item, RAW).kind != "weight"]
+        if not (len(values) == 1 and values[0] in states and step.op in _PASSES and states[values[0]].kind == states[name].kind):
+            first = _words(step, states[name])
+            then = [item for item in then if item != "plus weights"] if step.op in ("matmul", "conv") else then
+            break
+        then[:0] = _passing(step, states[values[0]], states[name], states)
+        name = values[0]
+    sources = _sources(use, name, steps)
+    text = first
+    if sources:
+        shown = [f"`{names.get(item, '?')}` ({found.states[item]})" for item in sources[:3]]
+        text += (" from " if first == "handed on" else " of ") + " and ".join(shown)
+        text += f" and {len(sources) - 3} more" if len(sources) > 3 else ""
+    return ", ".join([text, *then]), sources[0] if sources else None
+
+
+def _sources(use: Use, name: str, steps: Mapping[str, Step]) -> list[int]:
+    """The values of the use's ports that a step goes back to, the first port first."""
+    seen, todo, ports = {name}, [name], set()
+    while todo:
+        item = todo.pop()
+        if item in use.inputs:
+            ports.add(item)
+        for source in steps[item].inputs if item in steps else ():
+            if source not in seen:
+                seen.add(source)
+                todo.append(source)
+    return [number for port, values in use.inputs.items() if port in ports for number in values]
+
+
+def _passing(step: Step, before: State, after: State, states: Mapping[str, State]) -> list[str]:
+    """What a step that keeps the kind changed of the rest, if anything."""
+    if step.op == "pointwise" and step.attributes["fn"] == "dropout":
+        return ["through dropout (in expectation)"]
+    if before.axes != after.axes:
+        return ["the axes moved"]
+    if (before.gain, before.trained) != (after.gain, after.trained):
+        return [f"times a trained gain that starts as {_factor(before, after)}" if after.trained and not before.trained else f"times {_factor(before, after)}"]
+    if before.shifted != after.shifted:
+        return ["plus a trained bias that starts as 0"]
+    weights = any(states.get(item, RAW).kind == "weight" for item in step.inputs)
+    return ["plus weights"] if weights and step.op == "add" else ["times weights"] if weights and step.op == "multiply" else []
+
+
+def _factor(before: State, after: State) -> str:
+    return f"{after.gain / before.gain:.6g}" if before.gain and after.gain is not None else "0"
+
+
+def _words(step: Step, state: State) -> str:
+    kind = step.attributes.get("kind", step.attributes.get("fn", ""))
+    if state.kind == "zero" and step.op in ("matmul", "conv", "gather", "multiply"):
+        return f"a {step.op} with zeros"
+    return {
+        "matmul": "a linear map", "conv": "a convolution", "gather": "rows of a table", "add": "the sum", "multiply": "the product",
+        "pointwise": f"{kind}", "norm": f"{kind} norm", "softmax": "softmax", "softmax_mix": "a mean over rows by softmax weights",
+        "reduce": f"the {kind}", "pool": f"{kind} pool", "reshape": "axes joined or split", "concat": "side by side",
+        "select": "a slice of what was normed together", "constant": "a constant",
+    }.get(step.op, step.op)  # fmt: skip
