@@ -44,6 +44,8 @@ def add_norm(draw: Draw, made: Made, x: Type, in_bus: bool = False) -> bool:
     if "norm" in made.spec or made.kind == "bus" or (rule is not None and rule.many) or "repeat" in made.spec:
         return False
     place = draw.pick(("pre", "out", "both", *(("post",) if in_bus else ())))
+    if made.main:  # Of several outputs none is the one that a norm could stand behind.
+        place = "pre"
     touched = {"pre": [x], "out": [made.type], "both": [x, made.type], "post": [x]}[place]
     if not set_norm(draw, made, place, touched):
         return False
