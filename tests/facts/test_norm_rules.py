@@ -130,7 +130,7 @@ def test_what_a_rule_says_of_the_result_is_so(operation: str) -> None:
         for name in ("y_", "z"):
             state, tensor = _given(draw, generator)
             if same and first[0].kind not in ("raw", "zero"):
-                state, tensor = first[0], first[1].roll(1 + len(known), {(-1,): -2}.get(first[0].axes, -1))
+                state, tensor = first[0], first[1].roll(1 + len(known), -2 if first[0].axes == (-1,) else -1)
             known[name] = state, tensor
         known["w"] = _weight(draw, (), generator)
         known["square"] = _weight(draw, (6, 6), generator)
@@ -141,11 +141,10 @@ def test_what_a_rule_says_of_the_result_is_so(operation: str) -> None:
         if operation == "softmax_mix" and made.attributes["mask"]:
             known["mask"] = RAW, torch.tensor([[True, False, True, True], [False] * 4])
         sizes: dict[str, Any] = {"n": len(made.inputs), "d": 6}
-        names = [name for name in made.inputs]
-        state = RULES[operation](Body(DEFINITION, sizes, known, {}), made, [known[name][0] for name in names])
-        values = {name: (tensor,) for name, (_, tensor) in known.items()}
-        result = OPERATIONS[operation](_Run(made, values, sizes, False), *(known[name][1] for name in names))
-        assert not wrong(state, result), f"seed {seed}: {made} on {[str(known[name][0]) for name in names]} is said to be {state}: {wrong(state, result)}"
+        state = RULES[operation](Body(DEFINITION, sizes, known, {}), made, [known[name][0] for name in made.inputs])
+        values: dict[str, tuple[Tensor, ...]] = {name: (tensor,) for name, (_, tensor) in known.items()}
+        result = OPERATIONS[operation](_Run(made, values, sizes, False), *(known[name][1] for name in made.inputs))
+        assert not wrong(state, result), f"seed {seed}: {made} on {[str(known[name][0]) for name in made.inputs]} is said to be {state}: {wrong(state, result)}"
         seen[state.kind] += 1
     assert sum(seen.values()) == 250
     assert operation in ("matmul", "conv", "gather") or len(seen) > 1 or operation in ("softmax",), seen
@@ -253,3 +252,13 @@ def test_small_rows_keep_v_of_v_plus_eps(size: float) -> None:
     x = size * torch.randn(512, 64)
     variance = x.var(-1, correction=0)
     assert torch.allclose(torch.nn.functional.layer_norm(x, (64,)).square().mean(-1), variance / (variance + 1e-5), rtol=1e-3)
+
+
+def test_a_rotation_keeps_squares_and_no_mean() -> None:
+    state, x = LN, torch.nn.functional.layer_norm(torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64), (6,), eps=0.0)
+    made = step("y", "pointwise", "x", fn="rotary", base=100.0)
+    turned = RULES["pointwise"](Body(DEFINITION, {}, {}, {}), made, [state])
+    result = OPERATIONS["pointwise"](_Run(made, {"x": (x,)}, {}, False), x)
+    assert turned == RMS
+    assert not wrong(turned, result)
+    assert wrong(state, result).startswith("mean")
