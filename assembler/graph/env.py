@@ -71,17 +71,21 @@ class Env:
         own = {name: value for name, value in values.items() if name not in arguments}
         self.spans.update((name, value.key) for name, value in own.items())
         needs = {name: self._needs(value, own) for name, value in own.items()}
+        sorter = graphlib.TopologicalSorter(needs)
         try:
-            order = list(graphlib.TopologicalSorter(needs).static_order())
+            sorter.prepare()
         except graphlib.CycleError as error:
             circle = list(reversed(error.args[1]))
-            self._broken.update(own)
             self._say(Diagnostic(
                 "vars-cycle", f"vars that need one another: {' -> '.join(circle)}", own[circle[0]].span.at(f"{path}.{circle[0]}"),
                 related=tuple(Note(f"`{a}` needs `{b}`", own[a].span) for a, b in pairwise(circle[1:])),
                 help="give one of them a number",
             ))  # fmt: skip
-            return
+        order: list[str] = []
+        while ready := sorter.get_ready():
+            order.extend(ready)
+            sorter.done(*ready)
+        self._broken.update(own.keys() - order)  # in a circle, or behind one
         for name in order:
             word = self.word(own[name], f"{path}.{name}", var=True) if not needs[name] & self._broken else None
             if word is None:

@@ -10,7 +10,7 @@ from assembler.graph.address import copies, parse_address
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env
 from assembler.graph.model import Ref
-from assembler.graph.resolve import copy_at
+from assembler.graph.resolve import BROKEN, copy_at
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec, Place
 from assembler_schemas.diagnostic import Diagnostic, Note
@@ -184,7 +184,7 @@ def _unread(builder: Builder) -> None:
     for spec, scope in builder.graphs:
         uses.setdefault(spec.path, []).append((spec, scope))
     for every in uses.values():
-        if all(not any(draft.broken for draft in scope.nodes.values()) and scope.outputs for _, scope in every):
+        if all(not any(draft.broken for draft in scope.nodes.values()) and scope.outputs and BROKEN not in scope.outputs.values() for _, scope in every):
             _unread_in(builder, every)
 
 

@@ -42,6 +42,10 @@ class RuleBook:
     loose: list[int] = field(default_factory=list)
     """The rules that are to be tried at every place."""
     tried: int = 0
+    grafting: int = 0
+    """Above zero while grafts are built: a rule without `at` is about the recipe's own nodes."""
+    broken: set[tuple[str | int, ...]] = field(default_factory=set)
+    """Places of which something is wrong, and all that they stand in."""
 
     def open(self, rules: Mapping[str, Rule], env: Env, depth: int) -> int:
         """Let a graph's rules hold from here on; returns the mark to `close` with."""
@@ -66,9 +70,22 @@ class RuleBook:
         found = [*self.loose, *(at for depth, places in self.exact.items() for at in places.get(address[depth:], ()))]
         return [self.rules[at] for at in sorted(found)]
 
-    def close(self, mark: int) -> None:
+    def lose(self, address: tuple[str | int, ...]) -> None:
+        """A place is broken: what would stand in it is not known, nor which rules it would match."""
+        while address and address not in self.broken:
+            self.broken.add(address)
+            address = address[:-1]
+
+    def _hidden(self, active: ActiveRule, address: tuple[str | int, ...]) -> bool:
+        """Whether a rule of the graph at `address` may match something in what is broken."""
+        first = active.pattern[:1] if active.pattern is not None else ()
+        if first and isinstance(first[0], str):
+            return (*address, first[0]) in self.broken
+        return address in self.broken if address else bool(self.broken)
+
+    def close(self, mark: int, address: tuple[str | int, ...]) -> None:
         for active in self.rules[mark:]:
-            if not active.used:
+            if not active.used and not self._hidden(active, address):
                 at = active.rule.at
                 where = f"`{at.data}`" if at is not None else "`where`"
                 self.say(Diagnostic("rule-unmatched", f"the rule `{active.rule.name}` matches nothing: {where} names no place here",
@@ -113,7 +130,7 @@ class RuleBook:
         found: dict[str, tuple[Field, ActiveRule]] = {}
         for active in self._near(address) if self._may_try(address) else ():
             here, numbers = address[active.depth :], counts[active.depth :]
-            if not here or (active.pattern is not None and not matches(active.pattern, here, numbers)):
+            if not here or (active.pattern is None and self.grafting) or (active.pattern is not None and not matches(active.pattern, here, numbers)):
                 continue
             if not all(_equal(effective(key), value, active.env) for key, value in active.rule.where.items()):
                 continue

@@ -37,7 +37,7 @@ def wire(builder: Builder, scope: ScopeDraft) -> None:
                                        help="join them first: `kind: add`, `kind: concat`; or write one copy's number"))  # fmt: skip
                 draft.broken = True
                 continue
-            _connect(builder, scope, draft, port, feed, refs)
+            connect(builder, scope, draft, port, feed, refs)
         if len(left) == len(waiting):
             for draft, _, feed in left:
                 builder.say(Diagnostic("graph-cycle", f"`{feed.address}` is an input that only leads back to itself", feed.span.at(f"{draft.path}.from")))
@@ -46,7 +46,7 @@ def wire(builder: Builder, scope: ScopeDraft) -> None:
         waiting = left
     for draft in list(scope.nodes.values()):
         if not draft.broken:
-            _complete(builder, scope, draft)
+            complete(builder, scope, draft)
     cut_circles(builder, scope)
 
 
@@ -79,6 +79,8 @@ def _no_port(builder: Builder, draft: Draft, label: str, container: bool) -> Non
     if label == "":
         builder.say(Diagnostic("port-unknown", f"`{draft.name}` takes no input", span, help="remove `from`"))
     elif container:
+        if broken_inside(draft):
+            return  # what is broken may be what takes it
         inner = [node.inner for _, node in draft.runs] or [draft.inner]
         by_slot = any(scope.fed_by_slot for scope in inner if scope)
         code = "input-unreached-slot" if by_slot else "port-unreached"
@@ -91,7 +93,20 @@ def _no_port(builder: Builder, draft: Draft, label: str, container: bool) -> Non
         draft.misfed = True
 
 
-def _connect(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: Feed, refs: list[Ref]) -> None:
+def broken_inside(draft: Draft) -> bool:
+    """Whether something of a container is broken, at any depth, so that its ports are not all known."""
+    todo = [draft]
+    while todo:
+        here = todo.pop()
+        if here.broken:
+            return True
+        todo.extend(node for _, node in here.runs)
+        if here.inner is not None:
+            todo.extend(here.inner.nodes.values())
+    return False
+
+
+def connect(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: Feed, refs: list[Ref]) -> None:
     target, name = (scope.nodes[draft.reads], "x") if port == draft.first and draft.reads else (draft, port)
     for ref in refs:
         if ref == BROKEN:
@@ -111,7 +126,7 @@ def _connect(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed:
         target.edges.setdefault(name, []).append(Edge(ref, feed.span))
 
 
-def _complete(builder: Builder, scope: ScopeDraft, draft: Draft) -> None:
+def complete(builder: Builder, scope: ScopeDraft, draft: Draft) -> None:
     """What the recipe leaves unsaid: the place's own stream, inputs passed by name; then what is missing."""
     for name, port in list(draft.ports.items()):
         target, into = (scope.nodes[draft.reads], "x") if name == draft.first and draft.reads else (draft, name)
@@ -159,9 +174,7 @@ def outputs(builder: Builder, scope: ScopeDraft, spec: GraphSpec) -> None:
         if len(refs) > 1:
             builder.say(Diagnostic("address-many", f"`{value.data}` names {len(refs)} values where one is wanted", value.span.at(f"{path}outputs.{name}"), help="join them first: `kind: concat`"))
             continue
-        if refs[0] in (BROKEN, LATER):
-            continue
-        scope.outputs[name] = refs[0]
+        scope.outputs[name] = BROKEN if refs[0] == LATER else refs[0]
         if value.data == LOSSES:
             scope.losses[name] = None
     plain = [name for name in scope.outputs if name not in scope.losses]

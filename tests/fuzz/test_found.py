@@ -189,3 +189,75 @@ def test_a_graph_that_gives_only_a_loss_is_said_to_give_no_value() -> None:
     node = {**TWO, "outputs": {"aux": "losses"}, "from": "x"}
     report = assembler.check({"inputs": X, "nodes": {"two": node}, "outputs": {"out": "two"}})
     assert [item.message for item in report.diagnostics if item.level == "error"] == ["`two` gives nothing but losses"]
+
+
+ECHOES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "an output of a graph that reads a broken node": (
+        {
+            "pair": {
+                "inputs": {"x": "[b 6 12]"},
+                "nodes": {"p": {"kind": "linear", "outt": 3, "from": "x"}, "q": {"kind": "mlp", "from": "x"}},
+                "outputs": {"p": "p", "q": "q"},
+                "from": "x",
+            },
+            "join": {"kind": "add", "from": ["pair.p", "pair.q"]},
+        },
+        {},
+        ["unknown-option"],
+    ),
+    "an input for a part that is broken, two containers further in": (
+        {
+            "row": {
+                "kind": "sequence",
+                "parts": {"ok": {"kind": "mlp"}, "inner": {"kind": "bus", "parts": {"look": {"kind": "cross_attention", "heads": 5.5}}}},
+                "from": {"x": "x", "memory": "x"},
+            }
+        },
+        {},
+        ["value-type"],
+    ),
+    "a rule about copies of a node whose repeat is broken": (
+        {"row": {"kind": "mlp", "repeat": "nowhere", "from": "x"}},
+        {"at": "row.*", "set": {"seed": 3}},
+        ["expression-unknown"],
+    ),
+    "a rule about a part of a node of an unknown kind": (
+        {"row": {"kind": "sequense", "parts": {"one": {"kind": "mlp"}}, "from": "x"}},
+        {"at": "row.one", "set": {"seed": 3}},
+        ["unknown-kind"],
+    ),
+    "a rule about whatever is so, where something is broken": (
+        {"row": {"kind": "sequense", "dropout": 0.5, "from": "x"}},
+        {"where": {"dropout": 0.5}, "set": {"dropout": 0.1}},
+        ["unknown-kind"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ECHOES)
+def test_what_only_follows_from_a_broken_place_is_not_said_of(which: str) -> None:
+    nodes, rule, codes = ECHOES[which]
+    recipe = {
+        "inputs": X,
+        "nodes": nodes,
+        "outputs": {"out": list(nodes)[-1]},
+        **({"rules": {"one": rule}} if rule else {}),
+    }
+    assert [item.code for item in assembler.check(recipe).diagnostics] == codes
+
+
+def test_a_rule_that_matches_nothing_is_said_though_another_node_is_broken() -> None:
+    nodes = {"row": {"kind": "mlp", "outt": 3, "from": "x"}, "end": {"kind": "mlp", "from": "x"}}
+    rules = {"one": {"at": "end.*", "set": {"seed": 3}}}
+    report = assembler.check({"inputs": X, "nodes": nodes, "outputs": {"a": "row", "b": "end"}, "rules": rules})
+    assert {item.code for item in report.diagnostics} == {"unknown-option", "rule-unmatched"}
+
+
+def test_a_circle_of_vars_leaves_the_others_their_values() -> None:
+    vars = {"a": "b + 1", "b": "a + 1", "behind": "2*a", "c": 12, "d": "c - 4"}
+    nodes = {
+        "one": {"kind": "linear", "out": "behind", "from": "x"},
+        "two": {"kind": "linear", "in": "d", "out": 3, "from": "x"},
+    }
+    report = assembler.check({"vars": vars, "inputs": X, "nodes": nodes, "outputs": {"a": "one", "b": "two"}})
+    assert sorted(item.code for item in report.diagnostics) == ["shape-mismatch", "vars-cycle"]
