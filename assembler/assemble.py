@@ -48,7 +48,7 @@ def read(source: Source, overrides: Sequence[str] = ()) -> tuple[Recipe | None, 
         from assembler.source.override import apply
 
         tree, found = apply(source.tree, overrides)
-        recipe, more = parse(tree, source.file)
+        recipe, more = parse(tree, source.file, source)
         return recipe, [*found, *more]
     if isinstance(source, (str, os.PathLike)):
         from assembler.source.override import compose

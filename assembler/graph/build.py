@@ -16,6 +16,7 @@ from assembler.graph.feed import read_feeds
 from assembler.graph.model import Accepted, Graph
 from assembler.graph.options import Field, choose
 from assembler.graph.place import Resolved, Resolver
+from assembler.graph.plain import Plain, made, read_plain
 from assembler.graph.rule import RuleBook
 from assembler.graph.shared import Shared, read_shared
 from assembler.source.parse import did_you_mean
@@ -195,22 +196,24 @@ class Builder:
         return draft
 
     def _node(self, place: Place, scope: ScopeDraft, at: At, in_bus: bool) -> Draft:
-        broken = Draft(place.name, at.address, place.span, broken=True, path=place.path)
         if self._limits(place, at):
-            return scope.add(broken)
+            return self._broken(place, scope, at)
+        plain = None if self.rules.rules or at.inherited else read_plain(place, scope.env)
+        if plain is not None:
+            return self._plain(plain, place, scope, at)
         find = lambda text, span: finish.find_place(self, scope, text, span)  # noqa: E731
         resolved = self.resolver.resolve(place, scope.env, at.path, at.counts, at.inherited, find)
         if resolved is None:
-            return scope.add(broken)
+            return self._broken(place, scope, at)
         if resolved.slot:
             scope.fed_by_slot = True
         shared = read_shared(resolved, at.inherited, in_bus, self.say)
         if shared is None:
-            return scope.add(broken)
+            return self._broken(place, scope, at)
         said = len(self.found)
         feeds = read_feeds(resolved.fields.get("from"), place.path, self.say)
         misfed = len(self.found) > said
-        offered = frozenset(label for label in list(feeds.entries)[1:]) | scope.offered
+        offered = scope.offered.union(list(feeds.entries)[1:])
         if shared.repeat is None:
             draft = self.single(resolved, shared, scope, at, offered)
         else:
@@ -225,6 +228,19 @@ class Builder:
         if not draft.broken and shared.repeat is None:
             container.norms(self, draft, shared, scope)
         return draft
+
+    @staticmethod
+    def _broken(place: Place, scope: ScopeDraft, at: At) -> Draft:
+        """A place of which something is wrong and said."""
+        return scope.add(Draft(place.name, at.address, place.span, broken=True, path=place.path))
+
+    def _plain(self, plain: Plain, place: Place, scope: ScopeDraft, at: At) -> Draft:
+        """The draft of a plain place, where nothing is inherited and no rule holds."""
+        leaf = plain.make(place, scope.env, self.say)
+        draft = Draft(place.name, at.address, place.span, kind=plain.kind, feeds=plain.feeds, path=place.path, broken=leaf is None)
+        if leaf is not None:
+            draft.chosen, draft.ports, draft.gives, draft.main = leaf.chosen, leaf.ports, leaf.gives, leaf.main
+        return scope.add(draft)
 
     def _limits(self, place: Place, at: At) -> bool:
         self.written += 1
@@ -264,12 +280,8 @@ class Builder:
         if chosen is None:
             draft.broken = True
             return
-        definition = chosen.definition
-        draft.chosen = chosen
-        draft.ports = dict(definition.inputs)
-        draft.gives = dict(definition.outputs)
-        plain = [name for name, port in definition.outputs.items() if not port.loss]
-        draft.main = definition.main or (plain[0] if len(plain) == 1 else "")
+        leaf = made(chosen)
+        draft.chosen, draft.ports, draft.gives, draft.main = leaf.chosen, leaf.ports, leaf.gives, leaf.main
         draft.said = dict(shared.said)
         ties = resolved.fields.get("tie")
         for own, value in ties[0].items() if ties else ():

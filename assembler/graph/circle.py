@@ -38,12 +38,7 @@ def cut_circles(builder: Builder, scope: ScopeDraft) -> None:
 
 def _circle(scope: ScopeDraft) -> list[str]:
     """One circle among a scope's nodes (each feeds the next), or nothing."""
-    seen: set[str] = set()
-    for name, draft in scope.nodes.items():
-        if any(edge.source.node and edge.source.node not in seen for edges in draft.edges.values() for edge in edges):
-            break
-        seen.add(name)
-    else:
+    if scope.in_order():
         return []
     needs = scope.needs()
     done: set[str] = set()

@@ -67,16 +67,18 @@ class Draft:
 
     def freeze(self) -> Node:
         inputs = {port: tuple(edges) for port, edges in self.edges.items() if edges}
+        if not self.runs and self.inner is None:
+            assert self.kind is not None
+            assert self.chosen is not None
+            chosen = self.chosen
+            return Leaf(self.name, inputs, self.span, self.cause, self.kind, chosen.options, chosen.definition, chosen.spans, **self.said)
         common: dict[str, Any] = {"name": self.name, "inputs": inputs, "span": self.span, "cause": self.cause}
         if self.runs:
             losses = tuple(port for port, given in self.gives.items() if given.loss)
             runs = tuple(Run(count, node.freeze()) for count, node in self.runs)  # type: ignore[arg-type]
             return Repeat(**common, runs=runs, stream=(self.first, self.main), share=self.share, taps=tuple(self.taps), losses=losses)
-        if self.inner is not None:
-            return Group(**common, scope=self.inner.freeze(), kind=self.kind.name if self.kind else "graph", same=self.said.get("same", ""))
-        assert self.kind is not None
-        assert self.chosen is not None
-        return Leaf(**common, kind=self.kind, options=self.chosen.options, definition=self.chosen.definition, spans=self.chosen.spans, **self.said)
+        assert self.inner is not None
+        return Group(**common, scope=self.inner.freeze(), kind=self.kind.name if self.kind else "graph", same=self.said.get("same", ""))
 
 
 @dataclass(slots=True, eq=False)
@@ -126,8 +128,22 @@ class ScopeDraft:
             for name, draft in self.nodes.items()
         }  # fmt: skip
 
+    def in_order(self) -> bool:
+        """Whether each node already stands behind what feeds it."""
+        seen = {""}
+        for name, draft in self.nodes.items():
+            for edges in draft.edges.values():
+                for edge in edges:
+                    if edge.source.node not in seen:
+                        return False
+            seen.add(name)
+        return True
+
     def ordered(self) -> Iterator[Draft]:
         """The nodes, each after what feeds it, otherwise as they were written. No circle remains."""
+        if self.in_order():
+            yield from self.nodes.values()
+            return
         done: set[str] = set()
         for root in self.nodes:
             stack = [root]

@@ -56,6 +56,8 @@ class Env:
         self.values: dict[str, Word] = {}
         self.spans: dict[str, Span] = {}
         self.used: set[str] = set()
+        self.settled: dict[str, int] = {}
+        """Size expressions that are worked out already."""
         self._say = say
         self._broken: set[str] = set()
 
@@ -175,9 +177,13 @@ class Env:
         if not isinstance(data, str):
             self._wrong_number(value, path)
             return None
+        settled = self.settled.get(data)
+        if settled is not None:
+            return settled
         found = self.find(data)
         if found is not None:
             if type(found) is int:
+                self.settled[data] = found
                 return found
             self._say(Diagnostic("value-type", f"`{data}` is {found!r}, where a whole number is wanted", value.span.at(path),
                                  related=(Note(f"`{data}` is defined here", self._defined(data)),), help=f"let `{data}` be a whole number"))  # fmt: skip
@@ -197,7 +203,10 @@ class Env:
         except ExpressionError as error:
             self._say(wrong_expression(error, value, path, self.known()))
             return None
-        return result if isinstance(result, int) else None
+        if not isinstance(result, int):
+            return None
+        self.settled[data] = result
+        return result
 
     def size(self, value: Value, path: str, low: int = 1) -> int | None:
         """Like `number`, and held against the range of a size."""

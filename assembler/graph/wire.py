@@ -28,6 +28,10 @@ def wire(builder: Builder, scope: ScopeDraft) -> None:
     while waiting:
         left = []
         for draft, port, feed in waiting:
+            ref = _plain_value(scope, feed.address)
+            if ref is not None:
+                connect(builder, scope, draft, port, feed, [ref])
+                continue
             refs = resolve_many(builder, scope, feed.address, feed.span.at(f"{draft.path}.from"))
             if LATER in refs:
                 left.append((draft, port, feed))
@@ -50,16 +54,30 @@ def wire(builder: Builder, scope: ScopeDraft) -> None:
     cut_circles(builder, scope)
 
 
+def _plain_value(scope: ScopeDraft, address: str) -> Ref | None:
+    """The value of a node or an input that is called by its bare name, where nothing is to be said of it."""
+    draft = scope.nodes.get(address)
+    if draft is None:
+        return Ref("", address) if address in scope.inputs else None
+    if draft.broken or not draft.main:
+        return None
+    return draft.after or Ref(address, draft.main)
+
+
 def _feeds(builder: Builder, draft: Draft) -> list[tuple[str, Feed]]:
     """Which port each feed of a node goes to."""
     found: list[tuple[str, Feed]] = []
-    if draft.broken:
+    entries, ports = draft.feeds.entries, draft.ports
+    if draft.broken or not entries:
         return []
-    first_label = next(iter(draft.feeds.entries), "")
-    ports = draft.ports
+    if len(entries) == 1 and "" in entries and ports:
+        first, feeds = draft.first, entries[""]
+        if len(feeds) == 1 or ports[first].many:
+            return [(first, feed) for feed in feeds]
+    first_label = next(iter(entries))
     join = len(ports) == 1 and next(iter(ports.values())).many
     container = draft.kind is not None and draft.kind.container and draft.kind.name != "graph"
-    for label, feeds in draft.feeds.entries.items():
+    for label, feeds in entries.items():
         port = label
         if label == "" or (container and label == first_label and label not in ports) or (join and label not in ports):
             port = draft.first
@@ -107,7 +125,7 @@ def broken_inside(draft: Draft) -> bool:
 
 
 def connect(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: Feed, refs: list[Ref]) -> None:
-    target, name = (scope.nodes[draft.reads], "x") if port == draft.first and draft.reads else (draft, port)
+    target, name = (scope.nodes[draft.reads], "x") if draft.reads and port == draft.first else (draft, port)
     for ref in refs:
         if ref == BROKEN:
             draft.broken = target.broken = True
@@ -128,6 +146,8 @@ def connect(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: 
 
 def complete(builder: Builder, scope: ScopeDraft, draft: Draft) -> None:
     """What the recipe leaves unsaid: the place's own stream, inputs passed by name; then what is missing."""
+    if not draft.reads and len(draft.edges) >= len(draft.ports) and all(draft.edges.values()):
+        return
     for name, port in list(draft.ports.items()):
         target, into = (scope.nodes[draft.reads], "x") if name == draft.first and draft.reads else (draft, name)
         if target.edges.get(into):
@@ -184,9 +204,11 @@ def outputs(builder: Builder, scope: ScopeDraft, spec: GraphSpec) -> None:
 
 def collect(builder: Builder, scope: ScopeDraft) -> None:
     """Sum the loss ports that nobody reads: into `losses` where it is asked for, else out of the group."""
-    read = {edge.source for draft in scope.nodes.values() for edges in draft.edges.values() for edge in edges}
-    read.update(scope.outputs.values())
-    unread = [Ref(draft.name, port) for draft in scope.nodes.values() if not draft.broken for port, given in draft.gives.items() if given.loss and Ref(draft.name, port) not in read]
+    unread = [Ref(draft.name, port) for draft in scope.nodes.values() if not draft.broken for port, given in draft.gives.items() if given.loss]
+    if unread:
+        read = {edge.source for draft in scope.nodes.values() for edges in draft.edges.values() for edge in edges}
+        read.update(scope.outputs.values())
+        unread = [ref for ref in unread if ref not in read]
     wanted = scope.nodes.get(LOSSES)
     if wanted is not None:
         if not unread:

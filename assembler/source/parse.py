@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from assembler.source.names import check_name
 from assembler.source.recipe import GRAPH_KEYS, INHERITED, NOUNS, PLACE_KEYS, GraphSpec, Place, Recipe, Rule, Slot
@@ -19,12 +19,15 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789_"
 EXAMPLE = "nodes: {head: {kind: linear, out: 10, from: x}}"
 
 
-def parse(tree: Value, file: str = "") -> tuple[Recipe, list[Diagnostic]]:
-    """The recipe that a tree holds, and what is wrong with its keys and names."""
-    reader = _Reader()
+def parse(tree: Value, file: str = "", before: Recipe | None = None) -> tuple[Recipe, list[Diagnostic]]:
+    """The recipe that a tree holds, and what is wrong with its keys and names.
+
+    `before`: a recipe whose tree this one was made of. Trees never change: the values that both share mean the same.
+    """
+    reader = _Reader(before)
     graph = reader.graph(tree, "", top=True)
     name, description = reader.text(tree, "name"), reader.text(tree, "description")
-    return Recipe(name, graph, tree, description, file, tree.span), reader.found
+    return Recipe(name, graph, tree, description, file, tree.span, not reader.found), reader.found
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
@@ -63,8 +66,9 @@ def _sort(value: Value) -> str:
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, before: Recipe | None) -> None:
         self.found: list[Diagnostic] = []
+        self.before = before if before is not None and before.clean else None
 
     def say(self, code: str, message: str, span: Span, path: str = "", **more: object) -> None:
         self.found.append(Diagnostic(code, message, span.at(path), **more))  # type: ignore[arg-type]
@@ -162,7 +166,11 @@ class _Reader:
         self, tree: Value, key: str, path: str, what: str, read: Callable[[str, Value, str], Item], example: str
     ) -> dict[str, Item]:
         result: dict[str, Item] = {}
+        values, items = self.known(key, path)
         for name, value in self.mapping(tree, key, path, example).items():
+            if values.get(name) is value:
+                result[name] = items[name]
+                continue
             inner = f"{path}.{name}"
             self.name(name, what, value.key, inner)
             if value.data is None:
@@ -173,6 +181,13 @@ class _Reader:
             else:
                 result[name] = read(name, value, inner)
         return result
+
+    def known(self, key: str, path: str) -> tuple[Mapping[str, Value], Mapping[str, Any]]:
+        """The recipe's own nodes, slots or rules as they were before: their values, and what was read of them."""
+        if self.before is None or path != key:
+            return {}, {}
+        value = self.before.tree.get(key)
+        return (value.data, getattr(self.before.graph, key)) if value is not None and isinstance(value.data, dict) else ({}, {})
 
     def name(self, name: str, what: str, span: Span, path: str, attribute: bool = True) -> None:
         wrong = check_name(name, what, span.at(path), attribute)

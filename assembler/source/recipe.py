@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from assembler.source.tree import Value
 from assembler_schemas.span import NOWHERE, Span
@@ -34,6 +35,9 @@ class Place:
     fields: Mapping[str, Value]
     parts: Mapping[str, Place] | None = None
     graph: GraphSpec | None = None
+    notes: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What later steps read off this place, so that they read it once: it lives as long as the place, and no other
+    place has it, one that looks the same included (its spans are others)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +89,5 @@ class Recipe:
     description: str = ""
     file: str = ""
     span: Span = NOWHERE
+    clean: bool = False
+    """Nothing was said while it was sorted, so that a part of it which an override leaves alone need not be sorted again."""
