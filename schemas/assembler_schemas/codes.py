@@ -158,4 +158,14 @@ CODES: dict[str, Code] = {
         adapter-unneeded         an adapter was asked for where the types already agree
         entry-guard              a condition on run-time sizes, asserted at the model's entry
     """),
+    # --- norms ---
+    **_table("error", """
+        double-softmax           a softmax of probabilities
+    """),
+    **_table("warning", """
+        norm-missing             many branches read and write a residual stream without any norm
+        final-norm-missing       a head reads the residual stream of a pre-norm stack as it is
+        double-norm              a norm directly behind another
+        post-norm-deep           more norms behind adds than train without a warm-up
+    """),
 }

@@ -14,6 +14,7 @@ from assembler.assemble import check
 from assembler.report.report import Report
 from assembler.report.text import render
 from assembler_schemas.diagnostic import Edit
+from tests.checks.waiting import all_checks
 
 PAGES = Path(__file__).parents[2] / "assembler" / "checks" / "pages"
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$\n?", re.DOTALL | re.MULTILINE)
@@ -116,7 +117,7 @@ def folder_of(example: Example, folder: Path) -> Iterator[Path]:
 
 def run(example: Example, folder: Path) -> tuple[Report, str]:
     """What `assembler check` finds, and what it prints."""
-    with folder_of(example, folder):
+    with folder_of(example, folder), all_checks():
         report = check(
             TIMES.sub(lambda m: m[1] * int(m[2]), example.main), example.overrides, frozen="frozen" in example.info
         )
