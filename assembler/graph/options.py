@@ -28,8 +28,10 @@ class Chosen(NamedTuple):
     spans: Mapping[str, Span]
 
 
-_KNOWN: dict[tuple[Any, ...], tuple[Options, Definition]] = {}
-"""Options and definitions already made, by kind and plain options; equal nodes share them."""
+_KNOWN: dict[tuple[Any, ...], tuple[Kind, Options, Definition]] = {}
+"""Options and definitions already made, by kind and plain options; equal nodes share them.
+
+The card itself stands beside them: another one may be registered under its name."""
 
 
 def choose(kind: Kind, fields: Mapping[str, Field], path: str, name: str, say: Say) -> Chosen | None:
@@ -97,8 +99,8 @@ def _make(
 ) -> tuple[Options, Definition] | None:
     key = (kind.name, kind.version, *((k, type(v), repr(v) if isinstance(v, (dict, tuple, float)) else v) for k, v in sorted(plain.items())))
     found = _KNOWN.get(key)
-    if found is not None:
-        return found
+    if found is not None and found[0] is kind:
+        return found[1:]
     try:
         options = kind.options.model_validate(plain)
         definition = _UNFOLDED if kind.container else kind.define(options, None) if kind.by_rank else kind.define(options)
@@ -108,7 +110,7 @@ def _make(
         return None
     if len(_KNOWN) > 20_000:
         _KNOWN.clear()
-    _KNOWN[key] = (options, definition)
+    _KNOWN[key] = (kind, options, definition)
     return options, definition
 
 
