@@ -115,7 +115,10 @@ def _make(
 
 
 def _one_each(errors: Sequence[Any], plain: Mapping[str, Any], kind: Kind) -> list[Any]:
-    """One error for each option: of a choice of types (`3` or `[3, 3]`) the one that the value is nearest to."""
+    """One error for each option: of a choice of types (`3` or `[3, 3]`) the one that the value is nearest to.
+
+    An option that is missing because its name is misspelled is one too.
+    """
     found: dict[str, Any] = {}
     names = {field: info.alias or field for field, info in kind.options.model_fields.items()}
     for item in errors:
@@ -125,7 +128,9 @@ def _one_each(errors: Sequence[Any], plain: Mapping[str, Any], kind: Kind) -> li
         far = len(where) > 1 and isinstance(where[1], str) and where[1].startswith(("tuple", "list")) != listed
         if key not in found or (not far and found[key][0]):
             found[key] = (far, item)
-    return [item for _, item in found.values()]
+    missing = [names.get(key, key) for key, (_, item) in found.items() if item["type"] == "missing"]
+    meant = {close for key, (_, item) in found.items() if missing and item["type"] == "extra_forbidden" for close in nearest(key, missing, 1)}
+    return [item for key, (_, item) in found.items() if names.get(key, key) not in meant]
 
 
 def _shown(value: Any) -> str:

@@ -261,3 +261,15 @@ def test_a_circle_of_vars_leaves_the_others_their_values() -> None:
     }
     report = assembler.check({"vars": vars, "inputs": X, "nodes": nodes, "outputs": {"a": "one", "b": "two"}})
     assert sorted(item.code for item in report.diagnostics) == ["shape-mismatch", "vars-cycle"]
+
+
+def test_an_option_whose_name_is_misspelled_is_not_also_missing() -> None:
+    nodes = {"look": {"kind": "attention", "headss": 2, "from": "x"}}
+    report = assembler.check({"inputs": X, "nodes": nodes, "outputs": {"out": "look"}})
+    assert [item.code for item in report.diagnostics] == ["unknown-option"]
+
+
+def test_an_option_that_is_missing_is_said_beside_another_that_is_unknown() -> None:
+    nodes = {"look": {"kind": "attention", "kernel": 2, "from": "x"}}
+    report = assembler.check({"inputs": X, "nodes": nodes, "outputs": {"out": "look"}})
+    assert sorted(item.code for item in report.diagnostics) == ["missing-key", "unknown-option"]
