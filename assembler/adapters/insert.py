@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from assembler.facts.infer import infer
 from assembler.facts.model import Bridging, Facts
+from assembler.graph.env import Env
 from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Scope
 from assembler.graph.options import choose
 from assembler.graph.rewrite import rewrite
 from assembler.library import registry
+from assembler.source.tree import value_of
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.dim import show
 from assembler_schemas.shape import Type
@@ -112,12 +114,13 @@ def _put(nodes: dict[str, Node], bridge: Bridging) -> None:
     card = registry.kind("linear")
     assert card is not None
     problems: list[Diagnostic] = []
-    chosen = choose(card, {}, "", name, problems.append)
+    options = {"bias": (value_of(False, edge.span), Env(None, None, problems.append))} if edge.keeps_zero else {}
+    chosen = choose(card, options, "", name, problems.append)
     assert chosen is not None, problems
     adapter = Leaf(name, {"x": (Edge(edge.source, edge.span),)}, edge.span, f"adapter for {bridge.address}.{bridge.port}",
                    card, chosen.options, chosen.definition, {}, adapter="auto", freeze=isinstance(consumer, Leaf) and consumer.freeze, dtype=None if bridge.dtype == "float" else bridge.dtype)  # fmt: skip
     edges = list(consumer.inputs[bridge.port])
-    edges[bridge.index] = Edge(Ref(name, "y"), edge.span, edge.follows)
+    edges[bridge.index] = replace(edge, source=Ref(name, "y"))
     changed = replace(consumer, inputs={**consumer.inputs, bridge.port: tuple(edges)})
     rest = dict(nodes)
     nodes.clear()

@@ -32,15 +32,31 @@ def number(text: str, sizes: Mapping[str, object], where: str) -> int:
 
 
 def constructor(node: Leaf, facts: NodeFacts, build: Module) -> str:
-    """`nn.Linear(64, 10, bias=False)`, every size a number."""
+    """`nn.Linear(64, 10, bias=False)`, every size a number; grafts inside stand around it."""
+    text = _made(node, facts, build)
+    branches = definition_of(node, facts).branches
+    if branches and node.freeze:
+        text += ".requires_grad_(False)"  # the host is frozen, and what is grafted onto it learns
+    for branch in branches:
+        modules = [f"{name}={_made(node, facts, module)}{'.requires_grad_(False)' * module.frozen}" for name, module in branch.modules]
+        text = f"GraftedLinear.into({text}, {', '.join([literal(branch.place), literal(branch.reads), literal(branch.scale), *modules])})"
+    if node.dtype is not None and definition_of(node, facts).parameters:
+        text += f".to({DTYPES[node.dtype]})"
+    return text
+
+
+def _made(node: Leaf, facts: NodeFacts, build: Module) -> str:
     arguments = []
     for name, value in build.arguments:
         text = str(number(value.text, facts.sizes, node.name)) if isinstance(value, Expr) else literal(value)
         arguments.append(f"{name.rstrip('_') if name == 'in_' else name}={text}" if name else text)
-    text = f"{build.name}({', '.join(arguments)})"
-    if node.dtype is not None and definition_of(node, facts).parameters:
-        text += f".to({DTYPES[node.dtype]})"
-    return text
+    return f"{build.name}({', '.join(arguments)})"
+
+
+def classes(definition: Definition, build: Module) -> list[str]:
+    """Every class that the constructor of a leaf names."""
+    grafted = [module.name for branch in definition.branches for _, module in branch.modules]
+    return [build.name, *grafted, *(["GraftedLinear"] if grafted else [])]
 
 
 def call(node: Leaf, definition: Definition, fed: Mapping[str, Sequence[int]], callee: Sequence[Piece]) -> tuple[Piece, ...]:

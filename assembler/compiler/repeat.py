@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from assembler.compiler.leaf import call, constructor, definition_of, inline
+from assembler.compiler.leaf import call, classes, constructor, definition_of, inline
 from assembler.compiler.model import PlanError, Submodule
 from assembler.compiler.scope import Fed, ScopeBuilder, Wanted, facts_with, group_call, place_of
 from assembler.compiler.share import Copies, Path, Pending, find, slice_text, target_of
@@ -38,6 +38,7 @@ class Part(NamedTuple):
 
 class RepeatBuilder:
     def __init__(self, outer: ScopeBuilder, node: Repeat, facts: NodeFacts, fed: Fed, read: set[str]) -> None:
+        read = {*read, *node.links.values()}
         self.outer, self.node, self.facts, self.fed, self.read = outer, node, facts, fed, read
         self.draft, self.planner = outer.draft, outer.planner
         self.path: Path = (*self.draft.path, node.name)
@@ -93,7 +94,7 @@ class RepeatBuilder:
             return self._leaf_part(start, stop, node, facts)
         read = {self.stream_out, *self.losses, *(p for i, ports in self.taps.items() if self.node.share or start <= i < stop for p in ports)}
         read.update(port for port in self.read if port in node.scope.outputs)
-        inputs = tuple(name for name in node.scope.inputs if name in self.fed or name == self.stream_in)
+        inputs = tuple(name for name in node.scope.inputs if name in self.fed or name == self.stream_in or name in self.node.links)
         scope, wanted = self.planner.agree(node, path, inputs, {port for port in read if port in node.scope.outputs})
         if node.same:
             return Part(start, stop, node, facts, wanted.inputs, wanted.outputs, "", 0, False, None)
@@ -107,9 +108,10 @@ class RepeatBuilder:
         if node.init:
             raise PlanError(f"`init` of `{node.name}` is not built by this release")
         if isinstance(definition.build, Module) and not node.same:
-            self.planner.use(definition.build.name)
+            for name in classes(definition, definition.build):
+                self.planner.use(name)
             text = constructor(node, facts, definition.build)
-        return Part(start, stop, node, facts, inputs, tuple(definition.outputs), text, parameters(node, facts), node.freeze and bool(definition.parameters), None)
+        return Part(start, stop, node, facts, inputs, tuple(definition.outputs), text, parameters(node, facts), node.freeze and bool(definition.parameters) and not definition.branches, None)
 
     def _owned(self, part: Part) -> None:
         """Parameters, freezes and shares of copies that own their modules."""
@@ -257,6 +259,7 @@ class RepeatBuilder:
 
     def _pieces(self, part: Part, stream: int, callee: Sequence[Piece]) -> tuple[Piece, ...]:
         fed: dict[str, Sequence[int]] = {name: values for name, values in self.fed.items() if name in part.inputs}
+        fed.update((name, [self.draft.values[Ref(self.node.name, tap)]]) for name, tap in self.node.links.items() if name in part.inputs)
         fed[self.stream_in] = [stream]
         if isinstance(part.node, Group):
             return group_call(callee, Wanted(part.inputs, part.outputs), fed, part.node)

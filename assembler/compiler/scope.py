@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from assembler.compiler.leaf import beside, call, constructor, definition_of, fold, inline
+from assembler.compiler.leaf import beside, call, classes, constructor, definition_of, fold, inline
 from assembler.compiler.model import PlanError, Submodule
 from assembler.compiler.names import comment, identifier
 from assembler.compiler.share import Path, Pending, target_of
@@ -167,11 +167,12 @@ class ScopeBuilder:
             self.draft.submodules.append(Submodule(node.name, ""))
             self.draft.pending.append(Pending((node.name,), target_of(node.same), 0, node.freeze))
             return
-        self.planner.use(build.name)
+        for name in classes(definition, build):
+            self.planner.use(name)
         self.draft.submodules.append(Submodule(node.name, constructor(node, facts, build)))
         self.draft.parameters += parameters(node, facts)
         if definition.parameters:
-            self.freeze(f"self.{node.name}.requires_grad_(False)" if node.freeze else "")
+            self.freeze(f"self.{node.name}.requires_grad_(False)" if node.freeze and not definition.branches else "")
 
     def share_leaf(self, node: Leaf, own: Path) -> None:
         for name, address in node.ties.items():

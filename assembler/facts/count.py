@@ -62,6 +62,18 @@ def parameters(node: Leaf, facts: NodeFacts) -> int:
     return sum(prod(shape) for name, shape in shapes(facts).items() if not cards[name].buffer and name not in node.ties)
 
 
+def trained(node: Leaf, facts: NodeFacts) -> int:
+    """Those of them that learn. A graft inside a kind learns though its host is frozen."""
+    if node.same or facts.definition is None or not facts.definition.parameters:
+        return 0
+    cards = facts.definition.parameters
+    return sum(
+        prod(shape)
+        for name, shape in shapes(facts).items()
+        if not cards[name].buffer and name not in node.ties and (not node.freeze if cards[name].trains is None else cards[name].trains)
+    )
+
+
 def leaves(graph: Graph, facts: Facts) -> Iterator[Counted]:
     """Every leaf, like copies together, in the order of the graph."""
     stack: list[tuple[Scope, ScopeFacts, str, int, bool]] = [(graph.scope, facts.root, "", 1, False)]
@@ -101,7 +113,7 @@ def _unfold(node: Node, facts: NodeFacts, address: str, copies: int, same: bool)
             yield node.scope, facts.inner, address, copies, same or bool(node.same)
     else:
         number = 0 if same else parameters(node, facts)
-        yield Counted(address, node, facts, copies, number, 0 if node.freeze else number)
+        yield Counted(address, node, facts, copies, number, trained(node, facts) if number else 0)
 
 
 def totals(graph: Graph, facts: Facts) -> tuple[int, int]:

@@ -170,7 +170,8 @@ class _Walk:
         last: dict[str, int] = {}
         for index, (inner, item) in enumerate(zip(nodes, known, strict=True)):
             here = () if node.share else (index,)
-            last = self.node(inner, item, (*path, *here), (*owner, *here), fed)
+            linked = {port: (result[tap],) for port, tap in node.links.items() if tap in result}
+            last = self.node(inner, item, (*path, *here), (*owner, *here), {**fed, **linked})
             if out in last:
                 fed = {**fed, into: (last[out],)}
             result.update({f"{index}.{port}": value for port, value in last.items()})
@@ -222,7 +223,7 @@ class _Walk:
                     ties[address] = self._tied(item.node.ties[key], item.path)
                     continue
                 made[address] = len(weights)
-                trainable = not card.buffer and item.owner not in frozen
+                trainable = not card.buffer and (item.owner not in frozen if card.trains is None else card.trains)
                 weights.append(Weight(address, key, known.get(key, ()), start_of(card.init, item.facts.sizes), item.node, card.writes, card.buffer, trainable))
         return tuple(weights), [{key: made[at] for key in item.definition.parameters if (at := _end(f"{item.owner}.{key}", ties)) in made} for item in self.uses]
 

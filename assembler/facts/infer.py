@@ -166,7 +166,8 @@ class _Walk:
             done = 0
             while done < run.count:
                 before = len(self.conflicts)
-                facts = self.node(run.node, {**arrivals, stream: here}, inside, None)
+                links = {port: [Arrival(_tapped(runs, tap))] for port, tap in node.links.items()} if runs else {}
+                facts = self.node(run.node, {**arrivals, **links, stream: here}, inside, None)
                 out = facts.outputs.get(main)
                 given = here[0].type
                 rest = run.count - done
@@ -362,6 +363,12 @@ def _ranked(node: Leaf, arrivals: Types) -> Definition:
     if found is None or found[0] is not node.options:
         found = _RANKED[key] = (node.options, node.kind.define(node.options, len(kind.dims)))
     return found[1]
+
+
+def _tapped(runs: list[tuple[int, NodeFacts]], tap: str) -> Type | None:
+    """The type of a copy's output, `1.y`; None for a copy that is not walked yet."""
+    index, _, port = tap.partition(".")
+    return _copy(runs, int(index)).outputs.get(port) if int(index) < sum(count for count, _ in runs) else None
 
 
 def _copy(runs: list[tuple[int, NodeFacts]], index: int) -> NodeFacts:

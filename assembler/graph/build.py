@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from assembler.graph import accept, container, finish, wire
+from assembler.graph import accept, container, finish, graft, graft_record, wire
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env, wrong_expression
 from assembler.graph.feed import read_feeds
+from assembler.graph.forecast import forecast
+from assembler.graph.graft_place import Placed
+from assembler.graph.graft_spec import Overlay, splits
 from assembler.graph.model import Accepted, Graph
 from assembler.graph.options import Field, choose
 from assembler.graph.place import Resolved, Resolver
@@ -65,7 +68,7 @@ def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
     graph = Graph(
         recipe.name or "model", scope.freeze(), inputs, recipe.graph.policy or "auto", recipe.description,
         {**{f"inputs.{k}": v.span for k, v in recipe.graph.inputs.items()}, **{f"outputs.{k}": v.span for k, v in recipe.graph.outputs.items()}},
-        accepted=tuple(builder.accepted),
+        accepted=tuple(builder.accepted), grafts=graft_record.record(builder, scope),
     )  # fmt: skip
     return graph, builder.found
 
@@ -89,6 +92,9 @@ class Builder:
         """The recipe's `outputs` as they are written."""
         self.lost: set[str] = set()
         """Names whose values are fed to a port that is not there: that is said, and they count as read."""
+        self.overlays: list[Overlay] = []
+        """The grafts of the graphs that are being built."""
+        self.grafted: list[Placed] = []
         self.tied: list[tuple[Draft, ScopeDraft, str, str, Span]] = []
 
     def say(self, diagnostic: Diagnostic) -> None:
@@ -112,12 +118,17 @@ class Builder:
         for name, value in spec.inputs.items():
             self._input(scope, name, value, f"{path}inputs.{name}", root=not at.path)
         mark = self.rules.open(spec.rules, env, len(at.path))
+        overlays = graft.open_grafts(self, spec.grafts, env, len(at.path))
         scope.places = {name: (place, env) for name, place in spec.nodes.items()}
+        if spec.slots and not self.rules.rules:
+            self._foresee(spec)
         for name, place in spec.nodes.items():
             self.node(place, scope, at.below(name))
         for name in spec.inputs.keys() & spec.nodes.keys():
             scope.nodes[name].broken = True  # said: one name for two things
         wire.wire(self, scope)
+        if overlays:
+            graft.apply(self, overlays, scope, at, frozenset(str(value.data) for value in spec.outputs.values()))
         wire.outputs(self, scope, spec)
         self.rules.close(mark, at.path)
         self._unused(spec, env, scope)
@@ -247,13 +258,23 @@ class Builder:
         if self.full:
             return True
         if self.written > MAX_WRITTEN:
-            self.say(Diagnostic("limit-nodes", f"the recipe unfolds into more than {MAX_WRITTEN:,} written nodes", place.span, help="use `repeat:` for copies"))
+            self._too_many(place)
         elif len(at.path) > MAX_NESTING:
             self.say(Diagnostic("limit-depth", f"parts nest deeper than {MAX_NESTING} levels", place.span, help="put parts beside one another, or use `repeat:`"))
         else:
             return False
         self.full = True
         return True
+
+    def _foresee(self, spec: GraphSpec) -> None:
+        """Refuse a graph whose slots unfold into too much, before the first node of it stands."""
+        worst = max(spec.nodes.values(), key=lambda place: forecast(place, spec.slots), default=None)
+        if worst is not None and not self.full and self.written + forecast(worst, spec.slots) > MAX_WRITTEN:
+            self._too_many(worst)
+            self.full = True
+
+    def _too_many(self, place: Place) -> None:
+        self.say(Diagnostic("limit-nodes", f"the recipe unfolds into more than {MAX_WRITTEN:,} written nodes", place.span, help="use `repeat:` for copies"))
 
     def single(self, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str]) -> Draft:
         """One node without its copies and norms."""
@@ -292,6 +313,8 @@ class Builder:
         name = resolved.place.name
         draft = Draft(name, at.address, resolved.place.span, share=shared.share, path=resolved.place.path, kind=resolved.kind)
         breaks = [0, count] if shared.share else self.rules.breaks(at.path, at.counts, count)
+        if self.overlays and not shared.share:
+            breaks = sorted({*breaks, *(cut for overlay in self.overlays for cut in splits(overlay, at.path, at.counts, count))})
         for start, stop in pairwise(breaks):
             shown = "*" if stop - start == count else str(start) if stop - start == 1 else f"{start}:{stop}"
             here = at if shared.share else at.below(start, count, shown)

@@ -33,13 +33,13 @@ STREAM = "x"
 def norms(builder: Builder, draft: Draft, shared: Shared, scope: ScopeDraft) -> None:
     """Norm nodes before and behind a node, as its `norm` says (`post` is the bus's business)."""
     if shared.norm in ("pre", "both") and draft.kind is not None and not _is_bus(draft):
-        before = _norm(builder, scope, f"{draft.name}_pre_norm", shared, f"pre norm of {draft.address}", draft)
+        before = norm_node(builder, scope, f"{draft.name}_pre_norm", shared, f"pre norm of {draft.address}", draft)
         draft.reads = before.name
         draft.edges[draft.first] = [Edge(Ref(before.name, before.main), draft.span)]
     if shared.norm in ("out", "both") and not draft.main:
         no_main(builder, draft, draft.span.at(draft.path), "cannot have a norm behind it")
     elif shared.norm in ("out", "both") and not _is_bus(draft):
-        behind = _norm(builder, scope, f"{draft.name}_out_norm", shared, f"out norm of {draft.address}", draft)
+        behind = norm_node(builder, scope, f"{draft.name}_out_norm", shared, f"out norm of {draft.address}", draft)
         if not behind.broken:
             behind.edges["x"] = [Edge(Ref(draft.name, draft.main), draft.span)]
             draft.after = Ref(behind.name, behind.main)
@@ -49,7 +49,7 @@ def _is_bus(draft: Draft) -> bool:
     return draft.kind is not None and draft.kind.name == "bus"
 
 
-def _norm(builder: Builder, scope: ScopeDraft, name: str, shared: Shared, cause: str, draft: Draft) -> Draft:
+def norm_node(builder: Builder, scope: ScopeDraft, name: str, shared: Shared, cause: str, draft: Draft) -> Draft:
     kind, options = "layer_norm", {}
     if shared.norm_kind is not None:
         value, env = shared.norm_kind
@@ -172,7 +172,7 @@ def _write(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref, said: 
     add.edges["x"] = [Edge(stream, part.span), Edge(_value(builder, part), part.span, follows=True)]
     result = Ref(add.name, add.main)
     if part.shared is not None and part.shared.norm == "post":
-        norm = _norm(builder, inner, f"{part.name}_post_norm", part.shared, f"post norm of {part.address}", part)
+        norm = norm_node(builder, inner, f"{part.name}_post_norm", part.shared, f"post norm of {part.address}", part)
         if not norm.broken:
             norm.edges["x"] = [Edge(result, part.span)]
             result = Ref(norm.name, norm.main)
@@ -241,7 +241,7 @@ def _norms_inside(builder: Builder, copy: Draft, inner: ScopeDraft, shared: Shar
     """The norms of one copy of a container, at its own borders."""
     stream = Ref("", copy.first)
     if shared.norm in ("pre", "both"):
-        norm = _norm(builder, inner, f"{copy.name}_pre_norm", shared, f"pre norm of {copy.address}", copy)
+        norm = norm_node(builder, inner, f"{copy.name}_pre_norm", shared, f"pre norm of {copy.address}", copy)
         if not norm.broken:
             behind = Ref(norm.name, norm.main)
             for draft in inner.nodes.values():
@@ -249,7 +249,7 @@ def _norms_inside(builder: Builder, copy: Draft, inner: ScopeDraft, shared: Shar
                     draft.edges[port] = [replace(edge, source=behind) if edge.source == stream else edge for edge in edges]
             norm.edges["x"] = [Edge(stream, copy.span)]
     if shared.norm in ("out", "both") and copy.main:
-        norm = _norm(builder, inner, f"{copy.name}_out_norm", shared, f"out norm of {copy.address}", copy)
+        norm = norm_node(builder, inner, f"{copy.name}_out_norm", shared, f"out norm of {copy.address}", copy)
         if not norm.broken:
             norm.edges["x"] = [Edge(inner.outputs[copy.main], copy.span)]
             inner.outputs[copy.main] = Ref(norm.name, norm.main)

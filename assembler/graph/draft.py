@@ -37,10 +37,14 @@ class Draft:
     runs: list[tuple[int, Draft]] = field(default_factory=list)
     share: bool = False
     taps: dict[str, None] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    """Input of single copies -> the tap of an earlier copy that feeds it."""
     said: dict[str, Any] = field(default_factory=dict)
     """freeze, seed, dtype, same, ties, init: what a leaf carries beside its options."""
     after: Ref | None = None
     """Where its main output is really read: behind its `out` norm."""
+    moved: dict[str, Ref] = field(default_factory=dict)
+    """An output beside the main one -> what a graft put in its place."""
     reads: str = ""
     """The node in front of it that takes its first input: its `pre` norm."""
     feeds: Feeds = NONE
@@ -76,7 +80,7 @@ class Draft:
         if self.runs:
             losses = tuple(port for port, given in self.gives.items() if given.loss)
             runs = tuple(Run(count, node.freeze()) for count, node in self.runs)  # type: ignore[arg-type]
-            return Repeat(**common, runs=runs, stream=(self.first, self.main), share=self.share, taps=tuple(self.taps), losses=losses)
+            return Repeat(**common, runs=runs, stream=(self.first, self.main), share=self.share, taps=tuple(self.taps), losses=losses, links=dict(self.links))
         assert self.inner is not None
         return Group(**common, scope=self.inner.freeze(), kind=self.kind.name if self.kind else "graph", same=self.said.get("same", ""))
 

@@ -34,6 +34,8 @@ class Edge:
     span: Span = NOWHERE
     follows: bool = False
     """Its width never decides: it is bridged to what the others say (a write onto a stream)."""
+    keeps_zero: bool = False
+    """An adapter on it must turn zeros into zeros: it has no bias (a graft that starts silent)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ class Repeat(Common):
     share: bool = False
     taps: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Input of single copies -> the tap of an earlier copy that feeds it (a graft's read: `1.y`)."""
 
     @property
     def count(self) -> int:
@@ -140,6 +144,34 @@ class Accepted(NamedTuple):
     """Where it is said what fills the slot."""
 
 
+class Match(NamedTuple):
+    """One place where a graft stands. Values are addresses of outputs, copies by their numbers: `encoder.3.attend.y`."""
+
+    before: str
+    """The host's value; a name without a dot is an input of the recipe."""
+    after: str
+    """What stands for it now."""
+    entry: tuple[str, str, int]
+    """Node, port and edge by which the host's value reaches the graft."""
+    nodes: tuple[str, ...]
+    """The graft's own nodes: the part, its norms, its scale, the merge."""
+    inside: str = ""
+    """Address of the node inside which it stands (`attend` for a graft onto `attend.q`): then `before`
+    and `after` are names of values in that node's body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graft:
+    """A graft of the recipe, and every place where it stands."""
+
+    name: str
+    mode: str
+    init: str
+    """`zero` or `identity` where the host must be undisturbed at the start; else empty."""
+    matches: tuple[Match, ...]
+    span: Span = NOWHERE
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """A whole recipe as a graph."""
@@ -155,3 +187,4 @@ class Graph:
     """Where each input (`inputs.x`), output (`outputs.y`) and rule stands."""
     accepted: tuple[Accepted, ...] = ()
     """The ports that slots keep, at every place that uses one."""
+    grafts: tuple[Graft, ...] = ()

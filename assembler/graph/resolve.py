@@ -36,7 +36,7 @@ def take(scope: ScopeDraft, name: str) -> Ref:
 def resolve_many(builder: Builder, scope: ScopeDraft, text: str, span: Span) -> list[Ref]:
     """The values that an address or a pattern names; one that is wrong is said and BROKEN."""
     if text in scope.nodes:
-        return [_node_value(builder, scope.nodes[text], (), span)]
+        return [node_value(builder, scope.nodes[text], (), span)]
     if text in scope.inputs:
         return [Ref("", text)]
     segments = parse_address(text)
@@ -45,19 +45,19 @@ def resolve_many(builder: Builder, scope: ScopeDraft, text: str, span: Span) -> 
         return [BROKEN]
     first = segments[0]
     if not isinstance(first, str):
-        return [_unknown(builder, scope, text, span)]
+        return [unknown(builder, scope, text, span)]
     draft = scope.nodes.get(first)
     if draft is not None:
         if is_pattern(segments):
             return _pattern(builder, draft, segments[1:], text, span)
-        return [_node_value(builder, draft, segments[1:], span)]
+        return [node_value(builder, draft, segments[1:], span)]
     if len(segments) == 1 and first in scope.offered:
         return [take(scope, first)]
     if text == LOSSES:
         return [_losses(builder, scope, span)]
     if _known_outside(scope, first):
         return [_tunnel(scope, text, span)]
-    return [_unknown(builder, scope, text, span)]
+    return [unknown(builder, scope, text, span)]
 
 
 def _known_outside(scope: ScopeDraft, name: str) -> bool:
@@ -78,7 +78,7 @@ def _tunnel(scope: ScopeDraft, text: str, span: Span) -> Ref:
     return Ref("", name)
 
 
-def _unknown(builder: Builder, scope: ScopeDraft, text: str, span: Span) -> Ref:
+def unknown(builder: Builder, scope: ScopeDraft, text: str, span: Span) -> Ref:
     if len(builder.found) > MAX_HINTS:
         builder.say(Diagnostic("address-unknown", f"`{text}` names nothing here", span, label="unknown address", help="mend the first findings first"))
         return BROKEN
@@ -93,7 +93,7 @@ def _unknown(builder: Builder, scope: ScopeDraft, text: str, span: Span) -> Ref:
     return BROKEN
 
 
-def _node_value(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...], span: Span) -> Ref:
+def node_value(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...], span: Span) -> Ref:
     """The value that an address below one node names."""
     if draft.broken:
         return BROKEN
@@ -105,7 +105,7 @@ def _node_value(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, .
         return edges[0].source if edges else LATER
     if draft.after is not None and port == draft.main:
         return draft.after
-    return Ref(draft.name, port)
+    return draft.moved.get(port) or Ref(draft.name, port)
 
 
 def output(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...], span: Span) -> str | None:
@@ -168,7 +168,7 @@ def _no_copy_input(builder: Builder, draft: Draft, span: Span) -> None:
 def _export(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...], span: Span) -> str | None:
     """An inner value becomes one more output of the group."""
     assert draft.inner is not None
-    ref = _node_value(builder, draft.inner.nodes[str(rest[0])], rest[1:], span)
+    ref = node_value(builder, draft.inner.nodes[str(rest[0])], rest[1:], span)
     if ref in (BROKEN, LATER):
         return None
     name = ".".join(map(str, rest))
@@ -209,7 +209,7 @@ def _pattern(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...]
         counts = f"its copies go from 0 to {draft.count - 1}" if draft.runs else f"`{draft.name}` has no copies" if draft.inner is None else f"it holds {', '.join(f'`{name}`' for name in list(draft.inner.nodes)[:8])}"
         builder.say(Diagnostic("address-unknown", f"`{text}` names nothing", span, help=counts))
         return [BROKEN]
-    return [_node_value(builder, draft, path, span) for path in found]
+    return [node_value(builder, draft, path, span) for path in found]
 
 
 def copy_at(draft: Draft, index: int) -> Draft:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from assembler.facts.count import parameters, shapes
+from assembler.facts.count import parameters, shapes, trained
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler.graph.rewrite import prune
@@ -168,4 +168,4 @@ def _own(leaf: Leaf, known: NodeFacts | None) -> tuple[int | None, int | None]:
     if len(shapes(known)) < len(known.definition.parameters):
         return None, None
     count = parameters(leaf, known)
-    return count, 0 if leaf.freeze else count
+    return count, trained(leaf, known)

@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any, TypeVar
 
 from assembler.source.names import check_name
-from assembler.source.recipe import GRAPH_KEYS, INHERITED, NOUNS, PLACE_KEYS, GraphSpec, Place, Recipe, Rule, Slot
+from assembler.source.recipe import (
+    GRAFT_KEYS,
+    GRAPH_KEYS,
+    INHERITED,
+    NOUNS,
+    PLACE_KEYS,
+    Graft,
+    GraphSpec,
+    Place,
+    Recipe,
+    Rule,
+    Slot,
+)
 from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic, Edit, Fix, Note
 from assembler_schemas.span import Span
@@ -16,6 +28,7 @@ Item = TypeVar("Item")
 POLICIES = ("auto", "explicit", "never")
 MANY = 200
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789_"
+GRAFT = "name: {write: ..., mode: add, part: {kind: ...}}"
 EXAMPLE = "nodes: {head: {kind: linear, out: 10, from: x}}"
 
 
@@ -134,6 +147,7 @@ class _Reader:
             path, tree.span, variables, inputs, nodes, outputs,
             self.named(tree, "slots", at("slots"), "slot", self.slot, "name: {kind: ...}"),
             self.named(tree, "rules", at("rules"), "rule", self.rule, "name: {at: ..., set: ...}"),
+            {name: graft for name, graft in self.named(tree, "grafts", at("grafts"), "graft", self.graft, GRAFT).items() if graft is not None},
             {key: value for key in INHERITED if top and (value := tree.get(key)) is not None},
             self.adapters(tree, at("adapters")),
         )  # fmt: skip
@@ -197,9 +211,6 @@ class _Reader:
     def unknown_keys(self, tree: Value, known: frozenset[str], path: str) -> None:
         for key, value in tree.items():
             if key in known:
-                if key == "grafts" and value.data:
-                    self.say("unsupported", "grafts are not built by this release", value.key, path or key,
-                             help="wire the part with nodes of its own for now")  # fmt: skip
                 continue
             close = nearest(key, known)
             fix = Fix((Edit(value.key, close[0]),), "maybe") if close and not value.key.override else None
@@ -255,3 +266,20 @@ class _Reader:
             name, value.key, at, self.mapping(value, "where", f"{path}.where", "key: value"),
             self.mapping(value, "set", f"{path}.set", "key: value"),
         )  # fmt: skip
+
+    def graft(self, name: str, value: Value, path: str) -> Graft | None:
+        fields: dict[str, Value] = value.data
+        for key, item in fields.items():
+            if key not in GRAFT_KEYS:
+                self.say("unknown-key", f"a graft has no key `{key}`", item.key, f"{path}.{key}",
+                         help=did_you_mean(key, GRAFT_KEYS) or f"it has {', '.join(sorted(GRAFT_KEYS))}")  # fmt: skip
+        missing = [key for key in ("write", "mode", "part") if key not in fields]
+        for key in missing:
+            self.say("missing-key", f"the graft `{name}` has no `{key}`", value.key, path, help=f"write `{name}: {GRAFT.partition(': ')[2]}`")
+        if missing:
+            return None
+        part = fields["part"]
+        if not isinstance(part.data, dict):
+            self.say("value-type", f"the part of `{name}` is {_sort(part)}, where a mapping is wanted", part.span, f"{path}.part", help="write `part: {kind: ...}`")
+            return None
+        return Graft(name, path, value.key, {key: item for key, item in fields.items() if key != "part"}, self.place(name, part, f"{path}.part"))

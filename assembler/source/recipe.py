@@ -9,7 +9,7 @@ from typing import Any
 from assembler.source.tree import Value
 from assembler_schemas.span import NOWHERE, Span
 
-INHERITED = ("norm_kind", "freeze", "seed", "dtype")
+INHERITED = ("norm_kind", "freeze", "seed", "dtype", "init")
 """Keys that hold for everything inside, from any container up to the recipe."""
 NOUNS = ("kind", "slot", "same", "like")
 """The keys of which a place has exactly one: they say what stands there."""
@@ -21,6 +21,7 @@ PLACE_KEYS = frozenset(
     ["kind", "slot", "same", "like", "from", "repeat", "share", "norm", "norm_kind", "init", "freeze", "seed", "dtype", "tie", "vars", "before", "after"]
 )
 """What every node and part has; anything else is an option of its kind."""
+GRAFT_KEYS = frozenset(["read", "write", "mode", "form", "scale", "norm", "norm_kind", "init", "after", "part"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,18 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Graft:
+    """A part that is laid onto nodes from outside: what it reads, and where it merges."""
+
+    name: str
+    path: str
+    span: Span
+    fields: Mapping[str, Value]
+    """All but the part."""
+    part: Place
+
+
+@dataclass(frozen=True, slots=True)
 class GraphSpec:
     """One graph as it is written: the recipe itself, or `kind: graph` inside it."""
 
@@ -73,6 +86,7 @@ class GraphSpec:
     outputs: Mapping[str, Value] = field(default_factory=dict)
     slots: Mapping[str, Slot] = field(default_factory=dict)
     rules: Mapping[str, Rule] = field(default_factory=dict)
+    grafts: Mapping[str, Graft] = field(default_factory=dict)
     inherited: Mapping[str, Value] = field(default_factory=dict)
     """What the recipe's own top level says of everything inside."""
     policy: str = ""

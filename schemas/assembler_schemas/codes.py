@@ -124,6 +124,15 @@ CODES: dict[str, Code] = {
         share-mismatch           shared weights that do not have one shape
         share-cycle              shared weights that lead back to themselves
         bus-in-bus               a bus directly inside a bus
+        graft-place              a graft where none can stand
+        graft-conflict           several grafts at one place without an order
+        gate-not-silent          a gate that must leave the host as it is, and cannot
+        blend-not-silent         a blend that must start as the host, and does not
+        concat-not-silent        a concat that must leave its readers as they are, and cannot
+        replace-not-silent       a part that must start as what it replaces, and cannot
+        norm-on-host             a norm on the way of a host that must be undisturbed
+        norm-after-zero          a layer that starts at zero in front of a norm
+        no-writing-layer         a part that must start at zero has no layer to start so
     """),
     **_table("warning", """
         node-unused              a node whose outputs nobody reads

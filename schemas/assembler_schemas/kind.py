@@ -62,7 +62,7 @@ class Parameter:
     """One parameter (or buffer): shape as expressions over the sizes, and how it starts.
 
     `writes`: it belongs to the writing layer, the last linear map of the kind (for init roles).
-    `init`: `ones`, `zeros`, `constant(c)`, `normal(s)`, `uniform(bound-expression)`: what the module
+    `trains`: whether it learns, whatever its node says (of a graft inside a kind). `init`: `ones`, `zeros`, `constant(c)`, `normal(s)`, `uniform(bound-expression)`: what the module
     really does (docs/primitives.md).
     """
 
@@ -71,6 +71,7 @@ class Parameter:
     writes: bool = False
     buffer: bool = False
     dtype: str = "float"
+    trains: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Module:
 
     name: str
     arguments: tuple[tuple[str, Any], ...] = ()
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,23 @@ class Inline:
 
     text: str
     fold: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A graft inside a kind: what is added to the linear map at `place` of the module.
+
+    `modules` follow one another, (name, module); the first takes what the map takes (`reads` "x"),
+    what it gives ("y"), or that and what earlier branches added ("sum"). What the last gives is
+    added `scale` times. `value`: the sum, in the body.
+    """
+
+    name: str
+    place: str
+    reads: str
+    scale: float
+    modules: tuple[tuple[str, Module], ...]
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +156,8 @@ class Definition:
     body: tuple[Step, ...] = ()
     main: str = ""
     """The output that the node's address means; the only non-loss one if empty."""
+    branches: tuple[Branch, ...] = ()
+    """What grafts add inside; their parameters and steps are among the others."""
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ def _layer_norm(options: LayerNormOptions) -> Definition:
     )
     parameters: dict[str, Parameter] = {}
     if options.affine:
-        parameters["weight"] = Parameter(("d",), "ones")
+        parameters["weight"] = Parameter(("d",), "ones", writes=True)
         if options.bias:
-            parameters["bias"] = Parameter(("d",), "zeros")
+            parameters["bias"] = Parameter(("d",), "zeros", writes=True)
     return Definition(
         inputs={"x": Port("[... d]")},
         outputs={"y": Port("[... d]")},
@@ -55,7 +55,7 @@ def _rms_norm(options: RmsNormOptions) -> Definition:
         *unless(None, eps=options.eps),
         *unless(True, elementwise_affine=options.affine),
     )
-    parameters = {"weight": Parameter(("d",), "ones")} if options.affine else {}
+    parameters = {"weight": Parameter(("d",), "ones", writes=True)} if options.affine else {}
     return Definition(
         inputs={"x": Port("[... d]")},
         outputs={"y": Port("[... d]")},

@@ -34,7 +34,7 @@ def _affine(affine: bool, axes: int) -> tuple[dict[str, Parameter], tuple[Step, 
     """Gain and bias for each channel, and the steps from `normal` to `y`."""
     if not affine:
         return {}, (step("y", "add", "normal"),)
-    parameters = {"weight": Parameter(("d",), "ones"), "bias": Parameter(("d",), "zeros")}
+    parameters = {"weight": Parameter(("d",), "ones", writes=True), "bias": Parameter(("d",), "zeros", writes=True)}
     pattern = "d -> d" + " 1" * axes
     return parameters, (
         step("gain", "reshape", "weight", pattern=pattern),

@@ -2,6 +2,7 @@
 
 from assembler.library.modules.adapt import LowRank
 from assembler.library.modules.attention import Attention, CrossAttention
+from assembler.library.modules.graft import GraftedLinear
 from assembler.library.modules.mlp import GLU, MLP, GatedMLP, QuickGELU
 from assembler.library.modules.position import LearnedPosition, SinusoidalPosition
 from assembler.library.modules.scale import Scale
@@ -14,6 +15,7 @@ __all__ = [
     "ClsToken",
     "CrossAttention",
     "GatedMLP",
+    "GraftedLinear",
     "LearnedPosition",
     "LowRank",
     "MeanPool",

@@ -1,0 +1,282 @@
+"""Grafts: parts laid onto a graph from outside. They end here as plain nodes and edges, and a record.
+
+A graph's grafts are read before its nodes are built (a repeat whose copies will differ is cut into
+runs), and put in once all of it is wired.
+"""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from assembler.graph import wire
+from assembler.graph.circle import cut_circles
+from assembler.graph.container import norm_node
+from assembler.graph.draft import Draft, ScopeDraft
+from assembler.graph.env import Env
+from assembler.graph.feed import Feed
+from assembler.graph.graft_inner import graft_inside
+from assembler.graph.graft_merge import Merged, merge
+from assembler.graph.graft_place import Placed, Target, read, shared_inside, targets
+from assembler.graph.graft_silent import Plan, planned, silence
+from assembler.graph.graft_spec import Overlay, read_graft
+from assembler.graph.model import Edge, Ref
+from assembler.graph.resolve import BROKEN
+from assembler.graph.shared import Shared
+from assembler.source.parse import did_you_mean
+from assembler.source.recipe import Graft
+from assembler_schemas.diagnostic import Diagnostic, Note
+from assembler_schemas.span import Span
+
+if TYPE_CHECKING:
+    from assembler.graph.build import At, Builder
+
+
+def open_grafts(builder: Builder, grafts: Mapping[str, Graft], env: Env, depth: int) -> list[Overlay]:
+    """Read a graph's grafts; from here on repeats are cut where they begin and end."""
+    found = [item for spec in grafts.values() if (item := read_graft(spec, env, depth, builder.say)) is not None]
+    builder.overlays.extend(found)
+    return found
+
+
+def apply(builder: Builder, overlays: Sequence[Overlay], scope: ScopeDraft, at: At, outputs: frozenset[str]) -> None:
+    """Put a graph's grafts in, in their order. `outputs`: the addresses that it gives out, not yet wired."""
+    del builder.overlays[len(builder.overlays) - len(overlays) :]
+    if any(draft.broken for draft in scope.nodes.values()):
+        return  # what is wrong with the host is said; a graft onto it would only repeat it
+    host = _Host(builder, overlays, at, outputs)
+    found = [(overlay, targets(builder, overlay, scope, at)) for overlay in _ordered(builder, overlays)]
+    builder.rules.grafting += 1
+    for overlay, places in found:
+        for target in places:
+            if _may_stand(builder, overlay, target):
+                host.put(overlay, target)
+    builder.rules.grafting -= 1
+
+
+def _ordered(builder: Builder, overlays: Sequence[Overlay]) -> list[Overlay]:
+    """As written, each behind what it says it comes `after`."""
+    by_name = {overlay.name: overlay for overlay in overlays}
+    needs: dict[str, list[str]] = {}
+    for overlay in overlays:
+        needs[overlay.name] = [name for name in overlay.after if name in by_name]
+        for name in overlay.after:
+            if name not in by_name:
+                builder.say(Diagnostic("address-unknown", f"there is no graft `{name}` here", overlay.span("after"), help=did_you_mean(name, by_name)))
+    try:
+        return [by_name[name] for name in graphlib.TopologicalSorter(needs).static_order()]
+    except graphlib.CycleError as error:
+        circle = error.args[1]
+        builder.say(Diagnostic("order-conflict", f"`after` leads in a circle: {' -> '.join(circle)}", by_name[circle[0]].span("after"),
+                               related=tuple(Note("and here", by_name[name].span("after")) for name in circle[1:-1][:4]), help="remove one of them"))  # fmt: skip
+        return list(overlays)
+
+
+def _may_stand(builder: Builder, overlay: Overlay, target: Target) -> bool:
+    """Whether a graft can stand at a place at all; said where it cannot."""
+    span = overlay.span("write")
+    shared = shared_inside(builder, target) if builder.later else None
+    if shared is not None:
+        builder.say(Diagnostic("graft-place", f"`{target.shown}` stands inside a module that has another use: the graft `{overlay.name}` would be in both", span,
+                               related=(shared,), help="write `like:` there for weights of its own, or put the graft outside"))  # fmt: skip
+    elif target.side.startswith("copy-") and target.draft is not None and target.draft.inner is None:
+        builder.say(Diagnostic("graft-place", f"`{target.shown}` is a copy of a single `{target.draft.kind.name if target.draft.kind else 'node'}`: there is no room beside it", span,
+                               help="let the copies be `kind: sequence` with one part, and write the graft onto that part"))  # fmt: skip
+    elif target.side != "inner" and (overlay.name in target.level.scope.nodes or overlay.name in target.level.scope.inputs):
+        builder.say(Diagnostic("name-taken", f"`{overlay.name}` is a graft and a node where it is written", overlay.spec.span.at(overlay.path), help="rename one of them"))
+    else:
+        return True
+    return False
+
+
+@dataclass(slots=True)
+class _Host:
+    """A graph while its grafts are put in."""
+
+    builder: Builder
+    overlays: Sequence[Overlay]
+    at: At
+    outputs: frozenset[str]
+    first: dict[tuple[object, ...], tuple[Overlay, Ref]] = field(default_factory=dict)
+    """Place -> the last graft that wrote it, and the value that was there before all of them."""
+
+    def put(self, overlay: Overlay, target: Target) -> None:
+        """One graft at one place: its nodes, and the host's readers turned to what it makes."""
+        builder = self.builder
+        before = self.first.get(target.key)
+        if before is not None and not _may_follow(before[0], overlay, self.overlays):
+            builder.say(Diagnostic("graft-conflict", f"the grafts `{before[0].name}` and `{overlay.name}` both write `{target.shown}`, and their order matters", overlay.span("write"),
+                                   related=(Note(f"`{before[0].name}` writes it here", before[0].span("write")),),
+                                   help=f"say which comes first: `after: {before[0].name}`"))  # fmt: skip
+            return
+        if target.side == "inner":
+            graft_inside(builder, overlay, target, self.at)
+            self.first[target.key] = overlay, Ref("", "")
+            return
+        host = _host(builder, overlay, target)
+        plan = planned(builder, overlay, target, host, self.outputs) if host is not None else None
+        if host is None or plan is None:
+            return
+        origin = before[1] if before is not None and not overlay.after else host
+        self.first[target.key] = overlay, origin
+        mark = dict.fromkeys(target.level.scope.nodes)
+        part = _part(builder, overlay, target, origin, plan, self.at)
+        if part is not None:
+            merges = merge(builder, overlay, target, host, part.after or Ref(part.name, part.main), part, plan)
+            self._turn(overlay, target, host, merges, [name for name in target.level.scope.nodes if name not in mark])
+
+    def _turn(self, overlay: Overlay, target: Target, host: Ref, merges: Sequence[Merged], own: list[str]) -> None:
+        scope = target.level.scope
+        for name in own:
+            scope.nodes[name].cause = scope.nodes[name].cause or f"graft {overlay.name}"
+        for merged in merges:
+            if merged.reader is None:
+                _turn(target, host, merged.value, set(own))
+            else:
+                _turn(target._replace(draft=merged.reader, side="out", port=merged.reader.main), merged.before, merged.value, set(own))
+            self.builder.grafted.append(Placed(overlay, target, merged.before, merged.value, merged.entry, tuple(own)))
+        if overlay.mode == "replace":
+            self.builder.lost.add(host.node)
+        for level in reversed(target.levels):
+            for draft in (level.run, level.container):
+                if draft is not None:
+                    self.builder.weigh(draft)
+            cut_circles(self.builder, level.scope)
+
+
+def _may_follow(first: Overlay, second: Overlay, every: Sequence[Overlay]) -> bool:
+    """Whether two grafts may write one place: sums need no order, anything else says which comes first."""
+    if first.mode == second.mode == "add" and not second.after:
+        return True
+    by_name = {overlay.name: overlay for overlay in every}
+    todo, seen = list(second.after), set()
+    while todo:
+        name = todo.pop()
+        if name == first.name:
+            return True
+        if name in by_name and name not in seen:
+            seen.add(name)
+            todo.extend(by_name[name].after)
+    return False
+
+
+def _host(builder: Builder, overlay: Overlay, target: Target) -> Ref | None:
+    """The value that a graft changes."""
+    draft, scope = target.draft, target.level.scope
+    if target.side == "input" or target.side == "copy-in":
+        return Ref("", target.port)
+    assert draft is not None
+    if target.side == "copy-out":
+        return scope.outputs.get(target.port)
+    if target.side == "out":
+        if target.port == draft.main:
+            return draft.after or Ref(draft.name, draft.main)
+        return draft.moved.get(target.port, Ref(draft.name, target.port))
+    edges = draft.edges.get(target.port, [])
+    if len(edges) == 1:
+        return edges[0].source
+    builder.say(Diagnostic("address-many" if edges else "address-unknown", f"{len(edges) or 'no'} values feed `{target.shown}`, and a graft changes one edge", overlay.span("write"),
+                           help="write it onto the node that gives the value"))  # fmt: skip
+    return None
+
+
+def _turn(target: Target, host: Ref, merged: Ref, own: set[str]) -> None:
+    """Every reader of the host's value reads the merged one instead."""
+    draft, scope = target.draft, target.level.scope
+    if target.side == "copy-out":
+        scope.outputs[target.port] = merged
+        return
+    if target.side == "in":
+        assert draft is not None
+        draft.edges[target.port] = [replace(draft.edges[target.port][0], source=merged)]
+        return
+    for reader in scope.nodes.values():
+        if reader.name not in own:
+            for port, edges in reader.edges.items():
+                if any(edge.source == host for edge in edges):
+                    reader.edges[port] = [replace(edge, source=merged) if edge.source == host else edge for edge in edges]
+    for name, ref in scope.outputs.items():
+        if ref == host:
+            scope.outputs[name] = merged
+    if target.side == "out":
+        assert draft is not None
+        if target.port == draft.main:
+            draft.after = merged
+        else:
+            draft.moved[target.port] = merged
+
+
+# --- the part ---
+def _part(builder: Builder, overlay: Overlay, target: Target, origin: Ref, plan: Plan, at: At) -> Draft | None:
+    """The graft's part in the host's scope, fed, with its norms (`after`: where it is read)."""
+    level = target.level
+    inherited = {key: item for key, item in level.inherited.items() if key not in ("freeze", "norm")}
+    address = f"{level.scope.address}.{overlay.name}" if level.scope.address else overlay.name
+    # What the host inherits, the part does too, but for `freeze`: a host is frozen so that the graft learns.
+    here = replace(at, address=address, path=(*level.path, overlay.name), counts=(*level.counts, 0), inherited=inherited)
+    part = builder.node(overlay.spec.part, level.scope, here)
+    if part.broken or not _whole(builder, overlay, part):
+        return None
+    norm_kind = overlay.norm_kind or inherited.get("norm_kind")
+    said = {key: item for key, item in (part.shared.said if part.shared else {}).items() if key in ("dtype", "seed")}
+    shared = Shared(norm=overlay.norm, norm_kind=norm_kind, said=said)
+    if overlay.norm in ("pre", "both"):
+        norm = norm_node(builder, level.scope, f"{part.name}_pre_norm", shared, f"pre norm of graft {overlay.name}", part)
+        if norm.broken:
+            return None
+        part.reads = norm.name
+        part.edges[part.first] = [Edge(Ref(norm.name, norm.main), part.span)]
+    _feed(builder, overlay, target, part, origin)
+    if part.broken:
+        return None
+    value = part.after or Ref(part.name, part.main)
+    if overlay.norm in ("out", "both"):
+        norm = norm_node(builder, level.scope, f"{part.name}_out_norm", shared, f"out norm of graft {overlay.name}", part)
+        if norm.broken:
+            return None
+        norm.edges["x"] = [Edge(value, part.span)]
+        part.after = Ref(norm.name, norm.main)
+    return part if silence(builder, overlay, target, part, plan) else None
+
+
+def _whole(builder: Builder, overlay: Overlay, part: Draft) -> bool:
+    """Whether a part has what a graft needs of it: an input to read by, and one main output."""
+    span = part.span.at(part.path)
+    losses = [name for name, port in part.gives.items() if port.loss]
+    if not part.main or not part.ports:
+        builder.say(Diagnostic("port-ambiguous", f"the part of `{overlay.name}` has no {'main output' if part.ports else 'input'}", span, help="a graft reads one value and gives one"))
+    elif losses:
+        builder.say(Diagnostic("unsupported", f"the part of `{overlay.name}` has a loss of its own, `{losses[0]}`: a graft does not collect it", span, help="make the part a node of the recipe"))
+    elif "from" in overlay.spec.part.fields:
+        builder.say(Diagnostic("place-conflict", f"the part of `{overlay.name}` has `from`: what it reads, the graft says", overlay.spec.part.fields["from"].key.at(part.path), help=f"write `read: ...` at `{overlay.name}`"))
+    else:
+        return True
+    return False
+
+
+def _feed(builder: Builder, overlay: Overlay, target: Target, part: Draft, origin: Ref) -> None:
+    """Feed every port that `read` names (nothing: the host's value to the first), then what else is missing."""
+    scope = target.level.scope
+    entries = overlay.reads.entries or {"": [Feed(overlay.write.address, overlay.span("write"))]}
+    for label, feeds in entries.items():
+        port = label or part.first
+        if port not in part.ports:
+            builder.say(Diagnostic("port-unknown", f"the part of `{overlay.name}` has no input `{port}`", overlay.reads.keys.get(label, Span()).at(f"{overlay.path}.read"), label="no such port",
+                                   help=did_you_mean(port, part.ports) or f"its inputs are {', '.join(f'`{name}`' for name in part.ports)}"))  # fmt: skip
+            part.broken = True
+            continue
+        if len(feeds) > 1 and not part.ports[port].many:
+            builder.say(Diagnostic("place-conflict", f"`{port}` of the part of `{overlay.name}` takes one value, not {len(feeds)}", feeds[1].span.at(f"{overlay.path}.read"), help="join them first: `kind: add`, `kind: concat`"))
+            part.broken = True
+            continue
+        for feed in feeds:
+            ref = read(builder, overlay, target, feed, origin, f"{overlay.name}_{port}")
+            if ref.node == BROKEN.node:
+                part.broken = True
+            else:
+                wire.connect(builder, scope, part, port, feed, [ref])
+    if not part.broken:
+        part.path = overlay.spec.part.path
+        wire.complete(builder, scope, part)

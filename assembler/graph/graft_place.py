@@ -1,0 +1,313 @@
+"""Where a graft stands: the places that its `write` names, and how what it reads reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from assembler.graph.address import ALL, Segment, Slice, copies, parse_address
+from assembler.graph.draft import ANY, Draft, ScopeDraft
+from assembler.graph.feed import Feed
+from assembler.graph.finish import find_draft
+from assembler.graph.graft_spec import Overlay
+from assembler.graph.model import Edge, Ref
+from assembler.graph.options import Field
+from assembler.graph.resolve import BROKEN, node_value, output, unknown
+from assembler.source.parse import did_you_mean
+from assembler_schemas.diagnostic import Diagnostic, Note
+
+if TYPE_CHECKING:
+    from assembler.graph.build import At, Builder
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A scope on the way down to a place. `run`: it is the inside of these like copies of `container`."""
+
+    scope: ScopeDraft
+    container: Draft | None = None
+    run: Draft | None = None
+    start: int = 0
+    stop: int = 0
+    path: tuple[str | int, ...] = ()
+    """Address of the scope for rules, and how many copies there are where it has a copy's number."""
+    counts: tuple[int, ...] = ()
+    inherited: dict[str, Field] = field(default_factory=dict)
+
+
+class Target(NamedTuple):
+    """One place that a graft's `write` names: a value, or one edge.
+
+    `side`: `out` (a node's output), `in` (what feeds one input), `inner` (a submodule of a kind),
+    `copy-out` and `copy-in` (the same of a whole copy of a repeat), `input` (of the graph).
+    """
+
+    levels: tuple[Level, ...]
+    draft: Draft | None
+    side: str
+    port: str
+    shown: str
+
+    @property
+    def level(self) -> Level:
+        return self.levels[-1]
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for two grafts that write the same value."""
+        return id(self.level.scope), self.draft.name if self.draft is not None else "", self.side, self.port
+
+
+class Placed(NamedTuple):
+    """A graft at one place, for the record: the host's value before and after, and its own nodes."""
+
+    overlay: Overlay
+    target: Target
+    before: Ref
+    after: Ref
+    entry: tuple[str, str, int]
+    nodes: tuple[str, ...]
+    inside: str = ""
+    """The node inside which it stands: then the values are names in its body."""
+
+
+class _State(NamedTuple):
+    """As far as a pattern is followed: at a node, at a whole copy (`copy`), or at the graph itself."""
+
+    levels: tuple[Level, ...]
+    draft: Draft | None
+    copy: bool
+    shown: str
+
+
+def targets(builder: Builder, overlay: Overlay, scope: ScopeDraft, at: At) -> list[Target]:
+    """Every place that a graft's `write` names; none after saying that there is none."""
+    states = [_State((Level(scope, path=at.path, counts=at.counts, inherited=dict(at.inherited)),), None, False, "")]
+    pattern = overlay.pattern
+    ends: list[Target] = []
+    for index, segment in enumerate(pattern):
+        following: list[_State] = []
+        for state in states:
+            steps = list(_step(state, segment))
+            end = _end(state, segment) if not steps and index == len(pattern) - 1 and isinstance(segment, str) else None
+            following.extend(steps)
+            ends.extend([end] if end is not None else [])
+        if not following and not ends:
+            return _nothing(builder, overlay, states, segment)
+        states = following
+    wholes = [_whole(builder, overlay, state) for state in states]
+    return [*ends, *(item for item in wholes if item is not None)]
+
+
+def _step(state: _State, segment: Segment) -> Iterator[_State]:
+    """The nodes and copies that one more segment names."""
+    draft = state.draft
+    if draft is None:
+        yield from _nodes(state, state.levels[-1].scope, segment)
+        return
+    if draft.runs and draft.share and not state.copy:
+        yield from _step(state._replace(draft=draft.runs[0][1], levels=(*state.levels, _inside(state.levels[-1], draft, draft.runs[0][1])), copy=True), segment)
+    elif draft.runs and not state.copy:
+        if not isinstance(segment, str):
+            yield from _copies(state, draft, copies(segment, draft.count))
+    elif draft.inner is not None:
+        levels = state.levels if state.copy else (*state.levels, _inside(state.levels[-1], draft, None))
+        yield from _nodes(state._replace(levels=levels), draft.inner, segment)
+
+
+def _nodes(state: _State, scope: ScopeDraft, segment: Segment) -> Iterator[_State]:
+    prefix = f"{state.shown}." if state.shown else ""
+    if isinstance(segment, str):
+        draft = scope.nodes.get(segment)
+        if draft is not None:
+            yield _State(state.levels, draft, False, prefix + segment)
+    elif segment == ALL:
+        for name, draft in list(scope.nodes.items()):
+            if not draft.cause:
+                yield _State(state.levels, draft, False, prefix + name)
+
+
+def _copies(state: _State, draft: Draft, chosen: range) -> Iterator[_State]:
+    """Runs are cut where a graft begins and ends (`splits`): each is wholly in, or wholly out."""
+    start = 0
+    for count, run in draft.runs:
+        if start in chosen:
+            shown = "*" if count == draft.count else str(start) if count == 1 else f"{start}:{start + count}"
+            levels = (*state.levels, _inside(state.levels[-1], draft, run, start, start + count))
+            yield _State(levels, run, True, f"{state.shown}.{shown}")
+        start += count
+
+
+def _inside(outer: Level, container: Draft, run: Draft | None, start: int = 0, stop: int = 0) -> Level:
+    inner = (run or container).inner or ScopeDraft((run or container).address, outer.scope.env)
+    shared = container.shared
+    path: tuple[str | int, ...] = (*outer.path, container.name)
+    counts: tuple[int, ...] = (*outer.counts, 0)
+    if run is not None and not container.share:
+        path, counts = (*path, start), (*counts, container.count)
+    inherited = {**outer.inherited, **(shared.inherited if shared is not None else {})}
+    return Level(inner, container, run, start, stop, path, counts, inherited)
+
+
+# --- what the last segment names ---
+def _end(state: _State, name: str) -> Target | None:
+    """A port or a submodule of the node (or copy) that was found before the last name."""
+    draft, levels, shown = state.draft, state.levels, f"{state.shown}.{name}"
+    if draft is None:
+        return Target(levels, None, "input", name, name) if name in levels[-1].scope.inputs else None
+    if draft.runs and draft.share and not state.copy:
+        draft, levels = draft.runs[0][1], (*levels, _inside(levels[-1], draft, draft.runs[0][1]))
+        return _end(_State(levels, draft, True, state.shown), name)
+    if state.copy and draft.inner is None:
+        return _leaf_end(state, draft, name, shown, "copy-")
+    if state.copy:
+        side = "copy-out" if name in draft.gives else "copy-in" if name in draft.ports else ""
+        return Target(levels, draft, side, name, shown) if side else None
+    return _leaf_end(state, draft, name, shown, "")
+
+
+def _leaf_end(state: _State, draft: Draft, name: str, shown: str, prefix: str) -> Target | None:
+    side = prefix + ("out" if name in draft.gives else "in") if name in draft.gives or name in draft.ports else ""
+    if not side and draft.chosen is not None and draft.kind is not None and draft.kind.places is not None and name in draft.kind.places(draft.chosen.options):
+        side = "inner"
+    return Target(state.levels, draft, side, name, shown) if side else None
+
+
+def _whole(builder: Builder, overlay: Overlay, state: _State) -> Target | None:
+    """A node or a copy by itself: its main output."""
+    draft = state.draft
+    assert draft is not None
+    if draft.broken:
+        return None
+    if not draft.main:
+        builder.say(Diagnostic("port-ambiguous", f"`{state.shown}` has {len(draft.gives)} outputs, and none is the main one", overlay.span("write"),
+                               help=f"write one of {', '.join(f'`{state.shown}.{name}`' for name in draft.gives)}"))  # fmt: skip
+        return None
+    return Target(state.levels, draft, "copy-out" if state.copy else "out", draft.main, state.shown)
+
+
+def _nothing(builder: Builder, overlay: Overlay, states: list[_State], segment: Segment) -> list[Target]:
+    if any(state.draft is not None and state.draft.broken for state in states):
+        return []
+    state = states[0] if states else None
+    names: list[str] = []
+    where = "here"
+    if state is not None and state.draft is None:
+        names = [*state.levels[0].scope.nodes, *state.levels[0].scope.inputs]
+    elif state is not None and state.draft is not None:
+        draft, where = state.draft, f"below `{state.shown}`"
+        places = draft.kind.places(draft.chosen.options) if draft.kind is not None and draft.chosen is not None and draft.kind.places is not None else ()
+        names = [*(draft.inner.nodes if draft.inner is not None else ()), *draft.gives, *draft.ports, *places]
+        if draft.runs and not state.copy:
+            names = ["*", *map(str, range(min(draft.count, 4)))]
+    builder.say(Diagnostic("address-unknown", f"the graft `{overlay.name}` stands nowhere: `{overlay.write.address}` names nothing {where}", overlay.span("write"), label="unknown address",
+                           help=did_you_mean(str(segment), names) or (f"there is {', '.join(f'`{name}`' for name in names[:8])}" if names else "")))  # fmt: skip
+    return []
+
+
+def shared_inside(builder: Builder, target: Target) -> Note | None:
+    """What around the target has its module used elsewhere too: a graft inside would be in both."""
+    around = [level.container for level in target.levels if level.container is not None]
+    if target.side == "inner" and target.draft is not None:
+        around.append(target.draft)
+    for draft, scope, text, span in builder.later:
+        found = find_draft(scope, text)
+        owner = found.draft if found is not None else None
+        if any(item is draft or item is owner or any(run is owner for _, run in item.runs) for item in around):
+            return Note(f"`{draft.name}` is one more use of `{text}`", span)
+    return None
+
+
+# --- reading ---
+def read(builder: Builder, overlay: Overlay, target: Target, feed: Feed, host: Ref, name: str) -> Ref:
+    """The value that an address of `read` names, brought into the scope where the graft stands.
+
+    `*` means the copy in which the graft stands. `name`: of the inputs by which it comes in.
+    """
+    span = feed.span.at(f"{overlay.path}.read")
+    segments = parse_address(feed.address)
+    if isinstance(segments, str):
+        builder.say(Diagnostic("address-unknown", f"{feed.address!r} is no address: {segments}", span, help="for example `encoder.1`"))
+        return BROKEN
+    if segments == overlay.pattern:
+        return host
+    depth, rest = _common(target.levels, segments)
+    if any(isinstance(item, Slice) for item in rest):
+        builder.say(Diagnostic("address-many", f"`{feed.address}` names many values, and a graft reads one", span, help="`*` stands for the copy where the graft is written: begin `read` as `write` begins"))
+        return BROKEN
+    level = target.levels[depth]
+    inside = target.levels[depth + 1].container if depth + 1 < len(target.levels) else None
+    if not rest or (rest and inside is not None and rest[0] == inside.name):
+        return _from_copy(builder, overlay, target, depth, rest, feed, name)
+    first = str(rest[0])
+    if len(rest) == 1 and first in level.scope.inputs:
+        ref = Ref("", first)
+    elif first in level.scope.nodes:
+        ref = node_value(builder, level.scope.nodes[first], rest[1:], span)
+    else:
+        ref = unknown(builder, level.scope, feed.address, span)
+    return ref if ref.node == "?" else bring(target.levels, depth, ref, name, feed)
+
+
+def _common(levels: tuple[Level, ...], segments: tuple[Segment, ...]) -> tuple[int, tuple[Segment, ...]]:
+    """How many of the levels an address goes down, and what of it is left."""
+    depth, at = 0, 0
+    for level in levels[1:]:
+        assert level.container is not None
+        if at + 1 >= len(segments) or segments[at] != level.container.name:
+            break
+        if level.run is not None and not level.container.share:
+            chosen = copies(segments[at + 1], level.container.count)
+            same = isinstance(segments[at + 1], Slice) or len(chosen) == level.stop - level.start == 1
+            if not same or level.start not in chosen or level.stop - 1 not in chosen:
+                break
+            at += 1
+        at += 1
+        depth += 1
+    return depth, segments[at:]
+
+
+def _from_copy(builder: Builder, overlay: Overlay, target: Target, depth: int, rest: tuple[Segment, ...], feed: Feed, name: str) -> Ref:
+    """What an earlier copy of the repeat around gives; anything else around is made of what is read."""
+    span = feed.span.at(f"{overlay.path}.read")
+    level = target.levels[depth + 1] if depth + 1 < len(target.levels) else None
+    container = level.container if level is not None else None
+    if level is None or container is None or not container.runs or container.share or len(rest) < 2 or not isinstance(rest[1], int):
+        builder.say(Diagnostic("graph-cycle", f"the graft `{overlay.name}` stands inside `{feed.address}`, which it reads", span, help="read what comes before it, or an earlier copy: `encoder.1`"))
+        return BROKEN
+    chosen = copies(rest[1], container.count)
+    if chosen and chosen[0] >= level.start:
+        builder.say(Diagnostic("graph-cycle", f"the graft `{overlay.name}` stands in copy {level.start} of `{container.name}` and reads copy {chosen[0]}, which comes later", span,
+                               label="not there yet", help=f"write it into later copies: `{container.name}.{chosen[0] + 1}`"))  # fmt: skip
+        return BROKEN
+    tap = output(builder, container, rest[1:], span)
+    if not tap:
+        return BROKEN
+    port = _port(level, name, lambda taken: container.links.get(taken) == tap)
+    container.links[port] = tap
+    return bring(target.levels, depth + 1, Ref("", port), name, feed)
+
+
+def bring(levels: tuple[Level, ...], depth: int, ref: Ref, name: str, feed: Feed) -> Ref:
+    """A value of one level as an input of every level below it."""
+    for level in levels[depth + 1 :]:
+        container = level.container
+        assert container is not None
+        have = lambda taken, c=container, r=ref: any(edge.source == r for edge in c.edges.get(taken, ()))  # noqa: E731
+        port = _port(level, name, have)
+        container.edges[port] = [Edge(ref, feed.span)]
+        ref = Ref("", port)
+    return ref
+
+
+def _port(level: Level, name: str, same: object) -> str:
+    """A new input of a scope and of what holds it; one that is there already if it has the same value."""
+    container = level.container
+    assert container is not None
+    while name in level.scope.nodes or name in level.scope.known or ((name in level.scope.inputs or name in container.ports) and not same(name)):  # type: ignore[operator]
+        name += "_"
+    level.scope.inputs[name] = container.ports[name] = ANY
+    if level.run is not None:
+        level.run.ports[name] = ANY
+    return name
