@@ -80,6 +80,8 @@ def _refusal(code: str, bridge: Bridging, source: Leaf | None, why: str) -> Diag
     taker = f"the stream of `{bridge.address.rpartition('.')[0]}`" if written else f"`{bridge.address}`"
     message = f"`{giver}` gives {show(bridge.source)} where {taker} takes {show(bridge.target)}" + (f": {why}" if why else "")
     mend = "let it end in a `linear`, whose width follows the stream" if written else f"ask for a projection: `from: {{port: {giver}, adapt: linear}}`"
+    if " of graft " in bridge.node.cause:
+        mend = "ask for a projection: `write: {port: ..., adapt: linear}`"
     span = source.spans["out"] if source is not None and "out" in source.spans else bridge.edge.span
     return Diagnostic(code, message, span, label=f"{show(bridge.source)} stated here" if source is not None else f"{show(bridge.source)} arrives",
                       related=() if written else (Note(f"{show(bridge.target)} is wanted here", bridge.node.span),),

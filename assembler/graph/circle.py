@@ -16,7 +16,7 @@ def cut_circles(builder: Builder, scope: ScopeDraft) -> None:
     """Say each circle once, at an edge of it, and cut it."""
     while circle := _circle(scope):
         written = list(scope.nodes)
-        first = min(range(len(circle)), key=lambda i: written.index(circle[i])) if len(circle) < 100 else 0
+        first = min(range(len(circle)), key=lambda i: (not scope.nodes[circle[i]].cause.startswith("graft "), written.index(circle[i]))) if len(circle) < 100 else 0
         circle = [*circle[first:], *circle[:first]]
         names = " -> ".join([*circle, circle[0]])
         edge = next(edge for edges in scope.nodes[circle[0]].edges.values() for edge in edges if edge.source.node == circle[-1])
