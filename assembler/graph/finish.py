@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 def finish(builder: Builder) -> None:
-    """Shared modules, ties, and what nobody reads."""
+    """Chains that are too long, shared modules, ties, and what nobody reads."""
+    builder.resolver.say_endless()
     for draft, where, text, span in builder.later:
         found = find_draft(where, text)
         if found is None:

@@ -58,6 +58,8 @@ class Resolver:
         """`slot NAME` of each slot that some place uses."""
         self.circles: set[frozenset[str]] = set()
         """Circles that are said."""
+        self.endless: list[Place] = []
+        """Places from which too many slots and `like`s lead to one another."""
         self.within: list[str] = []
         """Paths of the places whose inside is being built."""
 
@@ -150,12 +152,20 @@ class Resolver:
                 fields.pop("vars", None)
             parts, graph = filler.parts, filler.graph
         else:
-            self.say(Diagnostic("slot-cycle", f"more than {MAX_HOPS} slots and shared parts lead to one another", place.span, help="name the place at the end of the chain"))
+            self.endless.append(place)
             return None
         resolved = self._kind(place, fields, parts, graph, inner, arguments, slot)
         if resolved is not None:
             resolved.same, resolved.hops = same, tuple(hops)
         return resolved
+
+    def say_endless(self) -> None:
+        """One finding for all places at the far end of long chains: they hang on one another."""
+        if not self.endless:
+            return
+        first, *others = self.endless
+        notes = [Note("and here" + (f", and at {len(others) - 1:,} more places" if len(others) > 1 else ""), item.span) for item in others[:1]]
+        self.say(Diagnostic("slot-cycle", f"more than {MAX_HOPS} slots and shared parts lead to one another", first.span, related=tuple(notes), help="name the place at the end of the chain"))
 
     def _inside_itself(self, mark: str, filler: Place, span: Span) -> None:
         """A slot's filler or a shared place that stands inside itself: it would never end."""
