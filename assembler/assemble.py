@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from assembler.adapters.insert import adapt
-from assembler.checks.echoes import without_doubts, without_echoes
+from assembler.checks.echoes import once, without_doubts, without_echoes
 from assembler.checks.run import check as run_checks
 from assembler.facts.infer import infer
 from assembler.facts.model import Facts
@@ -117,7 +117,7 @@ def _no_collection() -> Iterator[None]:
 def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool = False) -> Report:
     """Graph, facts, adapters and checks of a recipe that is already read."""
     graph, more = build_graph(found_recipe)
-    diagnostics = without_doubts([*found, *without_echoes(found, more)])
+    diagnostics = without_doubts(once([*found, *without_echoes(found, more)]))
     facts = infer(graph)
     graph, facts, mended = adapt(graph, facts, frozen)
     diagnostics += mended

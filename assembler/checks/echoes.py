@@ -37,6 +37,15 @@ def without_echoes(causes: Sequence[Diagnostic], later: Sequence[Diagnostic]) ->
     ]
 
 
+def once(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Each finding once: a slot's filler is read again at every place that uses it."""
+    kept: dict[tuple[object, ...], Diagnostic] = {}
+    for item in found:
+        text = item.span.line or item.span.override is not None
+        kept.setdefault((item.code, item.message, *_place(item), "" if text else item.span.path), item)
+    return list(kept.values())
+
+
 def without_doubts(found: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Without the warnings about a text of which an error says more."""
     wrong = {_place(item) for item in found if item.level == "error"}

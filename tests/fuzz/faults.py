@@ -28,7 +28,7 @@ def broken(seed: int) -> tuple[Operator, Sample, Broken]:
 
 
 def judge_faulty(seed: int) -> Disagreement | None:
-    """None if the fault is found: the intended code, on an intended line, among the first three."""
+    """None if the fault is found: the intended code, on an intended line, among the first three; and nothing else."""
     operator, _, found = broken(seed)
     if operator.nature == "run" and (found.real is None or not _raises(found)):
         return Disagreement(seed, f"{operator.name}: torch does not mind", found.text)
@@ -49,6 +49,13 @@ def judge_faulty(seed: int) -> Disagreement | None:
             seed,
             f"{operator.name}: not among the first {FIRST}",
             f"wanted {operator.codes} at {sorted(found.lines)}\n{said}\n{found.text}",
+        )
+    errors = [item for item in report.diagnostics if item.level == "error"]
+    more = [item for item in errors if not (item.code in operator.codes and item.span.line in found.lines)]
+    if more or len({(item.code, item.message, item.span.line, item.span.column) for item in errors}) < len(errors):
+        said = "\n".join(f"{item.code} at line {item.span.line}: {item.message}" for item in more or errors)
+        return Disagreement(
+            seed, f"{operator.name}: one fault, and more is said", f"at {sorted(found.lines)}\n{said}\n{found.text}"
         )
     return None
 

@@ -2,7 +2,7 @@
 
 For an accepted recipe: the model is built, run forward and backward at two assignments of sizes,
 and every edge, parameter and key is compared with what was predicted. For a broken one: the
-intended code on the intended line among the first three findings.
+intended code on the intended line among the first three findings, and no other error.
 """
 
 from __future__ import annotations

@@ -273,3 +273,19 @@ def test_an_option_that_is_missing_is_said_beside_another_that_is_unknown() -> N
     nodes = {"look": {"kind": "attention", "kernel": 2, "from": "x"}}
     report = assembler.check({"inputs": X, "nodes": nodes, "outputs": {"out": "look"}})
     assert sorted(item.code for item in report.diagnostics) == ["missing-key", "unknown-option"]
+
+
+def test_what_is_wrong_with_a_filler_is_said_once_though_many_places_use_it() -> None:
+    report = check_text(
+        """\
+inputs: {x: "[batch 6 12]"}
+slots:
+  f: {kind: linear, out: nowhere}
+nodes:
+  one: {slot: f, from: x}
+  two: {slot: f, from: x}
+  row: {kind: bus, repeat: 3, parts: {three: {slot: f}, four: {slot: f}}, from: x}
+outputs: {a: one, b: two, c: row}
+"""
+    )
+    assert [item.code for item in report.diagnostics] == ["expression-unknown"]
