@@ -31,28 +31,39 @@ def norm(flow: Flow) -> Norm:
     """One pass over the uses; those of one definition on like states are worked out once."""
     states = [RAW] * len(flow.makers)
     weights = [_start(item) for item in flow.weights]
-    known: dict[tuple[object, ...], Mapping[str, State]] = {}
-    sized: dict[int, bool] = {}
+    makers = flow.makers
     for use in flow.uses:
-        definition = use.definition
-        fed = {}
+        fed = []
         for port, values in use.inputs.items():
             for place, number in enumerate(values):
-                if flow.makers[number] < 0:
+                if makers[number] < 0:
                     states[number] = _given(use, port, place)
-            fed[port] = tuple([states[number] for number in values])
+            fed.append((port, tuple([states[number] for number in values])))
         starts = tuple([weights[number] for number in use.weights.values()])
-        same = sized.get(id(definition))
-        if same is None:
-            same = sized[id(definition)] = _asks_sizes(definition)
-        key = (id(definition), id(use.facts) if same else 0, tuple(fed.items()), starts)
-        found = known.get(key)
-        if found is None:
-            environment = _run(use, fed, dict(zip(use.weights, starts, strict=True)))
-            found = known[key] = {port: value(_one(environment, port)) for port in use.outputs}
+        found = _outputs(use, tuple(fed), starts)
         for port, number in use.outputs.items():
             states[number] = found[port]
     return Norm(tuple(states))
+
+
+_KNOWN: dict[tuple[object, ...], tuple[object, Mapping[str, State]]] = {}
+"""What comes out of a definition (by its identity, it is held) on ports and weights of given states."""
+
+
+def _outputs(use: Use, fed: tuple[tuple[str, tuple[State, ...]], ...], starts: tuple[State, ...]) -> Mapping[str, State]:
+    """The states of a use's outputs; of one definition on like states they are worked out once."""
+    definition = use.definition
+    key = (id(definition), fed, starts)
+    known = _KNOWN.get(key)
+    if known is not None and known[0] is definition:
+        return known[1]
+    environment = _run(use, dict(fed), dict(zip(use.weights, starts, strict=True)))
+    found = {port: value(_one(environment, port)) for port in use.outputs}
+    if not _asks_sizes(definition):
+        if len(_KNOWN) > 50_000:
+            _KNOWN.clear()
+        _KNOWN[key] = definition, found
+    return found
 
 
 def inside(flow: Flow, found: Norm, use: Use) -> Mapping[str, State]:
@@ -79,8 +90,8 @@ def _one(environment: Mapping[str, tuple[State, ...]], port: str) -> State:
 
 
 def _asks_sizes(definition: Definition) -> bool:
-    """Whether a factor of its body is a text over sizes (`1/n`)."""
-    return any(isinstance(step.attributes.get(key), str) for step in definition.body for key in ("scale", "exponent"))
+    """Whether a factor of its body is a text over sizes, other than `1/n`: `n` is how many states a port has."""
+    return any(isinstance(step.attributes.get(key), str) and step.attributes[key] != "1/n" for step in definition.body for key in ("scale", "exponent"))
 
 
 _CONSTANT = {"zeros": 0.0, "ones": 1.0}

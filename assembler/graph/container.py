@@ -32,6 +32,10 @@ STREAM = "x"
 # --- norms ---
 def norms(builder: Builder, draft: Draft, shared: Shared, scope: ScopeDraft) -> None:
     """Norm nodes before and behind a node, as its `norm` says (`post` is the bus's business)."""
+    if shared.norm in ("pre", "both") and draft.first in draft.ports and draft.ports[draft.first].many:
+        builder.say(Diagnostic("norm-place", f"`norm: {shared.norm}` stands before one value, and `{draft.address}` joins several", draft.span.at(f"{draft.path}.norm"),
+                               help="write `norm: out`, or give each of them a norm of its own"))  # fmt: skip
+        return
     if shared.norm in ("pre", "both") and draft.kind is not None and not _is_bus(draft):
         before = norm_node(builder, scope, f"{draft.name}_pre_norm", shared, f"pre norm of {draft.address}", draft)
         draft.reads = before.name

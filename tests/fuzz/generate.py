@@ -16,6 +16,7 @@ from tests.fuzz.finish import close
 from tests.fuzz.sizes import Size
 from tests.fuzz.steps import Grower
 from tests.fuzz.targets import FEATURES, of_seed
+from tests.fuzz.tempered import temper
 from tests.fuzz.text import Page, render
 from tests.fuzz.value import Key, Made, Type
 
@@ -82,6 +83,7 @@ def generate(seed: int) -> Sample:
     for feature in [*features, *(name for name in FEATURES if draw.chance(0.06))]:
         _feature(grower, feature, closing)
     tree, overrides = close(grower, closing)
+    temper(tree)
     return _sample(seed, grower, tree, overrides)
 
 

@@ -91,3 +91,52 @@ def test_every_copy_has_its_own_norms(inner: str, held: list[str]) -> None:
 def test_a_name_that_is_taken_is_left_alone() -> None:
     report = good(X + "nodes: {a: {kind: mlp, norm: pre, from: x}, a_pre_norm: {kind: mlp, from: a}}\noutputs: {y: a_pre_norm}\n")
     assert names(report) == ["a_pre_norm_", "a", "a_pre_norm"]
+
+
+@pytest.mark.parametrize("norm", ["pre", "both"])
+def test_no_norm_before_a_join(norm: str) -> None:
+    """It once took the first of the joined values, and the others were dropped."""
+    found = bad(X.replace("}", ', z: "[batch seq 8]"}') + f"nodes:\n  a: {{kind: add, norm: {norm}, from: [x, z]}}  #~ norm-place\noutputs: {{y: a}}\n")
+    assert found.help == "write `norm: out`, or give each of them a norm of its own"
+
+
+def test_a_norm_behind_a_join() -> None:
+    report = good(X.replace("}", ', z: "[batch seq 8]"}') + "nodes: {a: {kind: add, norm: out, from: [x, z]}}\noutputs: {y: a}\n")
+    assert wires(report) == {"a": {"x": [".x", ".z"]}, "a_out_norm": {"x": ["a.y"]}}
+
+
+S = "slots: {s: {kind: mlp}}\n"
+
+
+@pytest.mark.parametrize(
+    "container",
+    ["kind: sequence, parts: {p: {kind: mlp}}", "kind: parallel, join: concat, parts: {p: {kind: mlp}, q: {kind: mlp}}", "slot: s",
+     'kind: graph, inputs: {h: "[... d]"}, nodes: {t: {kind: mlp, from: h}}, outputs: {o: t}', "kind: mlp, in: 8"],
+)  # fmt: skip
+def test_norms_stand_at_the_borders_of_whatever_a_node_is(container: str) -> None:
+    report = good((S if "slot" in container else "") + node(f"{{{container}, norm: both, from: x}}"))
+    wired = wires(report)
+    assert set(wired) == {"a_pre_norm", "a", "a_out_norm"}
+    assert wired["a_pre_norm"] == {"x": [".x"]}
+    assert list(wired["a"].values()) == [["a_pre_norm.y"]]
+    assert wired["a_out_norm"]["x"][0].startswith("a.")
+
+
+def test_a_slot_s_filler_may_bring_its_norm() -> None:
+    report = good("slots: {s: {kind: mlp, norm: pre}}\n" + node("{slot: s, from: x}"))
+    assert wires(report) == {"a_pre_norm": {"x": [".x"]}, "a": {"x": ["a_pre_norm.y"]}}
+
+
+def test_each_use_of_one_module_has_norms_of_its_own() -> None:
+    report = good(X + "nodes: {a: {kind: mlp, norm: pre, from: x}, b: {same: a, norm: out, from: a}}\noutputs: {y: b}\n")
+    assert wires(report) == {"a_pre_norm": {"x": [".x"]}, "a": {"x": ["a_pre_norm.y"]}, "b": {"x": ["a.y"]}, "b_out_norm": {"x": ["b.y"]}}
+
+
+def test_a_norm_stands_behind_the_adapter_of_its_edge() -> None:
+    report = good('inputs: {x: "[batch seq 6]"}\nnodes: {a: {kind: mlp, in: 8, norm: pre, from: {port: x, adapt: linear}}}\noutputs: {y: a}\n')
+    assert wires(report) == {"a_x_adapter": {"x": [".x"]}, "a_pre_norm": {"x": ["a_x_adapter.y"]}, "a": {"x": ["a_pre_norm.y"]}}
+
+
+def test_a_post_norm_of_copies_stands_once_behind_their_add() -> None:
+    report = good(node("{kind: bus, norm: post, from: x, parts: {p: {kind: mlp, repeat: 2}}}"))
+    assert wires(report, "a") == {"p": {"x": [".x"]}, "p_add": {"x": [".x", "p.y"]}, "p_post_norm": {"x": ["p_add.y"]}}
