@@ -7,6 +7,7 @@ runs), and put in once all of it is wired.
 from __future__ import annotations
 
 import graphlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -49,8 +50,12 @@ def apply(builder: Builder, overlays: Sequence[Overlay], scope: ScopeDraft, at: 
     host = _Host(builder, overlays, at, outputs)
     found = [(overlay, targets(builder, overlay, scope, at)) for overlay in _ordered(builder, overlays)]
     builder.rules.grafting += 1
-    for overlay, places in found:
+    for stated, places in found:
+        overlay = stated
+        scopes = Counter(id(target.level.scope) for target in places)
         for target in places:
+            if scopes[id(target.level.scope)] > 1:
+                overlay = replace(overlay, label=f"{overlay.spec.name}_{'_'.join(target.shown.split('.')[-2:] if target.side in ('in', 'inner') else target.shown.split('.')[-1:])}")
             if _may_stand(builder, overlay, target):
                 host.put(overlay, target)
     builder.rules.grafting -= 1
@@ -107,9 +112,9 @@ class _Host:
         builder = self.builder
         before = self.first.get(target.key)
         if before is not None and not _may_follow(before[0], overlay, self.overlays):
-            builder.say(Diagnostic("graft-conflict", f"the grafts `{before[0].name}` and `{overlay.name}` both write `{target.shown}`, and their order matters", overlay.span("write"),
-                                   related=(Note(f"`{before[0].name}` writes it here", before[0].span("write")),),
-                                   help=f"say which comes first: `after: {before[0].name}`"))  # fmt: skip
+            builder.say(Diagnostic("graft-conflict", f"the grafts `{before[0].spec.name}` and `{overlay.spec.name}` both write `{target.shown}`, and their order matters", overlay.span("write"),
+                                   related=(Note(f"`{before[0].spec.name}` writes it here", before[0].span("write")),),
+                                   help=f"say which comes first: `after: {before[0].spec.name}`"))  # fmt: skip
             return
         if target.side == "inner":
             graft_inside(builder, overlay, target, self.at)
@@ -154,7 +159,7 @@ def _may_follow(first: Overlay, second: Overlay, every: Sequence[Overlay]) -> bo
     todo, seen = list(second.after), set()
     while todo:
         name = todo.pop()
-        if name == first.name:
+        if name == first.spec.name:
             return True
         if name in by_name and name not in seen:
             seen.add(name)
@@ -216,7 +221,7 @@ def _part(builder: Builder, overlay: Overlay, target: Target, origin: Ref, plan:
     address = f"{level.scope.address}.{overlay.name}" if level.scope.address else overlay.name
     # What the host inherits, the part does too, but for `freeze`: a host is frozen so that the graft learns.
     here = replace(at, address=address, path=(*level.path, overlay.name), counts=(*level.counts, 0), inherited=inherited)
-    part = builder.node(overlay.spec.part, level.scope, here)
+    part = builder.node(replace(overlay.spec.part, name=overlay.name), level.scope, here)
     if part.broken or not _whole(builder, overlay, part):
         return None
     norm_kind = overlay.norm_kind or inherited.get("norm_kind")

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from assembler.graph.address import parse_address
 from assembler.graph.container import norm_node
 from assembler.graph.draft import Draft, ScopeDraft
-from assembler.graph.graft_place import Placed, Target
+from assembler.graph.feed import Feed
+from assembler.graph.graft_place import Placed, Target, common
 from assembler.graph.graft_silent import LEARN
 from assembler.graph.graft_spec import Overlay
 from assembler.graph.insert import insert
@@ -58,8 +60,8 @@ def graft_inside(builder: Builder, overlay: Overlay, target: Target, at: At) -> 
     parts = _parts(builder, overlay, target, at) if _may(builder, overlay, target) else None
     if parts is None:
         return
-    own = [feed.address for feeds in overlay.reads.entries.values() for feed in feeds] or [overlay.write.address]
-    reads = "x" if own[0].endswith(".x") else "sum" if overlay.after else "y"
+    feeds = [feed for entry in overlay.reads.entries.values() for feed in entry]
+    reads = "x" if feeds and _reads(target, feeds[0]) == "x" else "sum" if overlay.after else "y"
     made = _Splice(host.chosen.definition, inner, target.port, overlay, reads).run(parts)
     if isinstance(made, str):
         builder.say(Diagnostic("graft-place", f"the part of `{overlay.name}` cannot stand inside `{target.shown}`: {made}", overlay.spec.part.span.at(overlay.spec.part.path), help="inside a kind a part is one module with one input and one output: `kind: low_rank`, `linear`, `mlp`"))
@@ -85,11 +87,22 @@ def _linear(definition: Definition, place: str) -> _Inner | None:
     return _Inner(steps[0].inputs[0], last, card.shape[1], card.shape[0])
 
 
+def _reads(target: Target, feed: Feed) -> str | None:
+    """Whether an address of `read` is the map's own input ("x") or output ("y"); None: neither."""
+    segments = parse_address(feed.address)
+    depth, rest = common(target.levels, segments) if not isinstance(segments, str) else (-1, ())
+    single = target.level.run is not None and target.level.run.inner is None
+    own = (target.port,) if single or target.draft is None else (target.draft.name, target.port)
+    if depth != len(target.levels) - 1 or rest[: len(own)] != own:
+        return None
+    left = rest[len(own) :]
+    return "y" if not left else "x" if left == ("x",) else None
+
+
 def _may(builder: Builder, overlay: Overlay, target: Target) -> bool:
     """Inside a kind a graft adds, and reads the map's own input or output."""
     spec, host = overlay.spec, target.draft.chosen if target.draft is not None else None
     assert host is not None
-    own = {overlay.write.address, f"{overlay.write.address}.x"}
     feeds = [feed for feeds in overlay.reads.entries.values() for feed in feeds]
     if overlay.mode != "add":
         code, message, where, mend = "graft-place", f"inside `{target.shown.rpartition('.')[0]}` a graft can only add, and this is `{overlay.mode}`", overlay.span("mode"), "write `mode: add`, or write the graft onto the node"
@@ -97,7 +110,7 @@ def _may(builder: Builder, overlay: Overlay, target: Target) -> bool:
         code, message, where, mend = "norm-place", "`norm: post` stands after the merge, and inside a kind there is no room for it", overlay.span("norm"), "write `norm: out`"
     elif overlay.write.adapt is not None or any(feed.adapt or feed.detach for feed in feeds):
         code, message, where, mend = "graft-place", "inside a kind no edge can be adapted or detached", overlay.span("write"), "drop it: the part's widths follow the map's"
-    elif len(feeds) > 1 or (feeds and feeds[0].address not in own) or any(label not in ("", "x") for label in overlay.reads.entries):
+    elif len(feeds) > 1 or (feeds and _reads(target, feeds[0]) is None) or any(label not in ("", "x") for label in overlay.reads.entries):
         code, message, where, mend = "graft-place", f"inside a kind a graft reads what its map reads, not `{feeds[0].address}`", overlay.span("read"), f"write `read: {overlay.write.address}.x`"
     elif overlay.name in RESERVED or any(key.startswith(f"{target.port}.{overlay.name}.") for key in host.definition.parameters):
         code, message, where, mend = "name-taken", f"`{overlay.name}` is a graft and something of `{target.shown}`", spec.span.at(spec.path), "rename the graft"
@@ -115,7 +128,7 @@ def _parts(builder: Builder, overlay: Overlay, target: Target, at: At) -> list[D
     scope = ScopeDraft(f"{target.draft.address}.{target.port}" if target.draft is not None else "", level.scope.env, policy="never")
     inherited = {key: item for key, item in level.inherited.items() if key in ("norm_kind", "seed")}
     here = replace(at, address=f"{scope.address}.{name}", path=(*level.path, str(target.draft.name if target.draft else ""), target.port, name), counts=(*level.counts, 0, 0, 0), inherited=inherited)
-    part = builder.node(overlay.spec.part, scope, here)
+    part = builder.node(replace(overlay.spec.part, name=name), scope, here)
     if part.broken:
         return None
     if part.chosen is None or part.inner is not None or part.runs:

@@ -232,7 +232,7 @@ def read(builder: Builder, overlay: Overlay, target: Target, feed: Feed, host: R
         return BROKEN
     if segments == overlay.pattern:
         return host
-    depth, rest = _common(target.levels, segments)
+    depth, rest = common(target.levels, segments)
     if any(isinstance(item, Slice) for item in rest):
         builder.say(Diagnostic("address-many", f"`{feed.address}` names many values, and a graft reads one", span, help="`*` stands for the copy where the graft is written: begin `read` as `write` begins"))
         return BROKEN
@@ -250,7 +250,7 @@ def read(builder: Builder, overlay: Overlay, target: Target, feed: Feed, host: R
     return ref if ref.node == "?" else bring(target.levels, depth, ref, name, feed)
 
 
-def _common(levels: tuple[Level, ...], segments: tuple[Segment, ...]) -> tuple[int, tuple[Segment, ...]]:
+def common(levels: tuple[Level, ...], segments: tuple[Segment, ...]) -> tuple[int, tuple[Segment, ...]]:
     """How many of the levels an address goes down, and what of it is left."""
     depth, at = 0, 0
     for level in levels[1:]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from assembler.graph.address import Address, copies, matches, parse_address
@@ -57,11 +57,12 @@ class Overlay:
     demand: str = ""
     after: tuple[str, ...] = ()
     path: str = ""
-    matched: bool = field(default=False)
+    label: str = ""
+    """What its nodes are called where it stands several times in one scope: `side_attend`."""
 
     @property
     def name(self) -> str:
-        return self.spec.name
+        return self.label or self.spec.name
 
     def span(self, key: str) -> Span:
         """Where a key's value stands; where the key is left out, the graft's name."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from assembler.graph.graft_spec import DEMANDS, FORMS, MODES
 from assembler.library import registry
 from assembler.report.catalogue import spelled
-from assembler.source.recipe import GRAPH_KEYS, INHERITED, PLACE_KEYS
+from assembler.source.recipe import GRAFT_KEYS, GRAPH_KEYS, INHERITED, PLACE_KEYS
 from assembler_schemas.kind import Kind
 
 Schema = dict[str, Any]
@@ -42,6 +43,7 @@ def to_schema() -> Schema:
                       "additionalProperties": {"$ref": "#/definitions/node"}},
             "node": {"anyOf": [{"type": "null"}, {"$ref": "#/definitions/place"}]},
             "place": _place(cards),
+            "graft": _graft(),
             **{f"kind_{card.name}": _kind(card) for card in cards},
         },
     }  # fmt: skip
@@ -74,7 +76,8 @@ def _graph_key(key: str) -> Schema:
         "rules": {"type": "object", "additionalProperties": {"anyOf": [{"type": "null"}, {
             "type": "object", "required": ["set"], "additionalProperties": False,
             "properties": {"at": {"type": "string"}, "where": {"type": "object"}, "set": {"type": "object"}}}]}},
-        "grafts": {"type": "object"},
+        "grafts": {"type": "object", "description": "name: a part laid onto this graph's own nodes",
+                   "additionalProperties": {"anyOf": [{"type": "null"}, {"$ref": "#/definitions/graft"}]}},
         "adapters": {"type": "object", "additionalProperties": False,
                      "properties": {"policy": {"enum": ["auto", "explicit", "never"]}}},
     }  # fmt: skip
@@ -115,6 +118,26 @@ def _place_keys() -> dict[str, Schema]:
         "before": {"type": "string"},
         "after": {"type": "string"},
     }  # fmt: skip
+
+
+def _graft() -> Schema:
+    shared, feed = _place_keys(), {"$ref": "#/definitions/from"}
+    keys: dict[str, Schema] = {
+        "read": feed | {"description": "what the part reads; as it is: the value written"},
+        "write": feed | {"description": "where it merges: a node, an input port, or a pattern: encoder.*.attend"},
+        "mode": {"anyOf": [{"enum": list(MODES)}, _VAR]},
+        "form": {"enum": list(FORMS), "description": "how a gate acts; one_plus is h * (1 + part)"},
+        "scale": {"anyOf": [{"type": "number"}, _VAR, {"type": "object", "additionalProperties": False, "properties": {
+            "value": {"type": "number"}, "learned": {"type": "boolean"}, "channel": {"type": "boolean"}}}]},
+        "norm": shared["norm"],
+        "norm_kind": shared["norm_kind"],
+        "init": {"enum": list(DEMANDS), "description": "the host must be undisturbed at the start"},
+        "after": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}], "description": "the grafts that come first"},
+        "part": {"$ref": "#/definitions/place"},
+    }  # fmt: skip
+    if missing := GRAFT_KEYS ^ set(keys):
+        raise ValueError(f"the schema and the reader differ in the keys of a graft: {sorted(missing)}")
+    return {"type": "object", "properties": keys, "required": ["write", "mode", "part"], "additionalProperties": False}
 
 
 def _place(cards: list[Kind]) -> Schema:

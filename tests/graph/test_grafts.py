@@ -348,3 +348,8 @@ def test_the_inside_of_a_module_with_two_uses_takes_no_graft():
         grafts:
           side: {write: a.think, mode: add, part: {kind: linear}}   #~ graft-place
     """)
+
+
+def test_a_pattern_with_several_places_in_one_scope_names_each_after_its_place():
+    report = good(STACK + '  side: {write: "enc.*.*", mode: add, part: {kind: linear}}')
+    assert [name for name in names(report) if "side" in name] == ["enc.*.side_attend", "enc.*.side_attend_add", "enc.*.side_think", "enc.*.side_think_add"]
