@@ -64,7 +64,7 @@ def _softmaxes(flow: Flow, norm: Norm, names: _Names) -> Found:
         if steps is None:
             steps = has[id(use.definition)] = [step for step in use.definition.body if step.op == "softmax"]
         for step in steps:
-            state = inside(flow, norm, use).get(step.inputs[0])
+            state = inside(norm, use).get(step.inputs[0])
             if state is None or state.kind != "simplex" or step.attributes.get("axis", -1) not in state.axes or state.gain != 1.0 or state.trained:
                 continue
             source = _origin(flow, use, step.inputs[0])

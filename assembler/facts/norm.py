@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from assembler.facts.flow import Flow, Use, Weight
+from assembler.facts.flow import Flow, Use
 from assembler.facts.norm_rules import RAW, RULES, Body, State, value
 from assembler.facts.why import Because
 from assembler_schemas.kind import Definition, Step
@@ -25,12 +25,14 @@ class Norm:
     """The state of each value of one flow, by number."""
 
     states: tuple[State, ...]
+    weights: tuple[State, ...]
+    """What each weight of the flow starts as."""
 
 
 def norm(flow: Flow) -> Norm:
     """One pass over the uses; those of one definition on like states are worked out once."""
     states = [RAW] * len(flow.makers)
-    weights = [_start(item) for item in flow.weights]
+    weights = _starts(flow)
     makers = flow.makers
     for use in flow.uses:
         fed = []
@@ -43,7 +45,7 @@ def norm(flow: Flow) -> Norm:
         found = _outputs(use, tuple(fed), starts)
         for port, number in use.outputs.items():
             states[number] = found[port]
-    return Norm(tuple(states))
+    return Norm(tuple(states), tuple(weights))
 
 
 _KNOWN: dict[tuple[object, ...], tuple[object, Mapping[str, State]]] = {}
@@ -66,10 +68,10 @@ def _outputs(use: Use, fed: tuple[tuple[str, tuple[State, ...]], ...], starts: t
     return found
 
 
-def inside(flow: Flow, found: Norm, use: Use) -> Mapping[str, State]:
+def inside(found: Norm, use: Use) -> Mapping[str, State]:
     """The state of every step of one use, and of its ports and weights that are one value."""
     fed = {port: tuple(found.states[number] for number in values) for port, values in use.inputs.items()}
-    environment = _run(use, fed, {key: _start(flow.weights[number]) for key, number in use.weights.items()})
+    environment = _run(use, fed, {key: found.weights[number] for key, number in use.weights.items()})
     return {name: states[0] for name, states in environment.items() if len(states) == 1}
 
 
@@ -95,15 +97,31 @@ def _asks_sizes(definition: Definition) -> bool:
 
 
 _CONSTANT = {"zeros": 0.0, "ones": 1.0}
+_COPIES = 64
+"""Weights that may start as one another's copies, in a row."""
 
 
-def _start(weight: Weight) -> State:
-    """What is known of a weight's elements at init: the one number that they are, or nothing."""
-    text = weight.init
-    gain = _CONSTANT.get(text)
-    if gain is None and text.startswith("constant("):
-        gain = float(text[9:-1])
-    return State("weight", (), gain, weight.trainable)
+def _starts(flow: Flow) -> list[State]:
+    """What is known of each weight's elements at init: the one number that they are, or nothing."""
+    addresses: dict[str, str] = {}
+    found = []
+    for weight in flow.weights:
+        text = weight.init
+        for _ in range(_COPIES):
+            if not text.startswith("copy("):
+                break
+            addresses = addresses or {item.address: item.init for item in flow.weights}
+            text = addresses.get(text[5:-1], "")
+        found.append(State("weight", (), _number(text), weight.trainable))
+    return found
+
+
+def _number(text: str) -> float | None:
+    name, _, rest = text.partition("(")
+    if name == "constant":
+        return float(rest[:-1])
+    drawn = name in ("normal", "trunc_normal", "uniform", "orthogonal") and rest.endswith(")")
+    return 0.0 if drawn and float(rest[:-1]) == 0.0 else _CONSTANT.get(text)
 
 
 def _given(use: Use, port: str, place: int) -> State:
@@ -131,7 +149,7 @@ def why(flow: Flow, found: Norm, number: int, hops: int = HOPS) -> tuple[Because
             break
         use = flow.uses[maker]
         port = next(port for port, item in use.outputs.items() if item == here)
-        cause, here = _cause(flow, found, use, port, names)
+        cause, here = _cause(found, use, port, names)
         lines.append(Because(f"{use.address}.{port}", f"{state}: {cause}", use.node.span))
     return tuple(lines)
 
@@ -139,12 +157,12 @@ def why(flow: Flow, found: Norm, number: int, hops: int = HOPS) -> tuple[Because
 _PASSES = frozenset({"reshape", "detach", "expand", "select", "concat", "add", "multiply", "pointwise"})
 
 
-def _cause(flow: Flow, found: Norm, use: Use, port: str, names: Mapping[int, str]) -> tuple[str, int | None]:
+def _cause(found: Norm, use: Use, port: str, names: Mapping[int, str]) -> tuple[str, int | None]:
     """The step that decided a use's output, in words, and the value to go on with."""
     if not use.definition.body:
         return f"a `{use.node.kind.name}` has no body that says more", None
     steps = {step.output: step for step in use.definition.body}
-    states = inside(flow, found, use)
+    states = inside(found, use)
     then: list[str] = []
     name, first = port, "handed on"
     while name in steps:

@@ -86,7 +86,7 @@ def trunks(flow: Flow, norm: Norm) -> Trunks:
 
 class _Walk:
     def __init__(self, flow: Flow, norm: Norm) -> None:
-        self.flow, self.states = flow, norm.states
+        self.flow, self.norm, self.states = flow, norm, norm.states
         cards: dict[int, _Card] = {}
         self.cards = [cards.get(id(use.definition)) or cards.setdefault(id(use.definition), _card(use.definition)) for use in flow.uses]
         self.operands = {number for use, card in zip(flow.uses, self.cards, strict=True) for port in card.sums for number in use.inputs.get(port, ())}
@@ -133,7 +133,7 @@ class _Walk:
         source = use.inputs.get(card.passes, ())
         normed = use.inputs.get(next(iter(use.inputs), ""), ()) if card.norm else ()
         found = self.passed(index, use, card)
-        kept = not card.norm and not _scaled(use, self.flow) and not use.node.init.get("write")
+        kept = not card.norm and not _scaled(use, self.norm) and not use.node.init.get("write")
         for out in use.outputs.values():
             state = self.states[out]
             still = kept and state.kind in OPEN
@@ -173,7 +173,7 @@ class _Walk:
         return Read(read.source, bare, read.pre or (first and card.norm), index if first else read.reader)
 
 
-def _scaled(use: Use, flow: Flow) -> bool:
+def _scaled(use: Use, norm: Norm) -> bool:
     """Whether all that it does in the end is to make a value smaller."""
     body = use.definition.body
     if not body or body[-1].op != "multiply":
@@ -184,10 +184,10 @@ def _scaled(use: Use, flow: Flow) -> bool:
         return False
     for name in body[-1].inputs:
         if name in use.weights:
-            start = flow.weights[use.weights[name]].init
-            if not start.startswith("constant("):
+            start = norm.weights[use.weights[name]].gain
+            if start is None:
                 return False
-            factor *= float(start[9:-1])
+            factor *= start
     return bool(abs(factor) < 1.0)
 
 

@@ -21,7 +21,7 @@ WAITING: list[Check] = [lambda graph, facts, unfolded: norms.check(graph, facts,
 @contextmanager
 def all_checks() -> Iterator[None]:
     """`assembler.check` with those that wait. Drop this once the list is empty."""
-    known = assemble.run_checks
+    known: Callable[[Graph, Facts], list[Diagnostic]] = vars(assemble)["run_checks"]
 
     def run(graph: Graph, facts: Facts) -> list[Diagnostic]:
         found = known(graph, facts)

@@ -146,6 +146,14 @@ def test_a_mean_over_two_edges_is_not_that_over_three() -> None:
 
 def test_the_states_inside_a_use_are_known_by_name() -> None:
     found, states = _of({"nodes": {"a": {"kind": "attention", "heads": 2, "qk_norm": "layer_norm", "from": "x"}}, "outputs": {"y": "a"}})
-    shown = {name: str(state) for name, state in inside(found, states, found.uses[0]).items()}
+    shown = {name: str(state) for name, state in inside(states, found.uses[0]).items()}
     assert shown["q"] == shown["k"] == "ln(-1) gain trained, shift trained"
     assert shown["v"] == shown["mixed"] == shown["y"] == "raw"
+
+
+@pytest.mark.parametrize(("start", "shown"), [("copy(n.weight)", "ln(-1) gain trained, shift trained"), ("zeros", "ln(-1) gain 0, trained, shift trained"), ("normal(0.0)", "ln(-1) gain 0, trained, shift trained"), ("normal(1.0)", "raw"), ("copy(nowhere)", "raw")])
+def test_every_way_a_gain_may_start(start: str, shown: str) -> None:
+    found, _ = _of({"nodes": {"n": {"kind": "layer_norm", "from": "x"}, "m": {"kind": "layer_norm", "from": "x"}}, "outputs": {"a": "n", "b": "m"}})
+    weights = tuple(replace(item, init=start) if item.address == "m.weight" else item for item in found.weights)
+    states = norm(replace(found, weights=weights))
+    assert str(states.states[found.places["m.y"]]) == shown
