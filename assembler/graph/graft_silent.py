@@ -1,6 +1,6 @@
 """A graft that must not disturb its host at the start: the form in which that can be proved.
 
-docs/decisions/0010-a-silent-graft-has-one-form.md says why each form is what it is. The proof
+docs/decisions/0011-a-silent-graft-has-one-form.md says why each form is what it is. The proof
 itself is `checks/grafts.py`'s: here the form is chosen, and what can never be silent is refused.
 """
 
