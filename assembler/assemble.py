@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from assembler.adapters.insert import adapt
-from assembler.checks.echoes import once, without_doubts, without_echoes
+from assembler.checks.echoes import folded, once, without_doubts, without_echoes
 from assembler.checks.run import check as run_checks
 from assembler.facts.infer import infer
 from assembler.facts.model import Facts
@@ -121,7 +121,7 @@ def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool
     facts = infer(graph)
     graph, facts, mended = adapt(graph, facts, frozen)
     diagnostics += mended
-    diagnostics += without_echoes(diagnostics, run_checks(graph, facts))
+    diagnostics += folded(without_echoes(diagnostics, run_checks(graph, facts)))
     return Report(name=found_recipe.name or graph.name, diagnostics=tuple(diagnostics), graph=graph, facts=facts)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-from assembler_schemas.diagnostic import Diagnostic
+from assembler_schemas.diagnostic import Diagnostic, Note
 
 LACKING = frozenset({"missing-key", "missing-value", "nodes-missing", "outputs-missing", "inputs-missing"})
 """Said of a mapping that lacks a key; one that was refused is not there."""
@@ -46,6 +48,23 @@ def once(found: Sequence[Diagnostic]) -> list[Diagnostic]:
     return list(kept.values())
 
 
+def folded(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Errors about the types at one text as one, whatever the addresses at which a graph uses it."""
+    kept: dict[tuple[object, ...], list[Diagnostic]] = {}
+    for at, item in enumerate(found):
+        told = item.level != "error" or not (item.span.line or item.span.override)
+        about = tuple((_WHERE.sub("`", note.message), note.span) for note in item.related)
+        key = (at,) if told else (item.code, _WHERE.sub("`", item.message), *_place(item), about)
+        kept.setdefault(key, []).append(item)
+    return [_with_count(every[0], len(every) - 1) for every in kept.values()]
+
+
+def _with_count(item: Diagnostic, more: int) -> Diagnostic:
+    if not more:
+        return item
+    return replace(item, related=(*item.related, Note(f"and so at {more} more place{'s' * (more > 1)} where this text is used")))
+
+
 def without_doubts(found: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Without the warnings about a text of which an error says more."""
     wrong = {_place(item) for item in found if item.level == "error"}
@@ -56,6 +75,8 @@ def _place(item: Diagnostic) -> tuple[object, ...]:
     return item.span.file, item.span.line, item.span.column, item.span.override
 
 
+_WHERE = re.compile(r"`[^`]*\.")
+"""All of an address but what it ends in: the name of a node or a port."""
 _NAMED = frozenset({"nodes", "parts", "inputs"})
 """Mappings whose keys are what addresses name."""
 

@@ -64,3 +64,26 @@ def test_ids_where_floats_are_wanted_are_one_finding(tmp_path):
         'inputs: {x: "ids(9) [batch seq]"}\nnodes:\n  head: {kind: linear, out: 4, from: x}\noutputs: {logits: head}\n'
     )
     assert found(tmp_path, text) == ["dtype-mismatch"]
+
+
+def test_a_misfit_inside_a_filler_is_one_finding_that_counts_the_places(tmp_path):
+    text = """\
+inputs: {x: "[batch 4]"}
+outputs: {y: row}
+slots:
+  f: {kind: sequence, parts: {a: {kind: linear, out: 5}, b: {kind: linear, in: 6, out: 4}}}
+nodes:
+  one: {slot: f, from: x}
+  row: {kind: bus, repeat: 3, parts: {two: {slot: f}, three: {slot: f}}, from: one}
+"""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text, encoding="utf-8")
+    (item,) = check(recipe).diagnostics
+    assert item.message == "`one.a.y` does not fit `one.b.x`: last dim 5 against 6"
+    assert item.related[-1].message == "and so at 2 more places where this text is used"
+
+
+def test_two_misfits_at_one_text_are_two_findings(tmp_path):
+    nodes = "nodes:\n  one: {kind: linear, out: 3, from: x}\n  two: {kind: linear, out: 5, from: x}\n"
+    wide = "  head: {kind: cross_attention, heads: 1, in: 4, memory_in: 4, from: {x: two, memory: one}}\n"
+    assert found(tmp_path, HEAD.replace("16]", "seq 16]") + nodes + wide) == ["shape-mismatch", "shape-mismatch"]
