@@ -7,6 +7,7 @@ from dataclasses import replace
 from assembler.facts.infer import infer
 from assembler.facts.model import Bridging, Facts
 from assembler.graph.env import Env
+from assembler.graph.insert import serving
 from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Scope
 from assembler.graph.options import choose
 from assembler.graph.rewrite import rewrite
@@ -120,7 +121,8 @@ def _put(nodes: dict[str, Node], bridge: Bridging) -> None:
     chosen = choose(card, options, "", name, problems.append)
     assert chosen is not None, problems
     adapter = Leaf(name, {"x": (Edge(edge.source, edge.span),)}, edge.span, f"adapter for {bridge.address}.{bridge.port}",
-                   card, chosen.options, chosen.definition, {}, adapter="auto", freeze=isinstance(consumer, Leaf) and consumer.freeze, dtype=None if bridge.dtype == "float" else bridge.dtype)  # fmt: skip
+                   card, chosen.options, chosen.definition, {}, adapter="auto", freeze=isinstance(consumer, Leaf) and consumer.freeze, dtype=None if bridge.dtype == "float" else bridge.dtype,
+                   init=serving({"init": consumer.init}).get("init", {}) if isinstance(consumer, Leaf) else {})  # fmt: skip
     edges = list(consumer.inputs[bridge.port])
     edges[bridge.index] = replace(edge, source=Ref(name, "y"))
     changed = replace(consumer, inputs={**consumer.inputs, bridge.port: tuple(edges)})

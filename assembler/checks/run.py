@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assembler.checks import cost, guards, optional, shares, slots, types
+from assembler.checks import cost, guards, optional, shares, slots, starts, types
 from assembler.facts.count import leaves
 from assembler.facts.model import Facts
 from assembler.graph.model import Graph
@@ -15,6 +15,7 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     if not found:
         every = list(leaves(graph, facts))
         found += shares.check(every, graph, facts)
+        found += starts.check(every, graph, facts)
         found += slots.check(graph, facts)
         found += cost.check(every)
         found += guards.check(every, facts)

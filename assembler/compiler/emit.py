@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from assembler.compiler import begin
 from assembler.compiler.model import Bind, ClassPlan, Entry, Loop, Plan, Statement
 from assembler.compiler.names import docstring, literal
 
@@ -66,6 +67,7 @@ def emit(plan: Plan, *, probe: bool = False) -> str:
     if plan.entries:
         parts.extend([_CHECK, _entry(plan)])
     parts.extend([_SEED_OF] if plan.seeds else [])
+    parts.extend(begin.helpers(plan))
     parts.append(_initialize(plan))
     for item in plan.classes:
         parts.append(_class(plan, item, item is plan.classes[-1], probe))
@@ -81,7 +83,7 @@ def model_class(plan: Plan) -> str:
 def body(text: str) -> str:
     """The text behind its imports: what an ejected file shares with it to the last character."""
     lines = text.split("\n")
-    start = next(i for i, line in enumerate(lines) if line.startswith(("def ", "class ", "SEEDS", "OWNERS")))
+    start = next(i for i, line in enumerate(lines) if line.startswith(("def ", "class ", "# ", "SEEDS", "OWNERS", *begin.WORDS)))
     return "\n".join(lines[start:])
 
 
@@ -105,13 +107,14 @@ def _tables(plan: Plan) -> list[str]:
     if plan.owners:
         rows = "".join(f"    {literal(address)},\n" for address in plan.owners)
         found.append(f"# Others are tied to what these own, so these start last.\nOWNERS = (\n{rows})")
+    found.extend(begin.tables(plan))
     return ["\n".join(found)] if found else []
 
 
 def _initialize(plan: Plan) -> str:
     modules = "[*addresses, *(model.get_submodule(owner) for owner in OWNERS)]" if plan.owners else "addresses"
     seed = "_seed_of(addresses[module], seed)" if plan.seeds else "seed"
-    return _INITIALIZE % (modules, seed)
+    return _INITIALIZE % (modules, seed) + begin.lines(plan)
 
 
 def _entry(plan: Plan) -> str:

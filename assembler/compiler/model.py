@@ -117,5 +117,7 @@ class Plan:
     """Address -> the seed that it and everything below it start under."""
     owners: tuple[str, ...] = ()
     """Modules whose parameters others are tied to: they start last, so that theirs is the last word."""
+    starts: Mapping[str, str] = field(default_factory=dict)
+    """Address of a parameter -> how it starts, where that is not as its module does; `0:12` are copies 0 to 11."""
     parameters: int = 0
     """How many numbers are learned or frozen; shared and tied ones once."""

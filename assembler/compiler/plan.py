@@ -31,6 +31,7 @@ class Made(NamedTuple):
     name: str
     pending: tuple[Pending, ...]
     parameters: int
+    starts: Mapping[str, str]
 
 
 def plan(graph: Graph, facts: Facts) -> Plan:
@@ -59,6 +60,7 @@ def plan(graph: Graph, facts: Facts) -> Plan:
         library=tuple(sorted(planner.library)),
         seeds=seeds(scope),
         owners=planner.owner_addresses(),
+        starts=root.starts,
         parameters=root.parameters,
     )
 
@@ -71,8 +73,8 @@ class Planner:
         self.classes: dict[object, ClassPlan] = {}
         self.library: set[str] = set()
         self.taken: set[str] = {class_name(graph.name, library.names()), *library.names()}
-        same, self.tied = owners(graph.scope)
-        self._owners = {_names(target)[:end] for target in (*same, *self.tied) for end in range(1, len(target) + 1)}
+        same, self.tied, copied = owners(graph.scope)
+        self._owners = {_names(target)[:end] for target in (*same, *self.tied, *copied) for end in range(1, len(target) + 1)}
         self._shared = _shared_outputs(graph.scope, same) if same else {}
 
     def use(self, name: str) -> None:
@@ -119,7 +121,7 @@ class Planner:
             returns=returns,
             entry=tuple((address, inputs[value]) for address, value in draft.entry),
         )
-        return Made(self._keep(made), pending, draft.parameters)
+        return Made(self._keep(made), pending, draft.parameters, draft.starts)
 
     def _after(self, draft: Draft) -> tuple[tuple[str, ...], tuple[Pending, ...]]:
         """Lines that share and freeze, and what only a container further out can share."""

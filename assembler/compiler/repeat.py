@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +13,7 @@ from assembler.compiler.share import Copies, Path, Pending, find, slice_text, ta
 from assembler.compiler.values import COPY, STREAM, LoopOp, Op, Piece
 from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts
+from assembler.facts.start import stated
 from assembler.graph.model import Group, Leaf, Ref, Repeat
 from assembler_schemas.kind import Inline, Module
 
@@ -34,6 +35,8 @@ class Part(NamedTuple):
     parameters: int
     frozen: bool
     made: Made | None
+    starts: Mapping[str, str] = {}
+    """Of one copy, by address below it: `Draft.starts`."""
 
 
 class RepeatBuilder:
@@ -69,6 +72,7 @@ class RepeatBuilder:
         if targets == {""}:
             for part in parts[:1] if node.share else parts:
                 self._owned(part)
+            self._starts(parts)
         return parts
 
     def _alike(self) -> list[tuple[int, int, Leaf | Group, NodeFacts]]:
@@ -99,19 +103,17 @@ class RepeatBuilder:
         if node.same:
             return Part(start, stop, node, facts, wanted.inputs, wanted.outputs, "", 0, False, None)
         made = self.planner.container(scope, facts.inner, path, wanted, node.kind, self.outer.maybe(self.node, self.fed), repeated=True)
-        return Part(start, stop, node, facts, wanted.inputs, wanted.outputs, f"{made.name}()", made.parameters, False, made)
+        return Part(start, stop, node, facts, wanted.inputs, wanted.outputs, f"{made.name}()", made.parameters, False, made, made.starts)
 
     def _leaf_part(self, start: int, stop: int, node: Leaf, facts: NodeFacts) -> Part:
         definition = definition_of(node, facts)
         inputs = tuple(name for name in definition.inputs if name in self.fed or name == self.stream_in)
         text = ""
-        if node.init:
-            raise PlanError(f"`init` of `{node.name}` is not built by this release")
         if isinstance(definition.build, Module) and not node.same:
             for name in classes(definition, definition.build):
                 self.planner.use(name)
             text = constructor(node, facts, definition.build)
-        return Part(start, stop, node, facts, inputs, tuple(definition.outputs), text, parameters(node, facts), node.freeze and bool(definition.parameters) and not definition.branches, None)
+        return Part(start, stop, node, facts, inputs, tuple(definition.outputs), text, parameters(node, facts), node.freeze and bool(definition.parameters) and not definition.branches, None, stated(node, facts))
 
     def _owned(self, part: Part) -> None:
         """Parameters, freezes and shares of copies that own their modules."""
@@ -126,6 +128,16 @@ class RepeatBuilder:
             if definition_of(part.node, part.facts).parameters:
                 where = "" if self.node.share else slice_text(part.start, part.stop, self.node.count)
                 self.outer.freeze(f"self.{self.node.name}{where}.requires_grad_(False)" if part.frozen else "")
+
+    def _starts(self, parts: list[Part]) -> None:
+        """How parameters start, copies that start alike together: `stack.0:12.think.up.weight`."""
+        runs: list[tuple[int, int, Mapping[str, str]]] = []
+        for part in parts:
+            start = runs.pop()[0] if runs and runs[-1][2] == part.starts else part.start
+            runs.append((start, part.stop, part.starts))
+        for start, stop, starts in runs[:1] if self.node.share else runs:
+            where = "" if self.node.share else f".{start}" if stop - start == 1 else f".{start}:{stop}"
+            self.draft.starts.update((f"{self.node.name}{where}.{address}", begin) for address, begin in starts.items())
 
     def _shared(self, targets: set[str]) -> None:
         """All copies are more uses of other modules: of one, or of as many copies elsewhere."""

@@ -16,6 +16,7 @@ from assembler.compiler.share import Path, Pending, target_of
 from assembler.compiler.values import LoopOp, Op, Piece
 from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts, ScopeFacts
+from assembler.facts.start import stated
 from assembler.graph.model import Common, Group, Leaf, Node, Ref, Repeat, Scope
 from assembler_schemas.kind import Inline, Module
 from assembler_schemas.span import Span
@@ -43,6 +44,8 @@ class Draft:
     whole: bool = True
     """Every submodule with parameters is a leaf of ours, and is frozen."""
     parameters: int = 0
+    starts: dict[str, str] = field(default_factory=dict)
+    """Of what the recipe starts otherwise than its module does, by address below ours."""
 
     def new(self) -> int:
         self.count += 1
@@ -158,8 +161,6 @@ class ScopeBuilder:
         """The line of `__init__` for a leaf, and what is shared, tied or frozen of it."""
         definition = definition_of(node, facts)
         build = definition.build
-        if node.init:
-            raise PlanError(f"`init` of `{node.name}` is not built by this release")
         if not isinstance(build, Module):
             return
         self.share_leaf(node, (node.name,))
@@ -171,6 +172,7 @@ class ScopeBuilder:
             self.planner.use(name)
         self.draft.submodules.append(Submodule(node.name, constructor(node, facts, build)))
         self.draft.parameters += parameters(node, facts)
+        self.draft.starts.update((f"{node.name}.{key}", start) for key, start in stated(node, facts).items())
         if definition.parameters:
             self.freeze(f"self.{node.name}.requires_grad_(False)" if node.freeze and not definition.branches else "")
 
@@ -238,6 +240,7 @@ class ScopeBuilder:
         self.draft.submodules.append(Submodule(node.name, f"{made.name}()"))
         self.draft.pending.extend(item.below(node.name) for item in made.pending)
         self.draft.parameters += made.parameters
+        self.draft.starts.update((f"{node.name}.{address}", start) for address, start in made.starts.items())
         return wanted
 
     def maybe(self, node: Node, fed: Fed) -> frozenset[str]:

@@ -131,10 +131,14 @@ def _copy(node: Repeat, segment: int | Slice) -> Node | None:
     return None
 
 
-def owners(scope: Scope) -> tuple[frozenset[tuple[str | int | Slice, ...]], frozenset[tuple[str | int | Slice, ...]]]:
-    """The addresses that some `same`, and that some `tie`, of the graph names."""
-    same: set[tuple[str | int | Slice, ...]] = set()
-    tied: set[tuple[str | int | Slice, ...]] = set()
+Target = tuple[str | int | Slice, ...]
+
+
+def owners(scope: Scope) -> tuple[frozenset[Target], frozenset[Target], frozenset[Target]]:
+    """The addresses that some `same`, that some `tie`, and whose values some `init: {copy: ...}` of the graph names."""
+    same: set[Target] = set()
+    tied: set[Target] = set()
+    copied: set[Target] = set()
     todo: list[Node] = list(scope.nodes.values())
     while todo:
         node = todo.pop()
@@ -145,6 +149,8 @@ def owners(scope: Scope) -> tuple[frozenset[tuple[str | int | Slice, ...]], froz
             same.add(target_of(node.same))
         if isinstance(node, Leaf):
             tied.update(target_of(address) for address in node.ties.values())
+            if "copy" in node.init:
+                copied.add(target_of(node.init["copy"]))
         else:
             todo.extend(node.scope.nodes.values())
-    return frozenset(same), frozenset(tied)
+    return frozenset(same), frozenset(tied), frozenset(copied)

@@ -7,19 +7,15 @@ number. Analyses read the bodies of the uses (docs/primitives.md) and nothing el
 
 from __future__ import annotations
 
-import ast
-import math
-import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from assembler.facts.count import shapes
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.facts.number import number, start_of
+from assembler.facts.start import starts
 from assembler.graph.address import Slice, parse_address
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
-from assembler_schemas.dim import Dim
 from assembler_schemas.kind import Definition
 
 MAX_USES = 20_000
@@ -36,7 +32,7 @@ class Weight:
     """Its name on the card: `up.weight`."""
     shape: tuple[int, ...]
     init: str
-    """How it starts, numbers filled in: `zeros`, `ones`, `constant(c)`, `normal(s)`, `uniform(b)`."""
+    """How it starts (`facts/start.py`); `copy(address)` names the weight whose values it takes, itself no copy."""
     node: Leaf
     writes: bool
     buffer: bool
@@ -215,6 +211,7 @@ class _Walk:
         ties: dict[str, str] = {}
         for item in sorted(self.uses, key=lambda item: item.address != item.owner):
             known = shapes(item.facts) if item.definition.parameters else {}
+            begins = starts(item.node, item.facts)
             for key, card in item.definition.parameters.items():
                 address = f"{item.owner}.{key}"
                 if address in made or address in ties:
@@ -224,8 +221,13 @@ class _Walk:
                     continue
                 made[address] = len(weights)
                 trainable = not card.buffer and (item.owner not in frozen if card.trains is None else card.trains)
-                weights.append(Weight(address, key, known.get(key, ()), start_of(card.init, item.facts.sizes), item.node, card.writes, card.buffer, trainable))
+                weights.append(Weight(address, key, known.get(key, ()), self._begin(begins[key], item.path), item.node, card.writes, card.buffer, trainable))
+        _follow(weights, made, ties)
         return tuple(weights), [{key: made[at] for key in item.definition.parameters if (at := _end(f"{item.owner}.{key}", ties)) in made} for item in self.uses]
+
+    def _begin(self, start: str, path: Path) -> str:
+        """A start as the copy at `path` has it."""
+        return f"copy({self._tied(start[5:-1], path)})" if start.startswith("copy(") else start
 
     def _tied(self, address: str, path: Path) -> str:
         """The weight that a tie names: `*` and slices mean the asking copy."""
@@ -248,6 +250,14 @@ class _Walk:
         if isinstance(here, Repeat) and here.share:
             here = here.runs[0].node
         return isinstance(here, Leaf)
+
+
+def _follow(weights: list[Weight], made: Mapping[str, int], ties: Mapping[str, str]) -> None:
+    """A copy of a copy takes the values of the first. Copies in a circle stay as they are: `checks` refuses them."""
+    leads = {weight.address: _end(weight.init[5:-1], ties) for weight in weights if weight.init.startswith("copy(")}
+    for address in leads:
+        at = made[address]
+        weights[at] = replace(weights[at], init=f"copy({_end(address, leads)})")
 
 
 def _end(address: str, ties: Mapping[str, str]) -> str:
@@ -277,63 +287,4 @@ def _text(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-# --- numbers on cards ---
-def start_of(init: str, sizes: Mapping[str, Dim]) -> str:
-    """`uniform(1/sqrt(in))` -> `uniform(0.125)`."""
-    name, bracket, rest = init.partition("(")
-    return f"{name}({number(rest[:-1], sizes)!r})" if bracket else init
-
-
-def number(text: Any, sizes: Mapping[str, Any]) -> Any:
-    """A number, or the value of a card's text over sizes: `1/sqrt(head_dim)`. KeyError for a size that
-    is not known; TypeError for one that is not a number yet."""
-    if not isinstance(text, str):
-        return text
-    return _compiled(text)(sizes)
-
-
-_ARITHMETIC: Mapping[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.USub: operator.neg,
-}
-
-
-@lru_cache(maxsize=4096)
-def _compiled(text: str) -> Callable[[Mapping[str, Any]], Any]:
-    """`in` is a size and a word of Python."""
-    spelled = "".join("in_" if word == "in" else word for word in _words(text))
-    return _closure(ast.parse(spelled, mode="eval").body)
-
-
-def _words(text: str) -> list[str]:
-    words: list[str] = []
-    for char in text:
-        if words and (char.isalnum() or char == "_") and (words[-1][-1].isalnum() or words[-1][-1] in "_."):
-            words[-1] += char
-        else:
-            words.append(char)
-    return words
-
-
-def _closure(node: ast.AST) -> Callable[[Mapping[str, Any]], Any]:
-    """Cards are ours: what stands there is small."""
-    if isinstance(node, ast.Constant):
-        value = node.value
-        return lambda sizes: value
-    if isinstance(node, ast.Name):
-        name = "in" if node.id == "in_" else node.id
-        return lambda sizes: sizes[name]
-    if isinstance(node, ast.BinOp):
-        act, left, right = _ARITHMETIC[type(node.op)], _closure(node.left), _closure(node.right)
-        return lambda sizes: act(left(sizes), right(sizes))
-    if isinstance(node, ast.UnaryOp):
-        minus, inner = _ARITHMETIC[type(node.op)], _closure(node.operand)
-        return lambda sizes: minus(inner(sizes))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "sqrt":
-        under = _closure(node.args[0])
-        return lambda sizes: math.sqrt(under(sizes))
-    raise ValueError(f"not a number over sizes: {ast.dump(node)}")
+__all__ = ["MAX_USES", "Flow", "Use", "Weight", "flow", "number", "start_of"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from assembler.graph import accept, container, finish, graft, graft_record, wire
+from assembler.graph import accept, container, finish, graft, graft_record, init, wire
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env, wrong_expression
 from assembler.graph.feed import read_feeds
@@ -96,6 +96,8 @@ class Builder:
         """The grafts of the graphs that are being built."""
         self.grafted: list[Placed] = []
         self.tied: list[tuple[Draft, ScopeDraft, str, str, Span]] = []
+        self.copied: list[tuple[Draft, ScopeDraft, str, Span]] = []
+        """Drafts whose `init` copies the values of a node."""
 
     def say(self, diagnostic: Diagnostic) -> None:
         self.found.append(diagnostic)
@@ -112,6 +114,7 @@ class Builder:
         self._shadows(spec, outer, env)
         if not at.path:
             at = replace(at, inherited={key: (value, env) for key, value in spec.inherited.items()})
+            init.of_recipe(at.inherited.get("init"), self.say)
         scope = ScopeDraft(at.address, env, known=frozenset(spec.nodes), policy=spec.policy or at.policy)
         at = replace(at, policy=scope.policy)
         self.graphs.append((spec, scope))
@@ -305,6 +308,10 @@ class Builder:
         draft.chosen, draft.ports, draft.gives, draft.main = leaf.chosen, leaf.ports, leaf.gives, leaf.main
         draft.said = dict(shared.said)
         ties = resolved.fields.get("tie")
+        if shared.stated:
+            init.stated(draft, resolved, shared.stated, ties[0].items() if ties else (), self.say)
+            if "copy" in shared.stated and not resolved.same:
+                self.copied.append((draft, scope, shared.stated["copy"], resolved.span("init")))
         for own, value in ties[0].items() if ties else ():
             self.tied.append((draft, scope, own, str(value.data), value.span.at(f"{draft.path}.tie.{own}")))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from assembler.graph import wire
+from assembler.graph import init, wire
 from assembler.graph.draft import ANY, Draft, ScopeDraft
 from assembler.graph.insert import insert
 from assembler.graph.model import Edge, Ref
@@ -69,7 +69,7 @@ def norm_node(builder: Builder, scope: ScopeDraft, name: str, shared: Shared, ca
                                    help=did_you_mean(kind, known) or f"the norms are {', '.join(known)}"))  # fmt: skip
             broken = Draft(scope.free(name), name, draft.span, broken=True)
             return scope.add(broken)
-    said = {key: item for key, item in shared.said.items() if key != "seed"} | ({"seed": shared.said["seed"]} if "seed" in shared.said else {})
+    said = {key: item for key, item in shared.said.items() if key != "init"}
     return insert(builder, scope, name, kind, options, cause, draft.span, said)
 
 
@@ -137,7 +137,7 @@ def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, sco
         if resolved.kind.name == "sequence":
             stream = _value(builder, part)
         elif is_bus and not part.broken:
-            stream = _write(builder, inner, part, stream, _frozen(at))
+            stream = _write(builder, inner, part, stream, _inherited(at))
     if resolved.kind.name == "parallel":
         stream = _join(builder, inner, drafts, resolved)
     inner.outputs = {"y": stream}
@@ -158,13 +158,16 @@ def _with(at: At, norm: Field | None) -> At:
     return replace(at, inherited=inherited)
 
 
-def _frozen(at: At) -> dict[str, object]:
-    """Whether all that stands inside is frozen, what we put there included."""
+def _inherited(at: At) -> dict[str, object]:
+    """What holds for all that stands inside, what we put there included: adapters take it from the node they serve."""
+    said: dict[str, object] = {}
     item = at.inherited.get("freeze")
-    if item is None:
-        return {}
-    word = item[1].find(item[0].data) if isinstance(item[0].data, str) else item[0].data
-    return {"freeze": True} if word is True else {}
+    if item is not None and (item[1].find(item[0].data) if isinstance(item[0].data, str) else item[0].data) is True:
+        said["freeze"] = True
+    weights = init.weights_of(at.inherited.get("init"))
+    if weights is not None and (modes := init.Reader(lambda _: None, "").read(weights)):
+        said["init"] = modes
+    return said
 
 
 def _write(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref, said: Mapping[str, object]) -> Ref:

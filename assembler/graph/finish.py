@@ -34,6 +34,8 @@ def finish(builder: Builder) -> None:
     for draft, where, own, text, span in builder.tied:
         _tie(builder, draft, where, own, text, span)
     _tied_circles(builder)
+    for draft, where, text, span in builder.copied:
+        _copy(builder, draft, where, text, span)
     _unread(builder)
 
 
@@ -101,6 +103,28 @@ def _tie(builder: Builder, draft: Draft, where: ScopeDraft, own: str, text: str,
         builder.say(Diagnostic("share-unknown", f"`{text}` has no parameter `{parameter}`", span, help=did_you_mean(parameter, theirs) or f"it has {', '.join(theirs) or 'none of its own'}"))
         return
     draft.said["ties"] = {**draft.said.get("ties", {}), own: f"{_module(found)}.{parameter}"}
+
+
+def _copy(builder: Builder, draft: Draft, where: ScopeDraft, text: str, span: Span) -> None:
+    """The node whose values another starts with: one leaf of the same kind."""
+    if draft.broken or draft.kind is None:
+        return
+    found = find_draft(where, text)
+    owner = found.draft if found is not None else None
+    if found is None or owner is None:
+        builder.say(Diagnostic("share-unknown", f"`{text}` names no node whose values could be copied", span, help="write the address of a node, for example `init: {copy: encoder.0.think}`"))
+        return
+    if owner.runs and owner.share:
+        owner = owner.runs[0][1]
+    if owner.broken:
+        return
+    if owner.runs:
+        builder.say(Diagnostic("address-many", f"`{text}` names {owner.count} copies where one is wanted", span, help=f"write the copy's number: `init: {{copy: {text}.0}}`"))
+    elif owner.kind is not draft.kind:
+        builder.say(Diagnostic("init-copy", f"`{draft.name}` is a {draft.kind.name}, and `{text}` is {f'a {owner.kind.name}' if owner.kind else 'another kind'}", span,
+                               related=(Note("this node", owner.span),), help="copy the values of a node of the same kind and sizes"))  # fmt: skip
+    else:
+        draft.said["init"] = {**draft.said["init"], "copy": _module(found)}
 
 
 def _tied_circles(builder: Builder) -> None:
@@ -192,7 +216,7 @@ def _unread(builder: Builder) -> None:
 def _unread_in(builder: Builder, uses: Sequence[tuple[GraphSpec, ScopeDraft]]) -> None:
     read: set[Ref] = set()
     nodes = set(builder.lost)
-    nodes.update(text.partition(".")[0] for _, _, text, _ in builder.later)
+    nodes.update(text.partition(".")[0] for _, _, text, _ in (*builder.later, *builder.copied))
     nodes.update(text.partition(".")[0] for _, _, _, text, _ in builder.tied)
     for _, scope in uses:
         read.update(edge.source for draft in scope.nodes.values() for edges in draft.edges.values() for edge in edges)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.feed import Feed
@@ -51,6 +51,17 @@ ADAPTERS: dict[str, str] = {
 }
 """What `adapt:` may name -> the kind that does it. An adapter is a kind and a row."""
 
+
+
+def serving(said: Mapping[str, object]) -> dict[str, Any]:
+    """What an adapter has in common with the node that it serves: of `init` what that inherits, not what it writes."""
+    found = {key: item for key, item in said.items() if key in ("freeze", "dtype", "seed")}
+    modes = said.get("init")
+    if isinstance(modes, Mapping) and "weights" in modes:
+        found["init"] = {"weights": modes["weights"]}
+    return found
+
+
 _PRESETS: dict[str, dict[str, object]] = {"conv": {"kernel": 1}}
 
 
@@ -70,5 +81,5 @@ def ask(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: Feed
         stated["dtype"] = draft.said.get("dtype", "f32")
     options = {key: (value_of(item, feed.span), scope.env) for key, item in stated.items()}
     name = f"{draft.name}_{port}_adapter" if not draft.ports[port].many else f"{draft.name}_{feed.address.replace('.', '_')}_adapter"
-    adapter = insert(builder, scope, name, ADAPTERS[word], options, f"adapter for {draft.address}.{port}", feed.span, {**{k: v for k, v in draft.said.items() if k in ("freeze", "dtype", "seed")}, "adapter": "asked"})
+    adapter = insert(builder, scope, name, ADAPTERS[word], options, f"adapter for {draft.address}.{port}", feed.span, {**serving(draft.said), "adapter": "asked"})
     return None if adapter.broken else adapter

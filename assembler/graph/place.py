@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from assembler.graph import init
 from assembler.graph.env import Env, Say
 from assembler.graph.options import Field
 from assembler.graph.rule import RuleBook
@@ -80,7 +81,7 @@ class Resolver:
         if any(key in NOUNS for key in settings):
             fields = {key: item for key, item in fields.items() if key in PLACE_KEYS and key not in (*NOUNS, "vars", "tie")}
             place = Place(place.name, place.path, place.span, place.fields)
-        return self._hops(place, env, {**fields, **settings}, find)
+        return self._hops(place, env, _merged(fields, settings), find)
 
     def _settings(
         self, base: Resolved | None, fields: dict[str, Field], address: tuple[str | int, ...], counts: tuple[int, ...], inherited: Mapping[str, Field]
@@ -253,4 +254,12 @@ def _overlay(below: dict[str, Field], above: dict[str, Field]) -> dict[str, Fiel
     """`above` wins key by key; a different kind above drops the options below."""
     if "kind" in above and "kind" in below and above["kind"][0].data != below["kind"][0].data:
         below = {key: item for key, item in below.items() if key in PLACE_KEYS and key not in (*NOUNS, "vars", "tie")}
-    return {**below, **above}
+    return _merged(below, above)
+
+
+def _merged(below: dict[str, Field], above: dict[str, Field]) -> dict[str, Field]:
+    """`above` wins key by key, and of `init` role by role."""
+    merged = {**below, **above}
+    if "init" in below and "init" in above:
+        merged["init"] = init.merge(below["init"], above["init"])
+    return merged

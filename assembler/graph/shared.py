@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from assembler.graph import init
 from assembler.graph.env import Say
 from assembler.graph.options import Field
 from assembler.graph.place import Resolved
@@ -15,7 +16,7 @@ from assembler_schemas.diagnostic import Diagnostic
 
 NORM_PLACES = ("pre", "out", "both", "post")
 DTYPES = ("f32", "bf16", "f16", "f64")
-_KEYS = frozenset({"repeat", "share", "norm", "init", *INHERITED})
+_KEYS = frozenset({"repeat", "share", "norm", *INHERITED})
 
 
 @dataclass(slots=True)
@@ -27,8 +28,10 @@ class Shared:
     norm: str | None = None
     norm_kind: Field | None = None
     said: dict[str, Any] = field(default_factory=dict)
-    """What a leaf carries: freeze, seed, dtype."""
+    """What a leaf carries: freeze, seed, dtype, init."""
     inherited: dict[str, Field] = field(default_factory=dict)
+    stated: dict[str, str] = field(default_factory=dict)
+    """What the place itself, or a rule, says of `init`."""
 
 
 def read_shared(resolved: Resolved, inherited: Mapping[str, Field], in_bus: bool, say: Say) -> Shared | None:
@@ -39,7 +42,7 @@ def read_shared(resolved: Resolved, inherited: Mapping[str, Field], in_bus: bool
         return shared
     own = resolved.kind.option_names
     fields = {key: item for key, item in fields.items() if key not in own}
-    shared.inherited = {key: fields[key] for key in INHERITED if key in fields}
+    shared.inherited = {key: fields[key] for key in INHERITED if key in fields and key != "init"}
     reader = _Keys(resolved, fields, say)
     item = fields.get("repeat")
     if item is not None:
@@ -55,8 +58,8 @@ def read_shared(resolved: Resolved, inherited: Mapping[str, Field], in_bus: bool
     if shared.norm == "post" and not in_bus and resolved.kind.name != "bus":
         reader.wrong("norm-place", "norm", "`norm: post` stands after the add of a bus, and there is none here", "write `norm: out`")
     shared.norm_kind = fields.get("norm_kind") or inherited.get("norm_kind")
-    if "init" in fields and fields["init"][0].data is not None:
-        reader.wrong("unsupported", "init", "`init` is not built by this release", "remove it; every kind starts as its PyTorch namesake does")
+    if said := reader.init(inherited, shared):
+        shared.said["init"] = said
     for key, value in (("freeze", reader.flag("freeze", inherited)), ("seed", reader.seed(inherited)), ("dtype", reader.word("dtype", DTYPES, inherited))):
         if value is not None:
             shared.said[key] = value
@@ -101,6 +104,30 @@ class _Keys:
             return value
         self.wrong("value-range", key, f"`{key}` cannot be {value!r}", did_you_mean(str(value), words) or f"one of {', '.join(words)}")
         return None
+
+    def init(self, inherited: Mapping[str, Field], shared: Shared) -> dict[str, str]:
+        """How a leaf's parameters start; a container hands its `weights` on."""
+        item, above = self.fields.get("init"), init.weights_of(inherited.get("init"))
+        if item is None and above is None:
+            return {}
+        path = f"{self.resolved.place.path}.init"
+        reader = init.Reader(self.say, path)
+        said = reader.read(item) if item is not None else {}
+        self.failed |= reader.failed
+        shared.stated = said
+        if item is not None and self.resolved.same is not None and "init" in self.resolved.place.fields:
+            self.wrong("init-owner", "init", f"`{self.resolved.place.name}` is one more use of `{self.resolved.same[0]}`, whose values start once", f"write `init` at `{self.resolved.same[0]}`, or `like:` for weights of its own")
+        own = init.weights_of(item)
+        if own is not None:
+            shared.inherited["init"] = own
+        elif above is not None and "copy" not in said:
+            quiet = init.Reader(lambda _: None, path)
+            said = {**quiet.read(above), **said}
+        if self.resolved.kind.container and (key := next((key for key in ("write", "copy") if key in said), "")):
+            self.wrong("init-no-writer", "init", f"`{self.resolved.place.name}` is a {self.resolved.kind.name}: {'it has no writing layer of its own' if key == 'write' else 'it has no parameters of its own to copy'}", f"write `init: {{{key}: ...}}` at the part inside; `weights` is what a {self.resolved.kind.name} hands on")
+        if self.resolved.same is not None:
+            return {}
+        return {role: mode for role, mode in said.items() if (role, mode) != ("weights", "default")}
 
     def seed(self, inherited: Mapping[str, Field]) -> int | None:
         value = self._value("seed", inherited)

@@ -120,6 +120,11 @@ CODES: dict[str, Code] = {
         rule-unmatched           a rule that matches nothing
         rule-conflict            two rules set one key of one place differently
         order-conflict           `before` and `after` that cannot hold
+        init-owner               `init` for values that another node owns
+        init-no-writer           `init` where nothing starts by it
+        init-no-identity         `init: identity` where nothing is the identity
+        init-copy                `init` copies the values of something unlike
+        init-circle              values that are copied from one another in a circle
         share-unknown            `same`, `like` or `tie` names nothing
         share-mismatch           shared weights that do not have one shape
         share-cycle              shared weights that lead back to themselves

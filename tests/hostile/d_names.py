@@ -60,7 +60,7 @@ ENTRIES = [
     Entry("D19b", "a device", option("device: cuda:9"), "unknown-option"),
     Entry("D19c", "a device with a command", option('device: "cpu; rm"'), "unknown-option"),
     Entry("D19d", "an init with a tag", option("init: !!x a"), "yaml-tag"),
-    Entry("D19e", "an init that is not there", option("init: magic"), "unsupported"),
+    Entry("D19e", "an init that is not there", option("init: magic"), "value-range"),
     Entry("D19f", "an activation that is code", option("activation: __import__", "mlp", ""), "value-range"),
     Entry("D19g", "an activation by its path", option("activation: torch.nn.functional.relu", "mlp", ""), "value-range"),
     Entry("D19h", "seed out of range", option("seed: -1"), "value-range"),
