@@ -17,11 +17,16 @@ def check(every: Sequence[Counted]) -> list[Diagnostic]:
     """Parameters against the budget, with the three biggest nodes; joins of a single value."""
     found: list[Diagnostic] = []
     total, biggest = 0, []
+    joins: dict[int, str | None] = {}
+    """Definition (nodes that are alike share it) -> its port for many values."""
     for item in every:
         total += item.parameters * item.copies
         if item.parameters:
             biggest.append((item.parameters * item.copies, item.address, item.node.span))
-        join = next((port for port, card in item.node.definition.inputs.items() if card.many), None)
+        definition = item.node.definition
+        if id(definition) not in joins:
+            joins[id(definition)] = next((port for port, card in definition.inputs.items() if card.many), None)
+        join = joins[id(definition)]
         if join is not None and len(item.node.inputs.get(join, ())) == 1 and not item.node.cause:
             found.append(Diagnostic("join-of-one", f"`{item.address}` joins a single value", item.node.span, help="feed it another one, or remove it"))
     if total >= HUGE:

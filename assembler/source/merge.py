@@ -162,14 +162,14 @@ def without_nulls(tree: Value) -> Value:
     todo: list[tuple[Value, Place, tuple[str, ...]]] = [(tree, Place.THING, ())]
     while todo:
         value, place, path = todo.pop()
+        named = place is Place.NAMES
         for key, inner in value.items():
-            if inner.data is None:
-                if place is Place.NAMES:
+            data = inner.data
+            if data is None:
+                if named:
                     found.append((*path, key))
-            elif isinstance(inner.data, dict):
-                below = place.below(key)
-                if below is not Place.PLAIN:
-                    todo.append((inner, below, (*path, key)))
+            elif type(data) is dict and (named or key not in PLAIN):
+                todo.append((inner, Place.THING if named else place.below(key), (*path, key)))
     return _without(tree, found) if found else tree
 
 
