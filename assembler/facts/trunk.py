@@ -92,6 +92,7 @@ class _Walk:
         self.operands = {number for use, card in zip(flow.uses, self.cards, strict=True) for port in card.sums for number in use.inputs.get(port, ())}
         self.reads: dict[int, tuple[Read, ...]] = {}
         self.writes: dict[int, Write] = {}
+        self.streams: set[int] = set()
         self.posts: dict[int, int] = {}
         self.norms: dict[int, int] = {}
         self.bare: list[Read] = []
@@ -121,10 +122,11 @@ class _Walk:
                 continue
             count += 1
             pre += read.pre
-            self.wrote.add((trunk, read.reader))
+            self.wrote.update((item.source, item.reader) for item in reads[number].values())
             if read.bare and self.states[trunk].kind in OPEN:
                 bare, reader = bare + 1, read.reader
         for out in use.outputs.values():
+            self.streams.add(out)
             self.writes[out] = Write(index, count, pre, bare, reader, trunk if last else None)
             if trunk in self.posts:
                 self.posts[out] = self.posts[trunk]
@@ -153,8 +155,8 @@ class _Walk:
         for port, values in use.inputs.items():
             for number in values:
                 carried = self.reads.get(number, ())
-                if number in self.operands or number in self.writes:
-                    carried = (*(read for read in carried if number not in self.writes), Read(number, True))
+                if number in self.operands or number in self.streams:
+                    carried = (*carried, Read(number, True))
                 for read in carried:
                     new = self._through(read, index, card, port)
                     old = found.get(read.source)
