@@ -36,7 +36,7 @@ def rewrite(scope: Scope, change: Change) -> Scope:
 def prune(scope: Scope) -> Scope:
     """Without the nodes that no output needs: they are checked, never built.
 
-    What `same` or `tie` names stays, whoever reads it: it owns the weights.
+    What `same`, `tie` or `init: {copy: ...}` names stays, whoever reads it: it owns the weights.
     """
     owners = _owners(scope)
 
@@ -56,7 +56,7 @@ def prune(scope: Scope) -> Scope:
 
 
 def _owners(scope: Scope) -> set[str]:
-    """Every name in the addresses that `same` and `tie` use."""
+    """Every name in the addresses that `same`, `tie` and `init: {copy: ...}` use."""
     found: set[str] = set()
     todo: list[Node] = list(scope.nodes.values())
     while todo:
@@ -64,7 +64,7 @@ def _owners(scope: Scope) -> set[str]:
         if isinstance(node, Repeat):
             todo.extend(run.node for run in node.runs)
             continue
-        targets = [node.same] if isinstance(node, Group) else [node.same, *node.ties.values()]
+        targets = [node.same] if isinstance(node, Group) else [node.same, *node.ties.values(), node.init.get("copy", "")]
         found.update(name for target in targets if target for name in target.split("."))
         if isinstance(node, Group):
             todo.extend(node.scope.nodes.values())
