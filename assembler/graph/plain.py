@@ -108,4 +108,3 @@ def _read(place: Place, env: Env) -> Plain | None:
     said: list[Diagnostic] = []
     feeds = read_feeds((fields["from"], env) if "from" in fields else None, place.path, said.append)
     return None if said else Plain(kind, feeds, tuple(words))
-
