@@ -154,7 +154,7 @@ def _unneeded(scope: Scope, facts: Facts) -> list[tuple[Leaf, str]]:
         for name, node in here.nodes.items():
             inner = known.nodes[name]
             if isinstance(node, Leaf):
-                if node.adapter == "asked" and node.kind.name in WIDTH_ADAPTERS:
+                if node.adapter == "asked" and node.kind.name in WIDTH_ADAPTERS and "write" not in node.init:
                     given = inner.inputs.get("x", ())
                     stated = node.spans if node.kind.name == "permute" else ()
                     if given and _plain(inner.outputs.get("y")) == _plain(given[0]) and not stated:

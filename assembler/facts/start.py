@@ -37,8 +37,9 @@ def starts(node: Leaf, facts: NodeFacts) -> Mapping[str, str]:
 def stated(node: Leaf, facts: NodeFacts) -> dict[str, str]:
     """The starts that `init` gives: of parameters that the node owns."""
     definition, init = facts.definition or node.definition, node.init
+    grafted = {key: start_of(card.init, facts.sizes) for key, card in definition.parameters.items() if card.stated} if definition.branches else {}
     if not init or node.same:
-        return {}
+        return grafted
     known = shapes(facts)
     found: dict[str, str] = {}
     if "copy" in init:
@@ -47,7 +48,8 @@ def stated(node: Leaf, facts: NodeFacts) -> dict[str, str]:
         found = {key: _drawn(init["weights"], known[key]) for key in touched(definition, {"weights": ""}) if key in known}
     if "write" in init:
         _write(init["write"], definition, facts, known, found)
-    return {key: found[key] for key in definition.parameters if key in found and key not in node.ties}
+    own = {key: found[key] for key in definition.parameters if key in found and key not in node.ties}
+    return own | grafted
 
 
 def _write(mode: str, definition: Definition, facts: NodeFacts, known: Mapping[str, Shape], found: dict[str, str]) -> None:

@@ -230,7 +230,7 @@ class _Splice:
     def parameter(self, part: Draft, card: Parameter, text: Callable[[str], str]) -> Parameter:
         zero = card.writes and part.said.get("init", {}).get("write") == "zero"
         shape = tuple(text(item) for item in card.shape)
-        return replace(card, shape=shape, init="zeros" if zero else text(card.init), writes=False, trains=not part.said.get("freeze", False))
+        return replace(card, shape=shape, init="zeros" if zero else text(card.init), writes=False, trains=not part.said.get("freeze", False), stated=zero)
 
     def widths(self, own: Definition, into: str, outof: str, width: str) -> dict[str, str] | str:
         """The part's sizes as texts over the host's."""

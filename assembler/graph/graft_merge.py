@@ -79,7 +79,7 @@ class _Merge:
             if adapter is not None:
                 adapter.edges[adapter.first] = [Edge(value, write.span)]
                 value = Ref(adapter.name, adapter.main)
-                if self.plan.form == "write":
+                if self.plan.form == "adapter":
                     adapter.said["init"] = {"write": "zero"}
         node.edges.setdefault(port, []).append(Edge(value, self.span, follows=follows, keeps_zero=self.quiet))
 

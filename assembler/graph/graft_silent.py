@@ -19,16 +19,18 @@ from assembler_schemas.kind import Options
 if TYPE_CHECKING:
     from assembler.graph.build import Builder
 
-PASSES = frozenset({"identity", "dropout", "cast", "permute", "rearrange", "flatten", "detach"})
+PASSES = frozenset({"identity", "dropout", "cast", "permute", "rearrange", "flatten", "detach", "mean_pool", "pool"})
 """Kinds that hand zeros on: what makes their input zero makes them zero."""
+ZEROED = frozenset({"linear", "mlp", "low_rank", "conv"})
+"""Adapters with a writing layer: asked for at the write, it is the last of the graft, and starts at zero."""
 LEARN = "write `scale: learned`: it starts at 0, and the part as it likes"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a graft starts. `form` "": as its parts do; `scale`: a learned factor at zero; `norm`: the
-    gain of the norm behind the part at zero; `write`: the part's writing layer at zero; `columns`:
-    new columns at zero; `eye`: the part is the identity."""
+    gain of the norm behind the part at zero; `write`: the part's writing layer at zero; `adapter`: that of
+    the adapter that `write` asks for; `columns`: new columns at zero; `eye`: the part is the identity."""
 
     form: str = ""
     start: float | None = None
@@ -55,6 +57,11 @@ def planned(builder: Builder, overlay: Overlay, target: Target, host: Ref, outpu
         return _columns(builder, overlay, target, host, outputs)
     if overlay.mode == "replace":
         return _eye(builder, overlay)
+    adapt = overlay.write.adapt
+    if adapt in ZEROED:
+        return Plan("adapter")
+    if adapt is not None and adapt not in PASSES:
+        return _refuse(builder, overlay, "write", "no-writing-layer", f"an adapter `{adapt}` turns zeros into something else", "write `adapt: linear`: its layer starts at zero")
     if scale.learned and scale.value in (None, 0.0):
         return Plan("scale", 0.0)
     return Plan("norm" if overlay.norm in ("out", "both") else "write")
@@ -115,7 +122,7 @@ def silence(builder: Builder, overlay: Overlay, target: Target, part: Draft, pla
         if part.chosen is not None and part.chosen.definition.parameters:
             part.said["init"] = {**part.said.get("init", {}), "write": "identity"}
         return True
-    if form != "write" or overlay.write.adapt is not None:
+    if form != "write":
         return True  # a factor, columns or an adapter of ours starts at zero, and the part as it likes
     writer = writing(builder, scope, part)
     if writer is None:

@@ -157,8 +157,8 @@ def of_recipe(item: Field | None, say: Say) -> None:
 
 def touched(definition: Definition, init: Mapping[str, str]) -> frozenset[str]:
     """The parameters that an `init` is about: `weights` the matrices and what else their layers have,
-    `write` the writing layer, `copy` all of them. Buffers never."""
-    own = {key: card for key, card in definition.parameters.items() if not card.buffer}
+    `write` the writing layer, `copy` all of them. Buffers and what grafts brought never."""
+    own = {key: card for key, card in definition.parameters.items() if not card.buffer and card.trains is None}
     if "copy" in init:
         return frozenset(own)
     found: set[str] = set()

@@ -62,8 +62,9 @@ class Parameter:
     """One parameter (or buffer): shape as expressions over the sizes, and how it starts.
 
     `writes`: it belongs to the writing layer, the last linear map of the kind (for init roles).
-    `trains`: whether it learns, whatever its node says (of a graft inside a kind). `init`: `ones`, `zeros`, `constant(c)`, `normal(s)`, `uniform(bound-expression)`: what the module
-    really does (docs/primitives.md).
+    `init`: `ones`, `zeros`, `constant(c)`, `normal(s)`, `uniform(bound-expression)`: what the module
+    really does (docs/primitives.md). `trains`: whether it learns, whatever its node says; said only
+    of what a graft inside the kind owns.
     """
 
     shape: tuple[str, ...]
@@ -72,6 +73,8 @@ class Parameter:
     buffer: bool = False
     dtype: str = "float"
     trains: bool | None = None
+    stated: bool = False
+    """`init` is what the recipe asks (a graft's), not what the module does by itself."""
 
 
 @dataclass(frozen=True, slots=True)

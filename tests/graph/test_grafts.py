@@ -94,11 +94,16 @@ def test_replace_on_an_input_port_stands_between_two_nodes():
 def test_a_fixed_scale_is_a_factor_and_one_is_none():
     report = good(HOST + "  side: {write: body, mode: add, scale: 0.1, part: {kind: mlp, hidden: 8}}")
     assert wires(report)["side_add"] == {"x": ["body.y", "side_scale.y"]}
-    assert "side_scale" not in names(good(HOST + "  side: {write: body, mode: add, scale: 1, part: {kind: mlp, hidden: 8}}"))
+    assert "side_scale" not in names(
+        good(HOST + "  side: {write: body, mode: add, scale: 1, part: {kind: mlp, hidden: 8}}")
+    )
 
 
 def test_a_learned_scale_starts_where_it_says():
-    report = good(HOST + "  side: {write: body, mode: add, scale: {learned: true, value: 0.1, channel: true}, part: {kind: mlp, hidden: 8}}")
+    report = good(
+        HOST
+        + "  side: {write: body, mode: add, scale: {learned: true, value: 0.1, channel: true}, part: {kind: mlp, hidden: 8}}"
+    )
     node = next(row.node for row in rows(report) if row.address == "side_scale")
     assert (node.options.value, node.options.learned, node.options.channel) == (0.1, True, True)  # type: ignore[union-attr]
 
@@ -113,7 +118,9 @@ def test_a_learned_scale_starts_where_it_says():
     ],
 )
 def test_norms_stand_at_the_grafts_boundary(norm: str, wired: dict[str, list[str]]):
-    report = good(HOST + f"  side: {{write: body, mode: add, norm: {norm}, norm_kind: rms_norm, part: {{kind: mlp, hidden: 8}}}}")
+    report = good(
+        HOST + f"  side: {{write: body, mode: add, norm: {norm}, norm_kind: rms_norm, part: {{kind: mlp, hidden: 8}}}}"
+    )
     found = wires(report)
     assert {name: found[name]["x"] for name in wired} == wired
     assert all(kind == "rms_norm" for name, kind in kinds(report).items() if name.endswith("norm"))
@@ -137,7 +144,9 @@ def test_a_width_that_is_not_the_hosts_is_bridged_both_ways():
           side: {read: {port: z, adapt: linear}, write: body, mode: add, part: {kind: mlp, in: 8}}
     """)
     assert [code for code, _ in codes(report)] == ["adapter-inserted", "adapter-inserted"]
-    assert parameters(report) == parameters(good(HOST.removesuffix("grafts:\n"))) + (24 * 8 + 8) + (8 * 32 + 32 + 32 * 8 + 8) + (8 * 16 + 16)
+    assert parameters(report) == parameters(good(HOST.removesuffix("grafts:\n"))) + (24 * 8 + 8) + (
+        8 * 32 + 32 + 32 * 8 + 8
+    ) + (8 * 16 + 16)
 
 
 def test_a_stated_width_that_does_not_fit_asks_for_an_adapter_at_the_write():
@@ -146,7 +155,10 @@ def test_a_stated_width_that_does_not_fit_asks_for_an_adapter_at_the_write():
 
 
 def test_an_edge_may_ask_for_its_adapter():
-    report = check(HOST + "  side: {read: {port: x, detach: true}, write: {port: body, adapt: {kind: low_rank, rank: 2}}, mode: add, part: {kind: linear, out: 8}}")
+    report = check(
+        HOST
+        + "  side: {read: {port: x, detach: true}, write: {port: body, adapt: {kind: low_rank, rank: 2}}, mode: add, part: {kind: linear, out: 8}}"
+    )
     assert wires(report)["side"] == {"x": ["side_x_detach.y"]}
     assert kinds(report)["side_add_side_adapter"] == "low_rank"
 
@@ -238,7 +250,10 @@ def test_grafts_of_a_nested_graph_are_its_own():
 
 # --- several at one place ---
 def test_sums_need_no_order_and_read_the_value_itself():
-    report = good(HOST + "  one: {write: body, mode: add, part: {kind: linear}}\n  two: {write: body, mode: add, part: {kind: linear}}")
+    report = good(
+        HOST
+        + "  one: {write: body, mode: add, part: {kind: linear}}\n  two: {write: body, mode: add, part: {kind: linear}}"
+    )
     found = wires(report)
     assert found["two"] == {"x": ["body.y"]}
     assert found["two_add"] == {"x": ["one_add.y", "two.y"]}
@@ -246,14 +261,20 @@ def test_sums_need_no_order_and_read_the_value_itself():
 
 
 def test_after_reads_what_the_one_before_made():
-    report = good(HOST + "  two: {write: body, mode: gate, after: one, part: {kind: linear}}\n  one: {write: body, mode: add, part: {kind: linear}}")
+    report = good(
+        HOST
+        + "  two: {write: body, mode: gate, after: one, part: {kind: linear}}\n  one: {write: body, mode: add, part: {kind: linear}}"
+    )
     found = wires(report)
     assert found["two"] == {"x": ["one_add.y"]}
     assert found["two_gate"] == {"base": ["one_add.y"], "gate": ["two.y"]}
 
 
 def test_after_in_a_circle_and_after_nothing():
-    bad(HOST + "  one: {write: body, mode: add, after: two, part: {kind: linear}}   #~ order-conflict\n  two: {write: body, mode: add, after: one, part: {kind: linear}}")
+    bad(
+        HOST
+        + "  one: {write: body, mode: add, after: two, part: {kind: linear}}   #~ order-conflict\n  two: {write: body, mode: add, after: one, part: {kind: linear}}"
+    )
     bad(HOST + "  one: {write: body, mode: add, after: too, part: {kind: linear}}   #~ address-unknown")
 
 
@@ -266,15 +287,23 @@ def test_readers_of_a_written_node_read_the_merged_value_in_whatever_order_they_
 
 # --- rules, freeze, names ---
 def test_rules_without_at_are_about_the_recipes_own_nodes():
-    text = HOST + "  side: {write: body, mode: add, part: {kind: mlp, hidden: 8, activation: relu}}\nrules: {tanh: {where: {kind: mlp}, set: {activation: tanh}}}"
+    text = (
+        HOST
+        + "  side: {write: body, mode: add, part: {kind: mlp, hidden: 8, activation: relu}}\nrules: {tanh: {where: {kind: mlp}, set: {activation: tanh}}}"
+    )
     report = good(text)
     found = {row.address: row.node.options.activation for row in rows(report) if kinds(report)[row.address] == "mlp"}  # type: ignore[union-attr]
     assert found == {"body": "tanh", "side": "relu"}
 
 
 def test_a_rule_with_an_address_reaches_a_graft():
-    report = good(HOST + "  side: {write: body, mode: add, part: {kind: mlp, hidden: 8}}\nrules: {wide: {at: side, set: {hidden: 4}}}")
-    assert parameters(report) == parameters(good(HOST + "  side: {write: body, mode: add, part: {kind: mlp, hidden: 4}}"))
+    report = good(
+        HOST
+        + "  side: {write: body, mode: add, part: {kind: mlp, hidden: 8}}\nrules: {wide: {at: side, set: {hidden: 4}}}"
+    )
+    assert parameters(report) == parameters(
+        good(HOST + "  side: {write: body, mode: add, part: {kind: mlp, hidden: 4}}")
+    )
 
 
 def test_a_graft_learns_though_the_host_is_frozen():
@@ -283,19 +312,24 @@ def test_a_graft_learns_though_the_host_is_frozen():
 
 
 def test_a_part_can_be_anything_that_a_node_can_be():
-    report = good(STACK + """  deep:
+    report = good(
+        STACK
+        + """  deep:
     write: enc.1.think
     mode: add
     part: {kind: bus, repeat: 2, norm: pre, parts: {think: {kind: mlp, hidden: 8}}}
   slotted: {write: head, mode: add, part: {slot: tail}}
 slots: {tail: {kind: sequence, parts: {a: {kind: linear}, b: {kind: activation}}}}
-""")
+"""
+    )
     assert "enc.1.deep.*.think" in names(report)
     assert "slotted.b" in names(report)
 
 
 def test_several_values_go_to_the_ports_by_name():
-    report = good(STACK + "  look: {read: {x: enc, memory: x}, write: enc, mode: add, part: {kind: cross_attention, heads: 2}}")
+    report = good(
+        STACK + "  look: {read: {x: enc, memory: x}, write: enc, mode: add, part: {kind: cross_attention, heads: 2}}"
+    )
     assert wires(report)["look"] == {"x": ["enc.y"], "memory": [".x"]}
 
 
@@ -352,4 +386,9 @@ def test_the_inside_of_a_module_with_two_uses_takes_no_graft():
 
 def test_a_pattern_with_several_places_in_one_scope_names_each_after_its_place():
     report = good(STACK + '  side: {write: "enc.*.*", mode: add, part: {kind: linear}}')
-    assert [name for name in names(report) if "side" in name] == ["enc.*.side_attend", "enc.*.side_attend_add", "enc.*.side_think", "enc.*.side_think_add"]
+    assert [name for name in names(report) if "side" in name] == [
+        "enc.*.side_attend",
+        "enc.*.side_attend_add",
+        "enc.*.side_think",
+        "enc.*.side_think_add",
+    ]

@@ -32,7 +32,10 @@ def lora(report: Report) -> int:
 
 def test_the_host_keeps_its_parameters_and_their_keys():
     plain = flow_keys(STACK.removesuffix("grafts:\n"))
-    grafted = flow_keys(STACK + '  lora: {read: "enc.*.attend.q.x", write: "enc.*.attend.q", mode: add, part: {kind: low_rank, rank: 2}}')
+    grafted = flow_keys(
+        STACK
+        + '  lora: {read: "enc.*.attend.q.x", write: "enc.*.attend.q", mode: add, part: {kind: low_rank, rank: 2}}'
+    )
     assert plain <= grafted
     assert grafted - plain == {f"enc.{i}.attend.q.lora.{key}.weight" for i in range(4) for key in ("down", "up")}
 
@@ -47,7 +50,10 @@ def flow_keys(text: str) -> set[str]:
 
 
 def test_the_record_names_values_in_the_body():
-    report = good(STACK + '  lora: {read: "enc.*.attend.q.x", write: "enc.1:3.attend.q", mode: add, scale: 2, part: {kind: low_rank, rank: 2}}')
+    report = good(
+        STACK
+        + '  lora: {read: "enc.*.attend.q.x", write: "enc.1:3.attend.q", mode: add, scale: 2, part: {kind: low_rank, rank: 2}}'
+    )
     assert report.graph is not None
     matches = report.graph.grafts[0].matches
     assert [match.inside for match in matches] == ["enc.1.attend", "enc.2.attend"]
@@ -56,7 +62,10 @@ def test_the_record_names_values_in_the_body():
 
 
 def test_widths_follow_the_map():
-    report = good(STACK + '  lora: {read: "enc.*.attend.k.x", write: "enc.*.attend.k", mode: add, part: {kind: low_rank, rank: 2}}')
+    report = good(
+        STACK
+        + '  lora: {read: "enc.*.attend.k.x", write: "enc.*.attend.k", mode: add, part: {kind: low_rank, rank: 2}}'
+    )
     assert lora(report) == 4 * 2 * (16 + 8)
 
 
@@ -74,10 +83,13 @@ def test_copies_of_a_single_kind_have_room_inside():
 
 
 def test_several_grafts_at_one_map_add_up():
-    text = STACK + """
+    text = (
+        STACK
+        + """
   one: {read: enc.0.attend.q.x, write: enc.0.attend.q, mode: add, part: {kind: low_rank, rank: 2}}
   two: {read: enc.0.attend.q.x, write: enc.0.attend.q, mode: add, scale: learned, norm: both, part: {kind: mlp, hidden: 4}}
 """
+    )
     node = next(row.node for row in rows(good(text)) if row.address == "enc.0.attend")
     body = {step.output: step for step in node.definition.body}  # type: ignore[union-attr]
     assert body["q_row"].inputs == ("q.two.host", "q.two_scale.y")
@@ -86,7 +98,11 @@ def test_several_grafts_at_one_map_add_up():
 
 
 def test_frozen_hosts_and_grafts_that_learn():
-    report = good("freeze: true" + STACK + '  lora: {read: "enc.*.attend.q.x", write: "enc.*.attend.q", mode: add, part: {kind: low_rank, rank: 2}}')
+    report = good(
+        "freeze: true"
+        + STACK
+        + '  lora: {read: "enc.*.attend.q.x", write: "enc.*.attend.q", mode: add, part: {kind: low_rank, rank: 2}}'
+    )
     assert totals(report.graph, report.facts)[1] == 4 * 2 * 32  # type: ignore[arg-type]
 
 
@@ -107,12 +123,28 @@ def test_one_finding_at_the_line(text: str):
 
 
 def test_a_stated_width_that_the_map_does_not_have_is_said_at_the_host():
-    bad(STACK.replace("think: {kind: mlp}}}", "think: {kind: mlp}}}   #~ shape-constraint") + "  lora: {write: enc.0.attend.q, mode: add, part: {kind: linear, out: 7}}")
+    bad(
+        STACK.replace("think: {kind: mlp}}}", "think: {kind: mlp}}}   #~ shape-constraint")
+        + "  lora: {write: enc.0.attend.q, mode: add, part: {kind: linear, out: 7}}"
+    )
 
 
 # --- published counts: r (n_in + n_out) for each map (Hu et al. 2021, tables 2 and 18) ---
 def test_lora_counts_are_those_of_the_paper():
-    gpt3 = assembler.check("recipes/gpt2.yaml", ["+grafts=lora", "+freeze=true", "vars.width=12288", "vars.heads=96", "vars.depth=96", "grafts.lora_q.part.rank=1", "grafts.lora_v.part.rank=1"])
+    gpt3 = assembler.check(
+        "recipes/gpt2.yaml",
+        [
+            "+grafts=lora",
+            "+freeze=true",
+            "vars.width=12288",
+            "vars.heads=96",
+            "vars.depth=96",
+            "grafts.lora_q.part.rank=1",
+            "grafts.lora_v.part.rank=1",
+        ],
+    )
     assert totals(gpt3.graph, gpt3.facts)[1] == 4_718_592  # type: ignore[arg-type]
-    roberta = assembler.check("recipes/gpt2.yaml", ["+grafts=lora", "+freeze=true"])  # as RoBERTa base: 12 blocks of width 768
+    roberta = assembler.check(
+        "recipes/gpt2.yaml", ["+grafts=lora", "+freeze=true"]
+    )  # as RoBERTa base: 12 blocks of width 768
     assert totals(roberta.graph, roberta.facts)[1] == 294_912  # type: ignore[arg-type]
