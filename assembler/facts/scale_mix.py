@@ -1,0 +1,111 @@
+"""Signal scale through attention's softmax: how many tokens a query really reads (contracts 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import exp, sqrt
+from typing import Any, NamedTuple
+
+from assembler.facts.moments import harmonic_like
+from assembler.facts.scale_place import Run
+from assembler.facts.scale_pointwise import kappa
+from assembler.facts.scale_signal import Part, Signal, Unknown, Value, part, refined
+
+WIDE, WIDER, SCORES = 2.5, 3.0, 0.5
+"""Bands of gradients: of q and k; behind causal attention whose scores vary by more than SCORES."""
+
+
+class Read(NamedTuple):
+    """`s2`: variance of the scores along the keys; `one`, `two`: sum of squares of a row of the softmax, of products of two rows."""
+
+    s2: float
+    one: float
+    two: float
+
+
+def scores(at: Mapping[str, Any], q: Part, k: Part, d: int, bias: Value | None) -> tuple[float, float]:
+    """Variance of the scores along the keys, and the covariance of two queries' scores."""
+    scale = 1 / sqrt(d) if at.get("scale") is None else float(at["scale"])
+    factor = scale * scale * d * max(0.0, k.q - k.c)
+    more = bias.q if isinstance(bias, Signal) else 0.0
+    return factor * q.q + more, factor * max(0.0, q.c)
+
+
+def _read(at: Mapping[str, Any], s2: float, shared: float, n: float) -> Read:
+    if not at.get("causal") or n <= 1:
+        return Read(s2, kappa(s2, n), kappa(shared, n))
+    a, b = exp(min(s2, 50.0)), exp(min(shared, 50.0))
+    two = 2 * b / (n * (n - 1)) * (n - b * harmonic_like(n, b))
+    return Read(s2, a * harmonic_like(n, a) / n, min(1.0, two))
+
+
+def _reads(run: Run, at: Mapping[str, Any], q: Signal, k: Signal) -> tuple[list[Read], float]:
+    """For each part of the queries; and how many tokens there are to read."""
+    n = float(k.shape[-2])
+    key = refined(k.parts, [k.n], -3)[0]
+    bias = run.named(at.get("bias"))
+    return [_read(at, *scores(at, item, key, q.shape[-1], bias), n) for item in q.parts], n
+
+
+def score_variance(run: Run, at: Mapping[str, Any], q: Signal, k: Signal) -> float:
+    """The largest of any part of the queries."""
+    return max(read.s2 for read in _reads(run, at, q, k)[0])
+
+
+def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -> Value:
+    if not (isinstance(q, Signal) and isinstance(k, Signal) and isinstance(v, Signal)):
+        return Unknown("attention over what is no value")
+    reads, _ = _reads(run, at, q, k)
+    label = run.fresh.next()
+    value = refined(v.parts, [v.n], label)[0]
+    keep = 1 - float(at.get("dropout", 0))
+    if keep <= 0:
+        return Signal((*q.shape[:-1], v.shape[-1]), q.roles, tuple(Part(item.n, 0.0, {}) for item in q.parts))
+    spread = value.q - value.c
+    parts = tuple(
+        part(item.n, label, value.c + spread * read.one + value.q * read.one * (1 / keep - 1), value.c + spread * read.two, value.b, value.m)
+        for item, read in zip(q.parts, reads, strict=True)
+    )
+    return Signal((*q.shape[:-1], v.shape[-1]), q.roles, parts, 0.0, v.noise)
+
+
+def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q: Value, k: Value, v: Value) -> tuple[Signal | None, ...]:
+    assert isinstance(q, Signal)
+    assert isinstance(k, Signal)
+    assert isinstance(v, Signal)
+    reads, n = _reads(run, at, q, k)
+    label, other = run.fresh.next(), run.fresh.next()
+    total = g.n
+    item = refined(g.parts, [total], label)[0]
+    key, value = refined(k.parts, [k.n], label)[0], refined(v.parts, [v.n], label)[0]
+    query = refined(q.parts, [q.n], label)[0]
+    weight = sum(p.n * p.q for p in g.parts)
+    # Of the read that the gradient comes from: a part without gradient says nothing of keys and values.
+    shares = [p.n * p.q / weight if weight > 0 else p.n / total for p in g.parts]
+    read = Read(*(sum(share * r[i] for share, r in zip(shares, reads, strict=True)) for i in range(3)))
+    one = read.one / max(1e-9, 1 - float(at.get("dropout", 0)))
+    heads = q.shape[-3] / k.shape[-3] if len(q.shape) > 2 else 1.0
+    band = WIDER if at.get("causal") and read.s2 > SCORES else 1.0
+
+    gv = heads * total / n * (one * item.q + (total - 1) * read.two * item.c)
+    cv = (heads * total * (item.q + (total - 1) * item.c) - n * gv) / (n * (n - 1)) if n > 1 else 0.0
+    scale = 1 / q.shape[-1] if at.get("scale") is None else float(at["scale"]) ** 2
+    spread = scale * v.shape[-1] * max(0.0, value.q - value.c)
+    keys = max(0.0, key.q - key.c)
+    parts = []
+    for p, r in zip(refined(g.parts, [p.n for p in q.parts], label), reads, strict=True):
+        parts.append(part(p.n, label, r.one * (1 - r.one) * p.q * spread * keys, r.two * (1 - r.two) * p.c * spread * keys))
+    gq = q.of(parts)._replace(noise=g.noise, band=max(g.band, band, WIDE), curve=0.0)
+    square = read.one * (1 - read.one) * query.q * item.q + (total - 1) * read.two * (1 - read.two) * max(0.0, query.c * item.c)
+    gk = _spread_back(k, heads * total / n * square * spread, 0.0, other)._replace(noise=g.noise, band=max(g.band, band, WIDE))
+    back = _spread_back(v, gv, cv, label)._replace(noise=g.noise, band=max(g.band, band))
+    bias = run.named(at.get("bias"))
+    if isinstance(bias, Signal):
+        ds = read.one * (1 - read.one) / n * item.q * v.shape[-1] * max(0.0, value.q - value.c)
+        samples = len(q.shape) > 3 and q.shape[0] or 1
+        run.extra[at["bias"]] = bias.of((part(bias.n, other, ds * samples),))._replace(band=WIDE)
+    return gq, gk, back
+
+
+def _spread_back(x: Signal, q: float, c: float, label: int) -> Signal:
+    return x.of(refined((part(x.n, label, q, c),), [p.n for p in x.parts], label))._replace(curve=0.0)

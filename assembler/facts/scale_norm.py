@@ -1,0 +1,163 @@
+"""Signal scale through norms and means: what is taken away is the mean over the axes, what is left is scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod, sqrt
+from typing import Any
+
+from assembler.facts.scale_place import Run
+from assembler.facts.scale_signal import Part, Signal, Unknown, Value, mean_square, part, refined, tokens
+
+EPS_F32 = 1.1920929e-07
+
+
+def _counts(x: Signal, axes: tuple[int, ...]) -> tuple[int, int, int]:
+    """Samples, tokens and features that the axes hold."""
+    found = [prod(x.shape[axis] for axis in axes if x.roles[axis] == role) for role in "btf"]
+    return found[0], found[1], found[2]
+
+
+def variance(x: Signal, at: Mapping[str, Any]) -> list[float]:
+    """What a norm divides by the root of, for each part, without eps."""
+    kind = at["kind"]
+    if kind in ("rms", "l2"):
+        return [item.q for item in x.parts]
+    if kind == "layer" and _is_features(x, at):
+        return [item.v for item in x.parts]
+    whole = refined(x.parts, [x.n], -1)[0]
+    return [whole.q - _mean_taken(x, whole, at)] * len(x.parts)
+
+
+def _is_features(x: Signal, at: Mapping[str, Any]) -> bool:
+    return all(x.roles[axis] == "f" for axis in at.get("axes", (-1,)))
+
+
+def _mean_taken(x: Signal, item: Part, at: Mapping[str, Any]) -> float:
+    """The second moment of the mean that the norm takes away."""
+    kind = at["kind"]
+    if kind == "batch":
+        samples, n = x.shape[0], item.n
+        return (item.q + (n - 1) * item.c + (samples - 1) * n * item.b) / (samples * n)
+    if kind == "group":
+        return mean_square(item, (item.n, x.shape[1] / at["groups"]))
+    _, t, f = _counts(x, at.get("axes", (-1,)))
+    return mean_square(item, (t, f))
+
+
+def placed(x: Signal, at: Mapping[str, Any]) -> Signal:
+    """Channels are axis 1 to these norms, and later axes are places."""
+    if at["kind"] in ("batch", "group"):
+        roles = "bf" + "t" * (len(x.shape) - 2)
+        if roles != x.roles:
+            n = tokens(x.shape, roles)
+            return x._replace(roles=roles, parts=(refined(x.parts, [x.n], -2)[0].with_n(n),))
+    return x
+
+
+def norm(run: Run, at: Mapping[str, Any], x: Value) -> Value:
+    if not isinstance(x, Signal):
+        return Unknown("a norm of a parameter")
+    kind, x = at["kind"], placed(x, at)
+    label = run.fresh.next()
+    eps = EPS_F32 if at.get("eps") is None else at["eps"]
+    if kind == "l2":
+        size = prod(x.shape[axis] for axis in at.get("axes", (-1,)))
+        return _clean(x, [item.scaled(1 / max(sqrt(size * item.q), eps)) if eps or item.q else item for item in x.parts])
+    if kind == "rms":
+        return _clean(x, [item.scaled(1 / sqrt(item.q + eps)) if eps or item.q else item for item in x.parts])
+    if kind == "layer" and _is_features(x, at):
+        return _clean(x, [_centred(item).scaled(1 / sqrt(item.v + eps)) if eps or item.v else _centred(item) for item in x.parts])
+    whole = refined(x.parts, [x.n], label)[0]
+    taken = _mean_taken(x, whole, at)
+    v = whole.q - taken
+    if v + eps <= 0:
+        return _clean(x, [Part(item.n, 0.0, {}) for item in x.parts])
+    if kind == "batch":
+        left = whole.b - taken
+    else:
+        width = x.shape[1] / at["groups"] if kind == "group" else _counts(x, at.get("axes", (-1,)))[2]
+        left = (whole.b - whole.m**2) * (1 - 1 / width)
+    out = part(whole.n, label, v / (v + eps), (whole.c - taken) / (v + eps), left / (v + eps))
+    return _clean(x, list(refined((out,), [item.n for item in x.parts], label)))
+
+
+def _centred(item: Part) -> Part:
+    return Part(item.n, 0.0, item.atoms)
+
+
+def _clean(x: Signal, parts: list[Part]) -> Signal:
+    """What a norm gives does not remember how much finite widths made its scale fluctuate."""
+    return Signal(x.shape, x.roles, tuple(parts), x.curve, 0.0)
+
+
+def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
+    """g / (v + eps). The projections off 1 and off x take 2 / width of it, and the fluctuation of v gives as much back;
+    a mean over tokens or samples that is large is taken away."""
+    if not isinstance(x, Signal):
+        return (None,)
+    kind, here = at["kind"], placed(x, at)
+    eps = EPS_F32 if at.get("eps") is None else at["eps"]
+    label = run.fresh.next()
+    v = variance(here, at)
+    if kind == "l2":
+        size = prod(x.shape[axis] for axis in at.get("axes", (-1,)))
+        parts = [item.scaled(1 / max(sqrt(size * y), eps)) if y or eps else item for item, y in zip(g.parts, v, strict=True)]
+        return (g.of(parts)._replace(noise=0.0),)
+    if kind == "rms" or (kind == "layer" and _is_features(here, at)):
+        parts = [item.scaled(1 / sqrt(y + eps)) if y + eps > 0 else item for item, y in zip(g.parts, v, strict=True)]
+        return (g.of(parts)._replace(noise=0.0),)
+    item = refined(g.parts, [g.n], label)[0]
+    n = item.n
+    if kind == "batch":
+        taken = (item.q + (n - 1) * item.c) / (n * x.shape[0])
+    elif kind == "group":
+        taken = (item.q + (n - 1) * item.c) / (n * x.shape[1] / at["groups"])
+    else:
+        _, t, f = _counts(here, at.get("axes", (-1,)))
+        taken = mean_square(item, (t, f))
+    scale = 1 / (v[0] + eps) if v[0] + eps > 0 else 1.0
+    back = part(n, label, max(0.0, item.q - taken) * scale, (item.c - taken) * scale)
+    back = back.with_n(x.n)
+    return (x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=0.0, band=g.band, curve=0.0),)
+
+
+# --- reduce ---
+def reduce(run: Run, at: Mapping[str, Any], x: Value) -> Value:
+    if not isinstance(x, Signal):
+        return Unknown("`reduce` of a parameter")
+    axes = [axis % len(x.shape) for axis in at["axes"]]
+    samples, t, f = _counts(x, tuple(axes))
+    if samples > 1:
+        return Unknown("a mean over samples")
+    factor = (t * f) if at["kind"] == "sum" else 1
+    keep = at.get("keep", False)
+    shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
+    roles = "".join(role for i, role in enumerate(x.roles) if keep or i not in axes)
+    label = run.fresh.next()
+    if t == 1:
+        parts = [part(item.n, label, mean_square(item, (1, f)), (item.c + (f - 1) * item.m**2) / f, (item.b + (f - 1) * item.m**2) / f, item.m) for item in x.parts]
+    else:
+        item = refined(x.parts, [x.n], label)[0]
+        left = item.n / t
+        c = (item.c + (f - 1) * item.m**2) / f
+        parts = [part(left, label, mean_square(item, (t, f)), c, (item.b + (f - 1) * item.m**2) / f, item.m)]
+    return Signal(shape, roles, tuple(item.scaled(factor) for item in parts), x.curve, x.noise)
+
+
+def reduce_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
+    """Every element gets the same gradient, so tokens are correlated as far as they were one."""
+    if not isinstance(x, Signal):
+        return (None,)
+    axes = tuple(axis % len(x.shape) for axis in at["axes"])
+    _, t, f = _counts(x, axes)
+    size = 1.0 if at["kind"] == "sum" else 1 / (t * f)
+    label = run.fresh.next()
+    if t == 1:
+        parts = [part(item.n, label, size**2 * item.q, size**2 * item.c) for item in refined(g.parts, [p.n for p in x.parts], label)]
+    else:
+        item = refined(g.parts, [g.n], label)[0]
+        same = (t - 1) / (x.n - 1)
+        back = part(x.n, label, size**2 * item.q, size**2 * (same * item.q + (1 - same) * item.c))
+        parts = list(refined((back,), [p.n for p in x.parts], label))
+    return (x.of(parts)._replace(noise=g.noise, band=g.band, curve=0.0),)

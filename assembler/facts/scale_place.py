@@ -1,0 +1,92 @@
+"""Where the values of a step stand: shapes and roles, aligned; parameters as values; what a rule is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod, sqrt
+
+from assembler.facts.scale_signal import Fresh, Given, Part, Signal, Unknown, Value, part, refined, tokens
+
+
+@dataclass(slots=True)
+class Run:
+    """What the rules share. `env`: the values of the use that runs, by name. `tables`: atom -> (weight, rows) of a table it is a row of."""
+
+    fresh: Fresh
+    tables: dict[int, tuple[int, int]]
+    env: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    extra: dict[str, Signal] = field(default_factory=dict)
+    """Gradients of values that a step names in an attribute."""
+
+    def named(self, name: str | None) -> Value | None:
+        """The value that an attribute names; None where it is not fed."""
+        found = self.env.get(name) if name is not None else None
+        return found[0] if found else None
+
+
+def shapes_of(xs: Sequence[Value]) -> tuple[tuple[int, ...], str]:
+    """Shape and roles of what several values give element by element."""
+    first = xs[0]
+    if isinstance(first, Signal) and all(isinstance(x, Given) and len(x.shape) <= len(first.shape) and _covered(x.shape, first.shape) for x in xs[1:]):
+        return first.shape, first.roles
+    rank = max(len(x.shape) for x in xs if not isinstance(x, Unknown))
+    shape, roles = [1] * rank, ["f"] * rank
+    for x in xs:
+        if isinstance(x, Unknown):
+            continue
+        start = rank - len(x.shape)
+        named = "" if isinstance(x, Given) else x.roles
+        for i, size in enumerate(x.shape):
+            if size > shape[start + i] or (named and size == shape[start + i]):
+                shape[start + i] = max(size, shape[start + i])
+                if named:
+                    roles[start + i] = named[i]
+    return tuple(shape), "".join(roles)
+
+
+def _covered(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    return all(a <= b for a, b in zip(reversed(small), reversed(large), strict=False))
+
+
+def signal_of(x: Value, shape: tuple[int, ...], roles: str) -> Signal:
+    """A parameter as a value of this shape: the same for all tokens and samples that it has no axis for."""
+    if isinstance(x, Signal):
+        return x
+    assert isinstance(x, Given)
+    n = tokens(shape, roles)
+    own = prod(size for size, role in zip(reversed(x.shape), reversed(roles), strict=False) if role == "t")
+    across = (n / own - 1) / (n - 1) if n > 1 else 1.0
+    atoms = {x.label: (sqrt(x.var), across, 1 / own)} if x.var > 0 else {}
+    return Signal(shape, roles, (Part(n, x.mean, atoms),))
+
+
+def broadcast(run: Run, x: Signal, shape: tuple[int, ...], roles: str) -> Signal:
+    """A value repeated along the axes that it lacks."""
+    if x.shape == shape:
+        return x if x.roles == roles else x._replace(roles=roles)
+    n, own = tokens(shape, roles), x.n
+    if n == own:
+        return x._replace(shape=shape, roles=roles, law=None)
+    label = run.fresh.next()
+    item = refined(x.parts, [own], label)[0]
+    same = (n / own - 1) / (n - 1) if n > 1 else 1.0
+    whole = part(n, label, item.q, same * item.q + (1 - same) * item.c, item.b, item.m)
+    return Signal(shape, roles, (whole,), x.curve, x.noise, x.band)
+
+
+def fit(run: Run, g: Signal, x: Signal) -> Signal:
+    """A gradient of a broadcast value, back at the value: summed over the axes along which it was repeated."""
+    if g.shape == x.shape and len(g.parts) == len(x.parts):
+        return g
+    n, own = g.n, x.n
+    label = run.fresh.next()
+    if prod(g.shape) == prod(x.shape):
+        return g._replace(shape=x.shape, roles=x.roles, parts=refined(g.parts, [item.n for item in x.parts], label), law=None)
+    over = prod(g.shape) / prod(x.shape)
+    t = n / own
+    other = over / t
+    item = refined(g.parts, [n], label)[0]
+    q = other * t * (item.q + (t - 1) * item.c)
+    back = part(own, label, q, other * t * t * item.c)
+    return x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, curve=g.curve)

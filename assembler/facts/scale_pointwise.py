@@ -1,0 +1,184 @@
+"""Signal scale through functions of each element, softmax, and pools."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from assembler.facts.moments import HOMOGENEOUS, PIECES, SMOOTH, Moments, largest, near
+from assembler.facts.scale_linear import _each, rest, taps
+from assembler.facts.scale_place import Run
+from assembler.facts.scale_signal import Part, Signal, Unknown, Value, part, refined, tokens
+
+CURVES = {"relu": 1.0, "leaky_relu": 1.0, "relu6": 1.0}
+"""Whose chains fluctuate with finite width beyond the band, and are given more; gelu's and tanh's stay inside it."""
+
+
+def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
+    fn = at["fn"]
+    if fn == "cast" or fn == "identity":
+        return x
+    if not isinstance(x, Signal):
+        return Unknown(f"`{fn}` of a parameter") if not isinstance(x, Unknown) else x
+    label = run.fresh.next()
+    if fn == "dropout":
+        return x.of(_dropped(run, label, item, at["p"]) for item in x.parts)
+    if fn == "rotary":
+        keep = _turned(x.n, x.shape[-1], at["base"])
+        return x.of(part(item.n, label, item.q, item.c * keep, item.b * keep) for item in x.parts)
+    exponent = float(at.get("exponent", 1))
+    if fn == "power" and (exponent < 0 or exponent != int(exponent)):
+        return Unknown(f"power {exponent:g} of a value that may be negative or zero")
+    parts = tuple(_through(run, label, item, near(fn, item.m, item.v, exponent)) for item in x.parts)
+    item = x.parts[0]
+    v = item.v
+    law = (fn, item.m, v, (item.c - item.m**2) / v, (item.b - item.m**2) / v) if len(parts) == 1 and v > 0 else None
+    return Signal(x.shape, x.roles, parts, CURVES.get(fn, 0.0), x.noise, 1.0, law)
+
+
+def _through(run: Run, label: int, x: Part, f: Moments) -> Part:
+    v, mm = x.v, x.m * x.m
+    r, s = ((x.c - mm) / v, (x.b - mm) / v) if v > 0 else (1.0, 1.0)
+    c, b = f.cross(min(r, 1.0)), f.cross(min(s, 1.0))
+    linear = {atom: (a * f.slope, t, w) for atom, (a, t, w) in x.atoms.items()} if f.slope else {}
+    return rest(run, label, x.n, f.m, f.q, c, b, linear)
+
+
+def _dropped(run: Run, label: int, x: Part, p: float) -> Part:
+    """Kept with 1 - p and scaled up: what is added has neither memory nor neighbours."""
+    if p >= 1:
+        return Part(x.n, 0.0, {})
+    return rest(run, label, x.n, x.m, x.q / (1 - p), x.c, x.b, dict(x.atoms))
+
+
+def _turned(n: float, d: int, base: float) -> float:
+    """What rotary positions leave of the correlation between tokens: the mean of cos((t - t') w) over pairs and pairs of channels."""
+    if n <= 1:
+        return 1.0
+    total = 0.0
+    for i in range(d // 2):
+        half = base ** (-2 * i / d) / 2
+        wave = math.sin(n * half) / math.sin(half) if abs(math.sin(half)) > 1e-12 else n
+        total += (wave * wave - n) / (n * (n - 1))
+    return total / max(1, d // 2)
+
+
+def pointwise_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
+    fn = at["fn"]
+    if fn == "cast" or fn == "identity" or not isinstance(x, Signal):
+        return (g if isinstance(x, Signal) else None,)
+    label = run.fresh.next()
+    if fn == "dropout":
+        return (g.of(_dropped(run, label, item, at["p"]) for item in g.parts),)
+    if fn == "rotary":
+        keep = _turned(g.n, g.shape[-1], at["base"])
+        return (g.of(part(item.n, label, item.q, item.c * keep) for item in g.parts),)
+    parts = []
+    for item, y in zip(refined(g.parts, [p.n for p in x.parts], label), x.parts, strict=True):
+        f = near(fn, y.m, y.v, float(at.get("exponent", 1)))
+        r = (y.c - y.m**2) / y.v if y.v > 0 else 1.0
+        linear = {atom: (a * f.slope, t, s) for atom, (a, t, s) in item.atoms.items()}
+        parts.append(rest(run, label, item.n, 0.0, f.chi * item.q, f.cross_slope(min(r, 1.0)) * item.c, 0.0, linear))
+    noise = g.noise + 5 * CURVES.get(fn, 0.0) / max(1, x.width)
+    return (g.of(parts)._replace(noise=noise),)
+
+
+# --- softmax ---
+def _spread(x: Part, role: str) -> tuple[float, float]:
+    """Variance along the axis, and how much of it two tokens share."""
+    if role == "t":
+        return x.q - x.c, 0.0
+    return x.v, max(0.0, x.c - x.m**2)
+
+
+def kappa(s2: float, n: float) -> float:
+    """Sum of squares of the softmax of n Gaussians of variance s2; with the covariance of two such rows, the sum of products."""
+    e = math.exp(min(s2, 50.0))
+    return e / (n - 1 + e)
+
+
+def softmax(run: Run, at: Mapping[str, Any], x: Value) -> Value:
+    if not isinstance(x, Signal):
+        return Unknown("`softmax` of a parameter")
+    axis = at.get("axis", -1)
+    n, role, label = x.shape[axis], x.roles[axis], run.fresh.next()
+    parts = []
+    for item in x.parts:
+        s2, shared = _spread(item, role)
+        both = kappa(shared, n) / n
+        parts.append(part(item.n, label, kappa(s2, n) / n, both, max(1 / n**2, kappa(max(0.0, item.b - item.m**2), n) / n), 1 / n))
+    return Signal(x.shape, x.roles, tuple(parts), 0.0, x.noise)
+
+
+def softmax_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
+    if not isinstance(x, Signal):
+        return (None,)
+    n, label = x.shape[at.get("axis", -1)], run.fresh.next()
+    parts = []
+    for item, y in zip(g.parts, out.parts, strict=True):
+        left = max(0.0, 1 - n * y.q)
+        parts.append(part(item.n, label, y.q * left * item.q, y.c * left * item.c))
+    return (g.of(parts),)
+
+
+# --- pools ---
+def _windows(at: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[tuple[int, int], float, float]:
+    """Places of the output, elements of a window that exist (on average), elements of a window."""
+    kernel, stride, padding = (_each(at.get(name, 0), 2) for name in ("kernel", "stride", "padding"))
+    (h, rows), (w, columns) = (taps(*row) for row in zip(shape[-2:], kernel, stride, padding, strict=True))
+    return (h, w), sum(rows) / h * sum(columns) / w, kernel[0] * kernel[1]
+
+
+def pool(run: Run, at: Mapping[str, Any], x: Value) -> Value:
+    if not isinstance(x, Signal):
+        return Unknown("`pool` of a parameter")
+    (h, w), inside, k = _windows(at, x.shape)
+    shape = (*x.shape[:-2], h, w)
+    roles = x.roles[:-2] + "tt"
+    n, label = tokens(shape, roles), run.fresh.next()
+    item = refined(x.parts, [x.n], label)[0]
+    if at["kind"] == "avg":
+        q, c, b = (inside * (item.q + (inside - 1) * item.c) / k**2, (inside / k) ** 2 * item.c, (inside / k) ** 2 * item.b)
+        return Signal(shape, roles, (part(n, label, q, c, b, item.m * inside / k),), x.curve, x.noise)
+    law = x.law or ("identity", item.m, item.v, _share(item.c, item), _share(item.b, item))
+    return Signal(shape, roles, (_largest(n, label, inside, law),), x.curve, x.noise)
+
+
+def _share(c: float, item: Part) -> float:
+    return (c - item.m**2) / item.v if item.v > 0 else 1.0
+
+
+RISING = (*HOMOGENEOUS, "relu6", "tanh", "sigmoid", "softplus", "elu", "gelu", "gelu_tanh", "silu", "quick_gelu", "mish", "hardswish")
+
+
+def _largest(n: float, label: int, k: float, law: tuple[str, float, float, float, float]) -> Part:
+    """f(largest) for f that rises (those of gelu's sort nearly do): the largest of k Gaussians, again taken as one."""
+    fn, m, v, tokens_r, samples_r = law
+    assert fn in RISING or fn in PIECES or fn in SMOOTH or fn == "power"
+    top, spread = largest(max(1.0, k))
+    shared = min(max(tokens_r, 0.0), 1.0)
+    own = 1 - shared
+    mean, var = m + math.sqrt(v * own) * top, v * (shared + own * spread)
+    f = near(fn, mean, var)
+    c, b = f.cross(shared * v / var), f.cross(min(max(samples_r, 0.0), 1.0) * v / var)
+    return part(n, label, f.q, c, b, f.m)
+
+
+def pool_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
+    if not isinstance(x, Signal):
+        return (None,)
+    (h, w), inside, k = _windows(at, x.shape)
+    label = run.fresh.next()
+    item = refined(g.parts, [g.n], label)[0]
+    places = x.shape[-2] * x.shape[-1]
+    if at["kind"] == "max":
+        # Each output's gradient reaches one element; two windows may share theirs.
+        reached = h * w / places
+        q, c = reached * item.q, reached**2 * item.c
+    else:
+        reached = h * w * inside / places
+        q = (reached * item.q + max(0.0, reached * (reached - 1)) * item.c) / k**2
+        whole = (inside / k) ** 2 * h * w * (item.q + (h * w - 1) * item.c)
+        c = (whole - places * q) / (places * (places - 1)) if places > 1 else 0.0
+    return (x.of(refined((part(x.n, label, q, c),), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, curve=0.0),)
