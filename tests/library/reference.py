@@ -171,7 +171,7 @@ def _rotary(x: Tensor, base: float) -> Tensor:
 DTYPES = {"f64": torch.float64, "f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 POINTWISE: dict[str, Callable[[_Run, Tensor], Tensor]] = {
-    "relu": lambda run, x: x.clamp(min=0),
+    "relu": lambda run, x: torch.relu(x),  # not `clamp`: its derivative at zero is 1
     "gelu": lambda run, x: x * 0.5 * (1 + torch.erf(x / math.sqrt(2))),
     "gelu_tanh": lambda run, x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     "silu": lambda run, x: x * torch.sigmoid(x),
@@ -180,7 +180,7 @@ POINTWISE: dict[str, Callable[[_Run, Tensor], Tensor]] = {
     "softplus": lambda run, x: torch.log1p(torch.exp(x)),
     "elu": lambda run, x: torch.where(x > 0, x, torch.expm1(x)),
     "leaky_relu": lambda run, x: torch.where(x > 0, x, 0.01 * x),
-    "relu6": lambda run, x: x.clamp(0, 6),
+    "relu6": lambda run, x: F.relu6(x),
     "hardswish": lambda run, x: x * (x + 3).clamp(0, 6) / 6,
     "mish": lambda run, x: x * torch.tanh(torch.log1p(torch.exp(x))),
     "quick_gelu": lambda run, x: x * torch.sigmoid(1.702 * x),

@@ -1,0 +1,125 @@
+"""Analysis Z: which values are exactly zero or equal to others at the start, and which weights learn, and when.
+
+    found = zero(flow)
+    found.zero(flow.places["encoder.0.think.y"])         # True: zeros, bit for bit
+    found.same(before, after, "math")                    # equal in exact arithmetic, 1e-5 in floats
+    found.steps[number]                                  # first SGD step at which a weight has a gradient
+    why_value(flow, found, number), why_weight(flow, found, number)
+
+Values are those outside training (no dropout, running statistics); steps are those of training by
+plain SGD from the start. What is proven and what is not: docs/contracts-init.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from assembler.facts.alive import Gradient, Mode
+from assembler.facts.flow import Flow
+from assembler.facts.zero_run import Pass, Runner, back, special
+from assembler.facts.zero_values import Atom, Form, Value
+
+__all__ = ["Level", "Value", "Zero", "reached", "zero"]
+
+Level = Literal["bits", "math"]
+MAX_STEPS = 64
+"""SGD steps that are looked at. A weight that has no gradient by then counts as one that never has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zero:
+    """What analysis Z found of one flow. Values and weights by their numbers there."""
+
+    states: tuple[Value, ...]
+    steps: tuple[int | None, ...]
+    """For each weight the first step with a gradient other than zero, frozen weights as if they were
+    not (they let gradients through and never change); None: never. Of a buffer nothing is asked."""
+    noise: frozenset[int]
+    """Weights whose gradient cancels: zero in exact arithmetic, and rounding noise in floats. Their
+    `steps` are those of exact arithmetic."""
+    reached: frozenset[int]
+    """Weights to which autograd goes at all, whatever their numbers are."""
+    _eval: Pass = field(repr=False)
+    _train: Pass = field(repr=False)
+    """The first step of the training."""
+    _last: Pass = field(repr=False)
+    """The state after which no further weight comes alive."""
+
+    def root_bits(self, value: int) -> Atom:
+        """Values with one root are equal bit for bit."""
+        return self.states[value].bits
+
+    def root_math(self, value: int) -> Form:
+        """Values with one root are equal in exact arithmetic; floats may differ by the order of sums."""
+        return self.states[value].math
+
+    def zero(self, value: int, level: Level = "bits") -> bool:
+        state = self.states[value]
+        return state.zero if level == "bits" else not state.math
+
+    def same(self, one: int, other: int) -> Level | None:
+        """How equal two values are at the start; None where nothing is proven."""
+        if self.states[one].bits == self.states[other].bits:
+            return "bits"
+        return "math" if self.states[one].math == self.states[other].math else None
+
+    def inside(self, use: int) -> Mapping[str, Value]:
+        """The states of all names in one use's body that are one value. Their roots hold within this body only."""
+        return {name: values[0] for name, values in self._eval.ran[use].environment.items() if len(values) == 1}
+
+    def same_inside(self, use: int, one: str, other: str) -> Level | None:
+        """How equal two values in the body of one use are."""
+        states = self.inside(use)
+        if one not in states or other not in states:
+            return None
+        if states[one].bits == states[other].bits:
+            return "bits"
+        return "math" if states[one].math == states[other].math else None
+
+
+def zero(flow: Flow) -> Zero:
+    """All of analysis Z. Linear in the uses, times the steps until no weight is left that could come alive."""
+    runner = Runner(flow)
+    still = runner.forward(training=False)
+    first = runner.forward(training=True) if runner.random else still
+    exact, last = _steps(runner, first, "exact")
+    floats, late = _steps(runner, first, "floats")
+    if floats == exact:
+        last = late
+    noise = frozenset(number for number, (one, other) in enumerate(zip(exact, floats, strict=True)) if one != other)
+    everywhere = frozenset(range(len(flow.weights)))
+    whole = everywhere if None not in floats else frozenset(runner.backward(first, "reach")[1])
+    return Zero(tuple(still.values), tuple(exact), noise, whole, still, first, last)
+
+
+def _steps(runner: Runner, first: Pass, mode: Mode) -> tuple[list[int | None], Pass]:
+    """The greatest fixpoint: a weight is still until a gradient arrives, and some number from then on."""
+    weights = runner.flow.weights
+    steps: list[int | None] = [None] * len(weights)
+    at, moved = first, frozenset[int]()
+    for step in range(MAX_STEPS):
+        arrived = runner.backward(at, mode)[1]
+        new = [number for number in arrived if steps[number] is None]
+        for number in new:
+            steps[number] = step
+        free = [number for number in new if weights[number].trainable and special(runner.starts[number])]
+        if not free or None not in steps:
+            break
+        moved |= frozenset(free)
+        at = runner.forward(training=True, changed=moved)
+    return steps, at
+
+
+def reached(flow: Flow) -> frozenset[int]:
+    """Weights to which autograd goes from the outputs, whatever the numbers are."""
+    runner = Runner(flow)
+    return frozenset(runner.backward(runner.forward(training=True), "reach")[1])
+
+
+def gradients(flow: Flow, found: Zero, use: int, arrived: Mapping[int, Gradient | None]) -> Mapping[str, tuple[Gradient | None, ...]]:
+    """What arrives at each name in the body of one use at the end, for derivations."""
+    item = flow.uses[use]
+    given = {port: arrived.get(number) for port, number in item.outputs.items()}
+    return back(item.definition, found._last.ran[use], given, "floats")
