@@ -131,13 +131,20 @@ class RepeatBuilder:
 
     def _starts(self, parts: list[Part]) -> None:
         """How parameters start, copies that start alike together: `stack.0:12.think.up.weight`."""
-        runs: list[tuple[int, int, Mapping[str, str]]] = []
+        name = self.node.name
+        if self.node.share:
+            self.draft.starts.update((f"{name}.{address}", begin) for address, begin in parts[0].starts.items())
+            return
+        runs: dict[str, list[tuple[int, int, str]]] = {}
         for part in parts:
-            start = runs.pop()[0] if runs and runs[-1][2] == part.starts else part.start
-            runs.append((start, part.stop, part.starts))
-        for start, stop, starts in runs[:1] if self.node.share else runs:
-            where = "" if self.node.share else f".{start}" if stop - start == 1 else f".{start}:{stop}"
-            self.draft.starts.update((f"{self.node.name}{where}.{address}", begin) for address, begin in starts.items())
+            for address, begin in part.starts.items():
+                known = runs.setdefault(address, [])
+                joins = known and known[-1][1:] == (part.start, begin)
+                known.append((known.pop()[0] if joins else part.start, part.stop, begin))
+        for address, known in runs.items():
+            for start, stop, begin in known:
+                where = str(start) if stop - start == 1 else f"{start}:{stop}"
+                self.draft.starts[f"{name}.{where}.{address}"] = begin
 
     def _shared(self, targets: set[str]) -> None:
         """All copies are more uses of other modules: of one, or of as many copies elsewhere."""
