@@ -26,7 +26,7 @@ POSTS = 36
 def check(graph: Graph, facts: Facts, flow: Flow, norm: Norm) -> list[Diagnostic]:
     """One finding for each cause; copies of a repeat are one."""
     known, names = trunks(flow, norm), _Names(flow)
-    found = [*_softmaxes(flow, norm, names), *_in_series(flow, norm, names), *_bare(flow, known), *_heads(flow, known, names), *_posts(flow, known)]
+    found = [*_softmaxes(flow, norm, names), *_in_series(flow, norm, names), *_of_one(flow, names), *_bare(flow, known), *_heads(flow, known, names), *_posts(flow, known)]
     unique: dict[tuple[object, ...], Diagnostic] = {}
     for node, item in found:
         unique.setdefault((item.code, node), item)
@@ -128,6 +128,19 @@ def _first_norm(flow: Flow, number: int, readers: Sequence[int]) -> Use | None:
             return None
         number = values[0]
     return None
+
+
+# --- a norm of one value ---
+def _of_one(flow: Flow, names: _Names) -> Found:
+    """Norms over axes that hold a single value. (Group and batch norms demand two of their sizes.)"""
+    for use in flow.uses:
+        step = _leading(use.definition)
+        types = use.facts.inputs.get(step.inputs[0], ()) if step is not None else ()
+        if step is None or not types or len(types[0].dims) < max(-axis for axis in step.attributes.get("axes", (-1,))):
+            continue
+        if all(types[0].dims[axis] == 1 for axis in step.attributes.get("axes", (-1,))):
+            gives = "zero, whatever it is" if step.attributes["kind"] == "layer" else "its sign"
+            yield id(use.node), Diagnostic("norm-of-one", f"`{names(use)}` norms a single value: what is left of it is {gives}", use.node.span, help="norm where there are several channels, or drop it")
 
 
 # --- streams ---

@@ -138,6 +138,7 @@ CODES: dict[str, Code] = {
         norm-on-host             a norm on the way of a host that must be undisturbed
         norm-after-zero          a layer that starts at zero in front of a norm
         no-writing-layer         a part that must start at zero has no layer to start so
+        loud-graft               a graft that must be silent at the start disturbs its host
     """),
     **_table("warning", """
         node-unused              a node whose outputs nobody reads
@@ -180,6 +181,7 @@ CODES: dict[str, Code] = {
         norm-missing             many branches read and write a residual stream without any norm
         final-norm-missing       a head reads the residual stream of a pre-norm stack as it is
         double-norm              a norm directly behind another
+        norm-of-one              a norm over a single value
         post-norm-deep           more norms behind adds than train without a warm-up
     """),
 }

@@ -157,6 +157,14 @@ def test_a_norm_over_rows_that_are_normed_each_changes_nothing() -> None:
     assert said(nodes, x="[batch 4 16]") == [("double-norm", "y")]
 
 
+@pytest.mark.parametrize(("kind", "left"), [("layer_norm", 0.0), ("rms_norm", 1.0)])
+def test_a_norm_of_one_value_leaves_its_sign_or_nothing(kind: str, left: float) -> None:
+    recipe = {"name": "r", "inputs": {"x": "[batch 1]"}, "nodes": {"y": {"kind": kind, "from": "x"}}, "outputs": {"out": "y"}}
+    assert [item.code for item in found(recipe)] == ["norm-of-one"]
+    x = torch.tensor([[3.0], [-0.5]])
+    assert torch.allclose(assembler.build(assembler.recipe(recipe))(x), left * x.sign(), atol=1e-6)
+
+
 @pytest.mark.parametrize("between", ["identity", "dropout", "mean"])
 def test_a_softmax_of_probabilities(between: str) -> None:
     nodes = {"p": {"kind": "softmax", "from": "x"}, "b": {"kind": between, "from": ["p", "p"] if between == "mean" else "p"}, "y": {"kind": "softmax", "from": "b"}}
