@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.model import Graft, Match, Ref
+from assembler_schemas.span import Span
 
 if TYPE_CHECKING:
     from assembler.graph.build import Builder
@@ -41,9 +42,14 @@ def record(builder: Builder, root: ScopeDraft) -> tuple[Graft, ...]:
                 break
             matches.append(_match(placed, chain, numbers))
     return tuple(
-        Graft(placed.overlay.name, placed.overlay.mode, placed.overlay.demand, tuple(matches), placed.overlay.spec.span.at(placed.overlay.path))
+        Graft(placed.overlay.name, placed.overlay.mode, placed.overlay.demand, tuple(matches), _span(placed))
         for placed, matches in found.values()
     )
+
+
+def _span(placed: Placed) -> Span:
+    overlay = placed.overlay
+    return overlay.span("init") if overlay.demand else overlay.spec.span.at(overlay.path)
 
 
 def _around(root: ScopeDraft) -> dict[int, _Around]:

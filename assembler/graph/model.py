@@ -170,6 +170,7 @@ class Graft:
     """`zero` or `identity` where the host must be undisturbed at the start; else empty."""
     matches: tuple[Match, ...]
     span: Span = NOWHERE
+    """Where silence is demanded, else of its name."""
 
 
 @dataclass(frozen=True, slots=True)
