@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
-from assembler.facts.flow import number
+from assembler.facts.number import number
 from assembler_schemas.kind import Definition, Step
 
 SCALED = frozenset({"ln", "rms", "l2", "bn"})
