@@ -110,7 +110,23 @@ def _multiply(body: Body, step: Step, operands: Sequence[Value]) -> Value:
 
 
 def _conv(body: Body, step: Step, operands: Sequence[Value]) -> Value:
-    return _zero_or(step, any(item.zero for item in operands))
+    """What is alike in all examples stays so; along the other axes only if no zeros are put around."""
+    x, weight = operands
+    rank = rank_of(body)
+    padded = number_or_largest(body, step.attributes.get("padding", 0)) > 0
+    even = frozenset(axis for axis in x.even if axis <= -rank or (axis > 1 - rank and not padded))
+    return _zero_or(step, x.zero or weight.zero, even, frozenset(axis for axis in x.single if axis <= -rank))
+
+
+def rank_of(body: Body) -> int:
+    """How many axes the first port has: kinds over channels state all of them."""
+    return len(next(iter(body.definition.inputs.values())).type.partition("[")[2].strip("]").split())
+
+
+def number_or_largest(body: Body, stated: object) -> float:
+    """An attribute that is one number, or one for each axis."""
+    items = stated if isinstance(stated, (tuple, list)) else (stated,)
+    return max(float(number(item, body.sizes)) for item in items)
 
 
 def _gather(body: Body, step: Step, operands: Sequence[Value]) -> Value:
@@ -164,7 +180,7 @@ def normed_axes(body: Body, step: Step) -> Axes:
     """The axes whose elements share a mean, together; the channels too where a group has several."""
     kind = step.attributes["kind"]
     if kind in ("batch", "group"):
-        rank = len(next(iter(body.definition.inputs.values())).type.strip("[]").split())
+        rank = rank_of(body)
         alone = kind == "batch" or number(step.attributes["groups"], body.sizes) == body.sizes.get("d")
         return frozenset(axis for axis in range(-rank, 0) if (axis != 1 - rank or not alone) and (kind == "batch" or axis != -rank))
     return frozenset(step.attributes.get("axes", (-1,)))
@@ -174,7 +190,7 @@ def _norm(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     x, kind = operands[0], step.attributes["kind"]
     eps = step.attributes.get("eps")
     if kind == "batch" and not body.training:
-        return _running(step, x, body, eps)
+        return _running(step, x, float(eps or 0.0))
     made = fresh(step, x.even, x.single)
     if eps is not None and eps == 0.0:
         return made
@@ -186,7 +202,7 @@ def _norm(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     return made._replace(math=NOTHING) if kind in CENTERED and axes <= x.even else made
 
 
-def _running(step: Step, x: Value, body: Body, eps: float) -> Value:
+def _running(step: Step, x: Value, eps: float) -> Value:
     """Outside training: minus a buffer that starts as zeros, over the root of one that starts as ones."""
     if x.zero:
         return x
@@ -199,9 +215,11 @@ def _softmax(body: Body, step: Step, operands: Sequence[Value]) -> Value:
 
 
 def _softmax_mix(body: Body, step: Step, operands: Sequence[Value]) -> Value:
-    q, _, v = operands[:3]
+    q, k, v = operands[:3]
     single = (q.single - {-1}) | (v.single & {-1})
     even = v.even if -2 in v.even and step.attributes.get("mask") not in body.fed else NO_AXES
+    if (-2 in k.even or -2 in q.even) and not step.attributes.get("causal", False) and len(operands) == 3:
+        even |= {-2}  # All queries see the same scores, or none that differ.
     return _zero_or(step, v.zero, even, single)
 
 
@@ -212,7 +230,9 @@ def _reduce(body: Body, step: Step, operands: Sequence[Value]) -> Value:
 
 
 def _pool(body: Body, step: Step, operands: Sequence[Value]) -> Value:
-    return _zero_or(step, operands[0].zero)
+    (x,) = operands
+    padded = step.attributes["kind"] == "avg" and number_or_largest(body, step.attributes.get("padding", 0)) > 0
+    return _zero_or(step, x.zero, x.even - {-1, -2} if padded else x.even, x.single - {-1, -2})
 
 
 # --- shape ---

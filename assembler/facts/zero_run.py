@@ -135,10 +135,11 @@ class Runner:
             values[number] = local._replace(bits=self._atom(local.bits, me, bits, use), math=self._form(local.math, me, math, use))
 
     def _atom(self, atom: Any, me: Hashable, bits: Mapping[int, Atom], use: Use) -> Atom:
-        if not isinstance(atom, tuple) or atom[0] == "constant":
-            return atom
-        if atom[0] == "port":
+        if isinstance(atom, tuple) and atom[0] == "port":
             return bits[atom[1]]
+        if not isinstance(atom, tuple) or atom[0] == "constant":
+            known: Atom = atom
+            return known
         return self._number(("weight", use.weights[atom[1]]) if atom[0] == "weight" else (me, atom[1]))
 
     def _form(self, found: Form, me: Hashable, math: Mapping[int, Form], use: Use) -> Form:
@@ -217,7 +218,8 @@ def _run(use: Use, fed: Environment, weights: Mapping[str, Value], training: boo
         if not all(item.math or item.zero for item in operands):
             # Zero in exact arithmetic, and perhaps rounding noise in floats.
             exact = [item if item.math else zeros(item.single) for item in operands]
-            found = found._replace(math=FORWARD[step.op](body, step, exact).math)
+            truth = FORWARD[step.op](body, step, exact)
+            found = found._replace(math=truth.math, even=truth.even)
         environment[step.output] = (found,)
     return Ran(body, environment)
 

