@@ -30,7 +30,7 @@ LARGEST = 1e76
 """Second moments beyond it are beyond float32."""
 
 Rule = Callable[..., Value]
-Back = Callable[..., tuple[Signal | None, ...]]
+Back = Callable[..., tuple[Signal | Unknown | None, ...]]
 RULES: Mapping[str, tuple[Rule, Back]] = {
     "matmul": (scale_linear.matmul, scale_linear.matmul_back),
     "add": (scale_linear.add, scale_linear.add_back),
@@ -241,29 +241,31 @@ class _Walk:
             return
         self.run.env = env
         back: dict[tuple[str, int], list[Signal]] = {(port, 0): [item] for port, item in given.items() if isinstance(item, Signal)}
-        blocked = ""
+        blocked: list[str] = []
         for step in reversed(self.steps(use)):
             here = back.pop((step.output, 0), None)
             out = env[step.output][0]
             if here is None:
                 continue
             if not isinstance(out, Signal):
-                blocked = out.reason if isinstance(out, Unknown) else blocked
+                blocked += [out.reason] * isinstance(out, Unknown)
                 continue
-            self.step_back(step, here[0] if len(here) == 1 else gathered(self.run, here), out, env, back)
+            self.step_back(step, here[0] if len(here) == 1 else gathered(self.run, here), out, env, back, blocked)
         for port, values in use.inputs.items():
             for place, value in enumerate(values):
                 reached = back.get((port, place))
-                if reached:
+                if blocked:
+                    self.reach(value, Unknown(blocked[0]))
+                elif reached:
                     self.reach(value, gathered(self.run, reached))
-                elif blocked:
-                    self.reach(value, Unknown(blocked))
 
-    def step_back(self, step: _Ready, g: Signal, out: Signal, env: Mapping[str, tuple[Value, ...]], back: dict[tuple[str, int], list[Signal]]) -> None:
+    def step_back(self, step: _Ready, g: Signal, out: Signal, env: Mapping[str, tuple[Value, ...]], back: dict[tuple[str, int], list[Signal]], blocked: list[str]) -> None:
         places = [(name, place) for name in step.inputs for place in range(len(env[name]))]
         operands = [env[name][place] for name, place in places]
         for at, found in zip(places, step.back(self.run, step.at, g, out, *operands), strict=True):
-            if found is not None:
+            if isinstance(found, Unknown):
+                blocked.append(found.reason)
+            elif found is not None:
                 back.setdefault(at, []).append(found)
         for name, found in self.run.extra.items():
             back.setdefault((name, 0), []).append(found)

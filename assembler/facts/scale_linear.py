@@ -8,7 +8,20 @@ from math import prod, sqrt
 from typing import Any, NamedTuple
 
 from assembler.facts.scale_place import Run, broadcast, fit, shapes_of, signal_of
-from assembler.facts.scale_signal import Given, Ids, Part, Signal, Unknown, Value, common, few, part, refined, sum_of, tokens
+from assembler.facts.scale_signal import (
+    Given,
+    Ids,
+    Part,
+    Signal,
+    Unknown,
+    Value,
+    common,
+    few,
+    part,
+    refined,
+    sum_of,
+    tokens,
+)
 
 HANIN = 5.0
 """Variance of log q for one relu layer of width 1 (Hanin and Nica 2019)."""

@@ -102,7 +102,7 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     bias = run.named(at.get("bias"))
     if isinstance(bias, Signal):
         ds = read.one * (1 - read.one) / n * item.q * v.shape[-1] * max(0.0, value.q - value.c)
-        samples = len(q.shape) > 3 and q.shape[0] or 1
+        samples = (len(q.shape) > 3 and q.shape[0]) or 1
         run.extra[at["bias"]] = bias.of((part(bias.n, other, ds * samples),))._replace(band=WIDE)
     return gq, gk, back
 

@@ -91,7 +91,11 @@ def _clean(x: Signal, parts: list[Part]) -> Signal:
     return Signal(x.shape, x.roles, tuple(parts), x.curve, 0.0)
 
 
-def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
+FEWEST = 32
+"""Values of a channel below which a batch norm's gradient is not predicted: 1 / v has no mean worth the name."""
+
+
+def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | Unknown | None, ...]:
     """g / (v + eps). The projections off 1 and off x take 2 / width of it, and the fluctuation of v gives as much back;
     a mean over tokens or samples that is large is taken away."""
     if not isinstance(x, Signal):
@@ -110,6 +114,8 @@ def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
     item = refined(g.parts, [g.n], label)[0]
     n = item.n
     if kind == "batch":
+        if n * x.shape[0] < FEWEST:
+            return (Unknown(f"batch norm over {n * x.shape[0]:.0f} values of a channel"),)
         taken = (item.q + (n - 1) * item.c) / (n * x.shape[0])
     elif kind == "group":
         taken = (item.q + (n - 1) * item.c) / (n * x.shape[1] / at["groups"])

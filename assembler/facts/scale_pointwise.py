@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from assembler.facts.moments import HOMOGENEOUS, PIECES, SMOOTH, Moments, largest, near
+from assembler.facts.moments import Moments, largest, near
 from assembler.facts.scale_linear import _each, rest, taps
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_signal import Part, Signal, Unknown, Value, part, refined, tokens
@@ -76,7 +76,9 @@ def pointwise_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: V
         return (g.of(part(item.n, label, item.q, item.c * keep) for item in g.parts),)
     parts = []
     for item, y in zip(refined(g.parts, [p.n for p in x.parts], label), x.parts, strict=True):
-        f = near(fn, y.m, y.v, float(at.get("exponent", 1)))
+        # The largest of a window are no mean elements: relu stops hardly any of them.
+        m, v = g.law[1:3] if g.law is not None and g.law[0] == "largest" else (y.m, y.v)
+        f = near(fn, m, v, float(at.get("exponent", 1)))
         r = (y.c - y.m**2) / y.v if y.v > 0 else 1.0
         linear = {atom: (a * f.slope, t, s) for atom, (a, t, s) in item.atoms.items()}
         parts.append(rest(run, label, item.n, 0.0, f.chi * item.q, f.cross_slope(min(r, 1.0)) * item.c, 0.0, linear))
@@ -149,17 +151,19 @@ def _share(c: float, item: Part) -> float:
     return (c - item.m**2) / item.v if item.v > 0 else 1.0
 
 
-RISING = (*HOMOGENEOUS, "relu6", "tanh", "sigmoid", "softplus", "elu", "gelu", "gelu_tanh", "silu", "quick_gelu", "mish", "hardswish")
+def _winner(k: float, law: tuple[str, float, float, float, float]) -> tuple[float, float]:
+    """Mean and variance of the largest of k Gaussians that share a part."""
+    _, m, v, shared, _ = law
+    top, spread = largest(max(1.0, k))
+    shared = min(max(shared, 0.0), 1.0)
+    return m + math.sqrt(v * (1 - shared)) * top, v * (shared + (1 - shared) * spread)
 
 
 def _largest(n: float, label: int, k: float, law: tuple[str, float, float, float, float]) -> Part:
     """f(largest) for f that rises (those of gelu's sort nearly do): the largest of k Gaussians, again taken as one."""
-    fn, m, v, tokens_r, samples_r = law
-    assert fn in RISING or fn in PIECES or fn in SMOOTH or fn == "power"
-    top, spread = largest(max(1.0, k))
+    fn, _, v, tokens_r, samples_r = law
+    mean, var = _winner(k, law)
     shared = min(max(tokens_r, 0.0), 1.0)
-    own = 1 - shared
-    mean, var = m + math.sqrt(v * own) * top, v * (shared + own * spread)
     f = near(fn, mean, var)
     c, b = f.cross(shared * v / var), f.cross(min(max(samples_r, 0.0), 1.0) * v / var)
     return part(n, label, f.q, c, b, f.m)
@@ -181,4 +185,6 @@ def pool_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
         q = (reached * item.q + max(0.0, reached * (reached - 1)) * item.c) / k**2
         whole = (inside / k) ** 2 * h * w * (item.q + (h * w - 1) * item.c)
         c = (whole - places * q) / (places * (places - 1)) if places > 1 else 0.0
-    return (x.of(refined((part(x.n, label, q, c),), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, curve=0.0),)
+    back = x.of(refined((part(x.n, label, q, c),), [p.n for p in x.parts], label))
+    law = ("largest", *_winner(inside, x.law), 0.0, 0.0) if at["kind"] == "max" and x.law is not None else None
+    return (back._replace(noise=g.noise, band=g.band, curve=0.0, law=law),)

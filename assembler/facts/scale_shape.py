@@ -98,12 +98,19 @@ def _shape(shapes: list[tuple[int, ...]], axis: int, new: bool) -> tuple[int, ..
 
 def _in_row(values: list[Signal], axis: int) -> Signal:
     """Tokens of several sorts one after another: each keeps what is known of it."""
-    parts = tuple(item for x in values for item in x.parts)
+    every = [item for x in values for item in x.parts]
+    parts = tuple(_alone(item, every) if item.n == 1 else item for item in every)
     merge = parts if len(parts) <= 8 else (merged(parts, -4),)
     q = sum(x.n * x.q for x in values)
     noise = sum(x.n * x.q * x.noise for x in values) / q if q > 0 else 0.0
     first = max(values, key=lambda x: x.n)
     return Signal(_shape([x.shape for x in values], axis, False), first.roles, merge, first.curve, noise)
+
+
+def _alone(item: Part, every: list[Part]) -> Part:
+    """A single token: its correlations are with the tokens of other sorts, and what they do not hold has none."""
+    held = {label for other in every if other is not item for label in other.atoms}
+    return Part(item.n, item.m, {label: (a, t if label in held else 0.0, b) for label, (a, t, b) in item.atoms.items()})
 
 
 def _side_by_side(run: Run, values: list[Signal], axis: int, new: bool) -> Signal:

@@ -160,7 +160,7 @@ def cross(a: Part, b: Part) -> float:
     for label, (size, r, _) in a.atoms.items():
         other = b.atoms.get(label)
         if other is not None:
-            found += size * other[0] * r
+            found += size * other[0] * (r + other[1]) / 2
     return found
 
 
