@@ -179,14 +179,15 @@ def _lead(found: Match, side: Side, index: int, given: Type, split: int) -> bool
     row = given.dims[:split]
     if found.lead is None:
         found.lead, found.lead_name = row, given.lead
-        found.origin["..."] = (side.port, index, 0)
+        found.origin["..."] = (side.port, index, -len(given.dims))
         return True
     if len(row) != len(found.lead) or given.lead != found.lead_name:
         found.findings.append(Finding("shape-rank", side.port, index, 0, given, found.lead, "...", found.origin.get("...")))
         return False
+    port, at, first = found.origin["..."]
     for position, (one, two) in enumerate(zip(row, found.lead, strict=True)):
         if one != two:
-            _differ(found, side.port, index, position - len(given.dims), one, two, "...", False)
+            _differ(found, side.port, index, position - len(given.dims), one, two, "...", False, (port, at, first + position))
     return True
 
 
@@ -254,7 +255,7 @@ def _solve(found: Match, port: str, index: int, axis: int, pattern: Expression, 
     found.origin[name] = (port, index, axis)
 
 
-def _differ(found: Match, port: str, index: int, axis: int, actual: Dim, wanted: Dim, name: str, follows: bool) -> Dim | None:
+def _differ(found: Match, port: str, index: int, axis: int, actual: Dim, wanted: Dim, name: str, follows: bool, other: tuple[str, int, int] | None = None) -> Dim | None:
     """Two sizes that are not the same: unknown, bridged, or wrong."""
     if is_open(actual) or is_open(wanted):
         if axis == -1:
@@ -271,8 +272,8 @@ def _differ(found: Match, port: str, index: int, axis: int, actual: Dim, wanted:
         found.bridges.append(Bridge(port, index, Type("dense", "float", (actual,)), Type("dense", "float", (wanted,))))
         return wanted
     rigid = not (isinstance(actual, int) and isinstance(wanted, int))
-    other = found.origin.get(name)
-    rival = other is not None and other[2] == -1 and axis == -1 and name not in found.stated
+    other = other or found.origin.get(name)
+    rival = other is not None and other[2] == -1 and axis == -1 and name != "..." and name not in found.stated
     code = "dim-rigid" if rigid else "dim-ambiguous" if rival else "shape-mismatch"
     found.findings.append(Finding(code, port, index, axis, actual, wanted, name, other))
     return wanted

@@ -138,8 +138,8 @@ def _leaf(node: Leaf, facts: NodeFacts, port: str, axis: int, address: str, kind
     ready = signature(facts.definition or node.definition)
     side = next(item for item in ready.outputs if item.port == port)
     label = f"`{address}` ({node.kind.name})"
-    if -axis > len(side.dims):
-        into = next((item for item in ready.inputs if item.lead and item.port in node.inputs), None)
+    if not -len(side.dims) <= axis < len(side.dims):
+        into = next((item for item in ready.inputs if item.lead and item.port in node.inputs), None) if axis < 0 else None
         if into is None:
             return Because(address, f"{label} gives {kind}", node.span), None
         return Because(address, f"{label} keeps the leading axes of its `{into.port}`", node.span), (into.port, axis + len(side.dims) - len(into.dims))

@@ -70,6 +70,14 @@ class Site:
             here = here[key]
         return here  # type: ignore[no-any-return]
 
+    def overruled(self, path: Path, key: str) -> bool:
+        """Whether a rule, or a place that uses a slot's filler, may say something else than what stands here."""
+        if any(key in rule.get("set", {}) for rule in self.tree.get("rules", {}).values()):
+            return True
+        return path[0] == "slots" and any(
+            key in spec for _, spec in _places(self.tree, ()) if spec.get("slot") == path[1]
+        )
+
     def value(self, test: Callable[[Type], bool]) -> tuple[str, Type] | None:
         """The address and type of some value of the recipe."""
         fit = [

@@ -37,6 +37,8 @@ def cycle(site: Site) -> Broken | None:
             if not after:
                 break
             chain.append(site.rng.choice(after))
+        while len(nodes[chain[-1]].get("outputs", ())) > 1:  # Its address alone names no value.
+            chain.pop()
         if len(chain) > 1:
             nodes[start]["from"] = chain[-1]
             return site.done(*((("nodes", name, "from")) for name in chain))
@@ -120,7 +122,9 @@ def rule_conflict(site: Site) -> Broken | None:
 
 
 def repeat_zero(site: Site) -> Broken | None:
-    path = site.leaves(lambda spec: not LEAVES[spec["kind"]].many)[0]
+    path = next(
+        path for path in site.leaves(lambda spec: not LEAVES[spec["kind"]].many) if not site.overruled(path, "repeat")
+    )
     site.at(path)["repeat"] = site.rng.choice((0, -1))
     return site.done((*path, "repeat"))
 

@@ -127,7 +127,7 @@ def option_type(site: Site) -> Broken | None:
             ("eps", True),
             ("causal", "yes please"),
         ):
-            if name in LEAVES[spec["kind"]].plain or name in spec:
+            if (name in LEAVES[spec["kind"]].plain or name in spec) and not site.overruled(path, name):
                 spec[name] = wrong
                 return site.done((*path, name))
     return None
@@ -144,6 +144,8 @@ def option_range(site: Site) -> Broken | None:
     }
     for path in site.leaves(lambda spec: spec["kind"] in choices):
         name, wrong = choices[site.at(path)["kind"]]
+        if site.overruled(path, name):
+            continue
         site.at(path)[name] = wrong
         return site.done((*path, name))
     return None

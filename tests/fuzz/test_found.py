@@ -289,3 +289,33 @@ outputs: {a: one, b: two, c: row}
 """
     )
     assert [item.code for item in report.diagnostics] == ["expression-unknown"]
+
+
+def test_why_two_leading_axes_differ_is_told_of_those_axes() -> None:
+    report = check_text(
+        """\
+inputs: {x: "[3 batch 10]", z: "[5 batch 10]"}
+nodes:
+  keep: {kind: identity, from: x}
+  other: {kind: linear, out: 10, from: z}
+  join: {kind: gate, from: {base: keep, gate: other}}
+outputs: {out: join}
+"""
+    )
+    (item,) = report.diagnostics
+    assert item.message == "`other.y` does not fit `join.gate`: axis -3 5 against 3"
+    assert [note.message for note in item.related] == ["the input `z` is [5 batch 10]", "the input `x` is [3 batch 10]"]
+
+
+def test_one_more_use_of_a_module_whose_shapes_are_unknown_is_no_misfit() -> None:
+    nodes = {
+        "one": {"kind": "linear", "outt": 3, "from": "x"},
+        "deep": {
+            "kind": "sequence",
+            "parts": {"gone": {"kind": "activation", "from": "one"}, "map": {"kind": "mlp", "out": 4}},
+            "from": "x",
+        },
+        "again": {"same": "deep.map", "from": "x"},
+    }
+    report = assembler.check({"inputs": X, "nodes": nodes, "outputs": {"a": "one", "b": "deep", "c": "again"}})
+    assert [item.code for item in report.diagnostics if item.level == "error"] == ["unknown-option"]
