@@ -180,8 +180,10 @@ CODES: dict[str, Code] = {
     **_table("warning", """
         norm-missing             many branches read and write a residual stream without any norm
         final-norm-missing       a head reads the residual stream of a pre-norm stack as it is
-        double-norm              a norm directly behind another
         norm-of-one              a norm over a single value
+    """),
+    **_table("note", """
+        double-norm              a norm directly behind another
         post-norm-deep           more norms behind adds than train without a warm-up
     """),
 }
