@@ -138,7 +138,7 @@ HOPS = 3
 
 def why(flow: Flow, found: Norm, number: int, hops: int = HOPS) -> tuple[Because, ...]:
     """How a value's state came about, from the value itself backward: at most `hops` values."""
-    names = {item: address for address, item in reversed(tuple(flow.places.items()))}
+    names = {item: f"{use.address}.{port}" for use in flow.uses for port, item in use.outputs.items()}
     names.update({item: name for name, item in flow.inputs.items()})
     lines: list[Because] = []
     here: int | None = number
@@ -177,7 +177,7 @@ def _cause(found: Norm, use: Use, port: str, names: Mapping[int, str]) -> tuple[
     sources = _sources(use, name, steps)
     text = first
     if sources:
-        shown = [f"`{names.get(item, '?')}` ({found.states[item]})" for item in sources[:3]]
+        shown = [f"`{names[item]}` ({found.states[item]})" for item in sources[:3]]
         text += (" from " if first == "handed on" else " of ") + " and ".join(shown)
         text += f" and {len(sources) - 3} more" if len(sources) > 3 else ""
     return ", ".join([text, *then]), sources[0] if sources else None

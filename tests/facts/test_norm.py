@@ -157,3 +157,19 @@ def test_every_way_a_gain_may_start(start: str, shown: str) -> None:
     weights = tuple(replace(item, init=start) if item.address == "m.weight" else item for item in found.weights)
     states = norm(replace(found, weights=weights))
     assert str(states.states[found.places["m.y"]]) == shown
+
+
+def test_every_value_of_a_random_recipe_has_a_short_derivation() -> None:
+    for seed in range(12):
+        sample = generate(seed)
+        report = check_text(sample.text, sample.overrides)
+        assert report.graph is not None
+        assert report.facts is not None
+        found = flow(report.graph, report.facts)
+        assert found is not None
+        states = norm(found)
+        for number in range(0, len(found.makers), 3):
+            lines = why(found, states, number)
+            assert 1 <= len(lines) <= 3
+            assert lines[0].text.startswith(f"{states.states[number]}: ")
+            assert all(line.address and "?" not in line.text for line in lines)
