@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from assembler.graph.graft_spec import DEMANDS, FORMS, MODES
+from assembler.graph.init import MODES as INIT_MODES
 from assembler.library import registry
 from assembler.report.catalogue import spelled
 from assembler.source.recipe import GRAFT_KEYS, GRAPH_KEYS, INHERITED, PLACE_KEYS
@@ -109,7 +110,7 @@ def _place_keys() -> dict[str, Schema]:
         "norm": norm,
         "norm_kind": {"anyOf": [{"type": "string"}, {"$ref": "#/definitions/place"}],
                       "description": "layer_norm (default), rms_norm, or one with options: {kind: layer_norm, eps: 1e-6}"},
-        "init": {"type": ["string", "object"]},
+        "init": _init(),
         "freeze": {"anyOf": [{"type": "boolean"}, _VAR]},
         "seed": {"anyOf": [{"type": "integer", "minimum": 0}, _VAR]},
         "dtype": {"enum": ["f64", "f32", "bf16", "f16", "float", "i64", "i32", "int", "bool", None]},
@@ -138,6 +139,15 @@ def _graft() -> Schema:
     if missing := GRAFT_KEYS ^ set(keys):
         raise ValueError(f"the schema and the reader differ in the keys of a graft: {sorted(missing)}")
     return {"type": "object", "properties": keys, "required": ["write", "mode", "part"], "additionalProperties": False}
+
+
+def _init() -> Schema:
+    mode: Schema = {"type": ["string", "null"], "description": f"{', '.join(INIT_MODES)}; some with a number: normal(0.02)"}
+    return {
+        "description": "how parameters start: a mode, or one of the weights and one of the writing layer",
+        "anyOf": [mode, {"type": "object", "additionalProperties": False, "properties": {
+            "weights": mode, "write": mode, "copy": {"type": ["string", "null"], "description": "the node whose values it takes"}}}],
+    }  # fmt: skip
 
 
 def _place(cards: list[Kind]) -> Schema:
