@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from unittest import mock
 
 from assembler import assemble
-from assembler.checks import norms
+from assembler.checks import grafts, norms
 from assembler.facts.flow import Flow, flow
 from assembler.facts.model import Facts
 from assembler.facts.norm import norm
+from assembler.facts.zero import zero
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic
 
 Check = Callable[[Graph, Facts, Flow], list[Diagnostic]]
-WAITING: list[Check] = [lambda graph, facts, unfolded: norms.check(graph, facts, unfolded, norm(unfolded))]
+WAITING: list[Check] = [lambda graph, facts, unfolded: norms.check(graph, facts, unfolded, norm(unfolded)), lambda graph, facts, unfolded: grafts.check(graph, unfolded, zero(unfolded))]
 
 
 @contextmanager

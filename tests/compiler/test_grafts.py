@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -12,6 +13,10 @@ import yaml
 from torch import nn
 
 import assembler
+from assembler.assemble import origin
+from assembler.checks.grafts import Certificate, certificates
+from assembler.facts.flow import flow
+from assembler.facts.zero import zero
 from tests.graph.recipes import check
 
 HOST = """
@@ -52,27 +57,45 @@ def new_weights(model: nn.Module, host: nn.Module) -> dict[str, nn.Parameter]:
     return {name: weight for name, weight in model.named_parameters() if name not in known}
 
 
-def never_moved(model: nn.Module, host: nn.Module, steps: int = 7) -> set[str]:
-    """The weights of a graft that get no gradient in so many steps."""
-    left = set(new_weights(model, host))
+def first_steps(
+    model: nn.Module, host: nn.Module, given: Sequence[torch.Tensor], steps: int = 7
+) -> dict[str, int | None]:
+    """The first SGD step at which each weight of a graft has a gradient; None: at none of seven."""
+    found: dict[str, int | None] = dict.fromkeys(new_weights(model, host))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    for _ in range(steps):
+    for step in range(steps):
         optimizer.zero_grad()
-        (model(*inputs()) - 1).square().mean().backward()
-        left -= {
-            name
-            for name, weight in model.named_parameters()
-            if weight.grad is not None and bool(weight.grad.ne(0).any())
-        }
+        (model(*given) - 1).square().mean().backward()
+        for name, weight in model.named_parameters():
+            if name in found and found[name] is None and weight.grad is not None and bool(weight.grad.ne(0).any()):
+                found[name] = step
         optimizer.step()
-    return left
+    return found
+
+
+def certified(model: nn.Module) -> list[Certificate]:
+    """What analysis Z certifies of the graph that a model was built from."""
+    known = origin(model)
+    assert known is not None
+    unfolded = flow(*known)
+    assert unfolded is not None
+    return certificates(known[0], unfolded, zero(unfolded))
+
+
+def certified_as_measured(model: nn.Module, host: nn.Module, given: Sequence[torch.Tensor]) -> None:
+    found = certified(model)
+    assert [item.silent for item in found] == ["bits"] * len(found)
+    predicted = {name: step for item in found for name, step in item.steps.items()}
+    measured = first_steps(model, host, given)
+    assert predicted == measured
+    assert None not in measured.values()
 
 
 def silent_and_alive(model: nn.Module, host: nn.Module) -> None:
     assert all(torch.equal(weight, dict(model.named_parameters())[name]) for name, weight in host.named_parameters())
     assert torch.equal(host(*inputs()), model(*inputs()))
     assert new_weights(model, host)
-    assert never_moved(model, host) == set()
+    certified_as_measured(model, host, inputs())
 
 
 @pytest.mark.parametrize(
@@ -124,6 +147,7 @@ def test_a_square_map_can_replace_its_own_input():
 def test_without_a_demand_a_graft_disturbs_its_host():
     host, model = built(HOST), built(HOST + "grafts: {side: {write: body, mode: add, part: {kind: mlp, hidden: 8}}}\n")
     assert not torch.equal(host(*inputs()), model(*inputs()))
+    assert [(item.silent, item.disturbs) for item in certified(model)] == [(None, "side")]
 
 
 @pytest.mark.parametrize(
@@ -198,16 +222,7 @@ def test_grafts_in_copies_and_in_kinds_are_silent_and_alive(name: str):
     x = inputs()[0]
     assert set(dict(host.named_parameters())) <= set(dict(model.named_parameters()))
     assert torch.equal(host(x), model(x))
-    left = set(new_weights(model, host))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    for _ in range(7):
-        optimizer.zero_grad()
-        (model(x) - 1).square().mean().backward()
-        left -= {
-            key for key, weight in model.named_parameters() if weight.grad is not None and bool(weight.grad.ne(0).any())
-        }
-        optimizer.step()
-    assert left == set()
+    certified_as_measured(model, host, (x,))
 
 
 @pytest.mark.parametrize("name", ["low rank", "two at one map", "a gate of a late block by an early one"])
