@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from assembler.facts.flow import Flow, Use
 from assembler.facts.model import Facts
 from assembler.facts.norm import Norm, inside
-from assembler.facts.norm_rules import UNIT
+from assembler.facts.norm_state import UNIT
 from assembler.facts.trunk import Trunks, trunks
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic, Note

@@ -4,7 +4,7 @@
     found.states[flow.places["encoder.0.attend.y"]]      # raw
     why(flow, found, flow.places["final.y"])             # ln(-1) gain trained: layer norm of ...
 
-States, their order and what each primitive does to them stand in `norm_rules`.
+States and their order stand in `norm_state`, what each primitive does to them in `norm_rules`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from assembler.facts.flow import Flow, Use
-from assembler.facts.norm_rules import RAW, RULES, Body, State, value
+from assembler.facts.norm_rules import RULES, Body
+from assembler.facts.norm_state import RAW, State, value
 from assembler.facts.why import Because
 from assembler_schemas.kind import Definition, Step
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from assembler.facts.norm_rules import RANDOM, RAW, RULES, STREAM, ZERO, Body, State, below, join
+from assembler.facts.norm_rules import RULES, Body
+from assembler.facts.norm_state import RANDOM, RAW, STREAM, ZERO, State, below, join
 from assembler_schemas.kind import Definition, Inline, Port, Step, step
 from tests.facts.norm_truth import wrong
 from tests.library.reference import OPERATIONS, _Run
