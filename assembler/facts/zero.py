@@ -18,7 +18,7 @@ from typing import Literal
 
 from assembler.facts.alive import Gradient, Mode
 from assembler.facts.flow import Flow
-from assembler.facts.zero_run import Pass, Runner, back, special
+from assembler.facts.zero_run import Pass, Runner, back
 from assembler.facts.zero_values import Atom, Form, Value
 
 __all__ = ["Level", "Value", "Zero", "reached", "zero"]
@@ -45,7 +45,8 @@ class Zero:
     _train: Pass = field(repr=False)
     """The first step of the training."""
     _last: Pass = field(repr=False)
-    """The state after which no further weight comes alive."""
+    """The state after which no further weight comes alive, and what arrives at each value then."""
+    _arrived: tuple[Gradient | None, ...] = field(repr=False)
 
     def root_bits(self, value: int) -> Atom:
         """Values with one root are equal bit for bit."""
@@ -67,7 +68,25 @@ class Zero:
 
     def inside(self, use: int) -> Mapping[str, Value]:
         """The states of all names in one use's body that are one value. Their roots hold within this body only."""
-        return {name: values[0] for name, values in self._eval.ran[use].environment.items() if len(values) == 1}
+        return {name: values[0] for name, values in self.body(use).items() if len(values) == 1}
+
+    def body(self, use: int) -> Mapping[str, tuple[Value, ...]]:
+        """The states of all names in one use's body; a `many` port has several."""
+        return self._eval.ran[use].environment
+
+    def wakes(self, use: int, name: str) -> bool:
+        """Whether a name in one use's body starts as zeros and is something else later in training."""
+        return self.trained(use, start=True)[name][0].zero and not self.trained(use)[name][0].zero
+
+    def trained(self, use: int, start: bool = False) -> Mapping[str, tuple[Value, ...]]:
+        """The states in one use's body in training: at its start, or once no further weight comes alive."""
+        return (self._train if start else self._last).ran[use].environment
+
+    def at_the_end(self, flow: Flow, use: int) -> tuple[Mapping[str, tuple[Value, ...]], Mapping[str, tuple[Gradient | None, ...]]]:
+        """(values, gradients) by the names of one use's body, once no further weight comes alive."""
+        item, ran = flow.uses[use], self._last.ran[use]
+        given = {port: self._arrived[number] for port, number in item.outputs.items()}
+        return ran.environment, back(item.definition, ran, given, "floats")
 
     def same_inside(self, use: int, one: str, other: str) -> Level | None:
         """How equal two values in the body of one use are."""
@@ -84,42 +103,33 @@ def zero(flow: Flow) -> Zero:
     runner = Runner(flow)
     still = runner.forward(training=False)
     first = runner.forward(training=True) if runner.random else still
-    exact, last = _steps(runner, first, "exact")
-    floats, late = _steps(runner, first, "floats")
-    if floats == exact:
-        last = late
+    exact = _steps(runner, first, "exact")[0]
+    floats, last, arrived = _steps(runner, first, "floats")
     noise = frozenset(number for number, (one, other) in enumerate(zip(exact, floats, strict=True)) if one != other)
     everywhere = frozenset(range(len(flow.weights)))
     whole = everywhere if None not in floats else frozenset(runner.backward(first, "reach")[1])
-    return Zero(tuple(still.values), tuple(exact), noise, whole, still, first, last)
+    return Zero(tuple(still.values), tuple(exact), noise, whole, still, first, last, tuple(arrived))
 
 
-def _steps(runner: Runner, first: Pass, mode: Mode) -> tuple[list[int | None], Pass]:
+def _steps(runner: Runner, first: Pass, mode: Mode) -> tuple[list[int | None], Pass, list[Gradient | None]]:
     """The greatest fixpoint: a weight is still until a gradient arrives, and some number from then on."""
     weights = runner.flow.weights
     steps: list[int | None] = [None] * len(weights)
-    at, moved = first, frozenset[int]()
+    at, moved, copied = first, frozenset[int](), {source for number, source in enumerate(runner.sources) if number != source}
     for step in range(MAX_STEPS):
-        arrived = runner.backward(at, mode)[1]
-        new = [number for number in arrived if steps[number] is None]
+        arrived, found = runner.backward(at, mode)
+        new = [number for number in found if steps[number] is None]
         for number in new:
             steps[number] = step
-        free = [number for number in new if weights[number].trainable and special(runner.starts[number])]
+        free = [number for number in new if weights[number].trainable and (runner.special(number) or number in copied)]
         if not free or None not in steps:
             break
         moved |= frozenset(free)
         at = runner.forward(training=True, changed=moved)
-    return steps, at
+    return steps, at, arrived
 
 
 def reached(flow: Flow) -> frozenset[int]:
     """Weights to which autograd goes from the outputs, whatever the numbers are."""
     runner = Runner(flow)
     return frozenset(runner.backward(runner.forward(training=True), "reach")[1])
-
-
-def gradients(flow: Flow, found: Zero, use: int, arrived: Mapping[int, Gradient | None]) -> Mapping[str, tuple[Gradient | None, ...]]:
-    """What arrives at each name in the body of one use at the end, for derivations."""
-    item = flow.uses[use]
-    given = {port: arrived.get(number) for port, number in item.outputs.items()}
-    return back(item.definition, found._last.ran[use], given, "floats")

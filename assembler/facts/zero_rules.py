@@ -286,7 +286,8 @@ def _constant(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     if step.attributes["fn"] == "zeros":
         return zeros(operands[0].single - {-1})
     single = (ALL - {-1, -2}) | operands[0].single
-    return fresh(step, single, single)
+    name = ("constant", "sinusoid", step.attributes["base"])  # One code for all values of one shape.
+    return Value(name, frozenset({(name, 1.0)}), single, single)
 
 
 RULES: Mapping[str, Callable[[Body, Step, Sequence[Value]], Value]] = {

@@ -55,9 +55,13 @@ def starts(weight: Weight) -> Value:
     return Value("", NOTHING, single, single)
 
 
-def special(value: Value) -> bool:
-    """Whether a weight's start says more than that it is some number."""
-    return value.bits != ""
+def _source(number: int, weights: Sequence[Weight], places: Mapping[str, int]) -> int:
+    """Where a chain of `copy(address)` ends."""
+    seen: set[int] = set()
+    while number not in seen and weights[number].init.startswith("copy("):
+        seen.add(number)
+        number = places.get(weights[number].init[5:-1], number)
+    return number
 
 
 class Runner:
@@ -65,10 +69,17 @@ class Runner:
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
-        self.starts = [starts(item) for item in flow.weights]
+        places = {item.address: number for number, item in enumerate(flow.weights)}
+        self.sources = [_source(number, flow.weights, places) for number in range(len(flow.weights))]
+        """For each weight the one whose values it starts with: itself, but for copies."""
+        self.starts = [starts(flow.weights[source])._replace(single=starts(flow.weights[number]).single) for number, source in enumerate(self.sources)]
         self._known: dict[Hashable, Ran] = {}
         self._numbers: Numbers = {}
         self._asks: dict[int, tuple[bool, bool]] = {}
+
+    def special(self, weight: int) -> bool:
+        """Whether a weight's start says more than that it is some number."""
+        return self.starts[weight].bits != "" or self.flow.weights[weight].init.startswith("copy(")
 
     @property
     def random(self) -> bool:
@@ -89,6 +100,7 @@ class Runner:
         """`changed`: weights that have left their start by now."""
         flow = self.flow
         values: list[Value] = [ZERO] * len(flow.makers)
+        self.roots = [number if number in changed or source in changed else source for number, source in enumerate(self.sources)]
         for name, number in flow.inputs.items():
             made = self._number(("input", name))
             values[number] = Value(made, frozenset({(made, 1.0)}))
@@ -131,7 +143,7 @@ class Runner:
                 local = Value(("step", port), frozenset({(("step", port), 1.0)}))
             if me is None and (_own(local.bits) or any(_own(atom) for atom, _ in local.math)):
                 dice = use.address if ran.body.training and self._about(use.definition)[1] else ""
-                me = self._number((id(ran), tuple(names), tuple(forms), tuple(use.weights.values()), dice))
+                me = self._number((id(ran), tuple(names), tuple(forms), tuple([self.roots[number] for number in use.weights.values()]), dice))
             values[number] = local._replace(bits=self._atom(local.bits, me, bits, use), math=self._form(local.math, me, math, use))
 
     def _atom(self, atom: Any, me: Hashable, bits: Mapping[int, Atom], use: Use) -> Atom:
@@ -140,7 +152,7 @@ class Runner:
         if not isinstance(atom, tuple) or atom[0] == "constant":
             known: Atom = atom
             return known
-        return self._number(("weight", use.weights[atom[1]]) if atom[0] == "weight" else (me, atom[1]))
+        return self._number(("weight", self.roots[use.weights[atom[1]]]) if atom[0] == "weight" else (me, atom[1]))
 
     def _form(self, found: Form, me: Hashable, math: Mapping[int, Form], use: Use) -> Form:
         if len(found) == 1:

@@ -173,6 +173,16 @@ CODES: dict[str, Code] = {
         adapter-unneeded         an adapter was asked for where the types already agree
         entry-guard              a condition on run-time sizes, asserted at the model's entry
     """),
+    # --- learning ---
+    **_table("error", """
+        dead-parameter           a parameter that zeros at the start keep from ever learning
+    """),
+    **_table("warning", """
+        cut-parameter            a trainable parameter that the recipe lets no gradient reach
+    """),
+    **_table("note", """
+        late-parameter           a parameter whose first gradient comes after two steps or more
+    """),
     # --- norms ---
     **_table("error", """
         double-softmax           a softmax of probabilities

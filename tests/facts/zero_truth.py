@@ -38,7 +38,7 @@ def made(found: Flow, dtype: torch.dtype = torch.float64) -> list[Tensor]:
 def _made(init: str, shape: tuple[int, ...]) -> Tensor:
     name, _, rest = init.partition("(")
     if name in ("zeros", "ones", "eye"):
-        return {"zeros": torch.zeros, "ones": torch.ones, "eye": lambda size: torch.eye(*size)}[name](shape)
+        return torch.zeros(shape) if name == "zeros" else torch.ones(shape) if name == "ones" else torch.eye(*shape)
     if name == "constant":
         return torch.full(shape, float(rest[:-1]))
     # Larger than the real ones: a gradient of a weight deep down is not to vanish in seven steps.
