@@ -179,7 +179,7 @@ class _Walk:
                     self.conflicts.append(Conflict("limit-equations", address, span=node.span, detail={"text": f"more than {MAX_DISTINCT} copies of different types"}))
                     settled = True
                 count = rest if settled else 1
-                if node.share and runs and _parameter_sizes(run.node, facts) != _parameter_sizes(run.node, runs[-1][1]):
+                if node.share and runs and _unlike(_parameter_sizes(run.node, facts), _parameter_sizes(run.node, runs[-1][1])):
                     self.conflicts.append(Conflict("share-mismatch", address, node=run.node, span=node.span, detail={"text": "its copies share one set of weights, but the second copy would need others", "first": runs[-1][1].sizes, "second": facts.sizes}))
                     out = None
                     count = rest
@@ -390,6 +390,13 @@ def _parameter_sizes(node: Node, facts: NodeFacts) -> object:
         # Copies may be told apart by more than their sizes (a medium): like sizes in a row are one.
         return tuple(sizes for sizes, _ in groupby(_parameter_sizes(node.runs[0].node, item) for _, item in facts.runs))
     return ()
+
+
+def _unlike(one: object, two: object) -> bool:
+    """Whether two such sizes differ; one that is unknown differs from none."""
+    if isinstance(one, tuple) and isinstance(two, tuple) and len(one) == len(two):
+        return any(_unlike(a, b) for a, b in zip(one, two, strict=True))
+    return one is not None and two is not None and one != two
 
 
 def _conflict(finding: Finding, node: Leaf | Group, address: str, found: Match) -> Conflict:

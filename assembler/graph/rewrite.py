@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Set
 from dataclasses import replace
 
+from assembler.graph.address import parse_address
 from assembler.graph.model import Group, Node, Repeat, Run, Scope
 
 Change = Callable[[Scope, dict[str, Node]], dict[str, Node]]
@@ -34,38 +35,94 @@ def rewrite(scope: Scope, change: Change) -> Scope:
 
 
 def prune(scope: Scope) -> Scope:
-    """Without the nodes that no output needs: they are checked, never built.
+    """Without what no output needs: it is checked, never built. An output of a container that nobody
+    reads asks for nothing inside it.
 
-    What `same`, `tie` or `init: {copy: ...}` names stays, whoever reads it: it owns the weights.
+    What `same`, `tie` or `init: {copy: ...}` names stays, whoever reads it: it owns the weights. A
+    group that is used in several places has all its outputs in each.
     """
-    owners = _owners(scope)
+    same, others = _targets(scope)
+    owners = {names[:end] for names in same | others for end in range(1, len(names) + 1)}
+    return _pruned(scope, scope.outputs, (), owners, same)
 
-    def change(old: Scope, nodes: dict[str, Node]) -> dict[str, Node]:
-        alive: set[str] = set()
-        stack = [ref.node for ref in old.outputs.values() if ref.node]
-        stack.extend(name for name in nodes if name in owners)
-        while stack:
-            name = stack.pop()
-            if name in alive or name not in nodes:
+
+Names = tuple[str, ...]
+"""An address without the numbers of copies."""
+
+
+def reads(scope: Scope, wanted: Iterable[str]) -> dict[str, set[str]]:
+    """The nodes that the wanted outputs need -> the ports of each that are read."""
+    found: dict[str, set[str]] = {}
+    todo = [scope.outputs[name] for name in wanted]
+    while todo:
+        ref = todo.pop()
+        if ref.node and ref.node not in found:
+            todo.extend(edge.source for edges in scope.nodes[ref.node].inputs.values() for edge in edges)
+        found.setdefault(ref.node, set()).add(ref.port)
+    found.pop("", None)
+    return found
+
+
+def _pruned(scope: Scope, wanted: Collection[str], at: Names, owners: Set[Names], shared: Set[Names]) -> Scope:
+    ports = reads(scope, wanted)
+    nodes: dict[str, Node] = {}
+    for name, node in scope.nodes.items():
+        here = (*at, name)
+        if name not in ports:
+            if here not in owners:
                 continue
-            alive.add(name)
-            stack.extend(edge.source.node for edges in nodes[name].inputs.values() for edge in edges if edge.source.node)
-        return nodes if len(alive) == len(nodes) else {name: node for name, node in nodes.items() if name in alive}
-
-    return rewrite(scope, change)
+            node = replace(node, inputs={})  # nobody calls it: it only holds the weights
+        nodes[name] = _inside(node, ports.get(name, set()), here, owners, shared)
+    return replace(scope, nodes=nodes, outputs={name: ref for name, ref in scope.outputs.items() if name in wanted})
 
 
-def _owners(scope: Scope) -> set[str]:
-    """Every name in the addresses that `same`, `tie` and `init: {copy: ...}` use."""
-    found: set[str] = set()
+def _inside(node: Node, read: Set[str], at: Names, owners: Set[Names], shared: Set[Names]) -> Node:
+    if isinstance(node, Group):
+        if node.same:
+            return node
+        wanted = node.scope.outputs.keys() if at in shared else read & node.scope.outputs.keys()
+        return replace(node, scope=_pruned(node.scope, wanted, at, owners, shared))
+    if isinstance(node, Repeat):
+        read = {*read, *node.links.values()}
+        runs, start = [], 0
+        for run in node.runs:
+            copies = range(node.count) if node.share else range(start, start + run.count)
+            runs.append(Run(run.count, _inside(run.node, _of_copies(node, read, copies), at, owners, shared)))  # type: ignore[arg-type]
+            start += run.count
+        return replace(node, runs=tuple(runs))
+    return node
+
+
+def _of_copies(node: Repeat, read: Set[str], copies: range) -> set[str]:
+    """What is read of some copies: the stream, what the last one gives on, and what is named by a copy's number."""
+    found = {node.stream[1]}
+    for port in read:
+        number, _, inner = port.partition(".")
+        if not number.isdigit():
+            found.add(port)
+        elif int(number) in copies:
+            found.add(inner)
+    return found
+
+
+def _targets(scope: Scope) -> tuple[set[Names], set[Names]]:
+    """The addresses that some `same` names; those that some `tie` or `init: {copy: ...}` does."""
+    same: set[str] = set()
+    others: set[str] = set()
     todo: list[Node] = list(scope.nodes.values())
     while todo:
         node = todo.pop()
         if isinstance(node, Repeat):
             todo.extend(run.node for run in node.runs)
             continue
-        targets = [node.same] if isinstance(node, Group) else [node.same, *node.ties.values(), node.init.get("copy", "")]
-        found.update(name for target in targets if target for name in target.split("."))
+        same.add(node.same)
         if isinstance(node, Group):
             todo.extend(node.scope.nodes.values())
-    return found
+        else:
+            others.update((*node.ties.values(), node.init.get("copy", "")))
+    return _named(same), _named(others)
+
+
+def _named(addresses: Iterable[str]) -> set[Names]:
+    found = (parse_address(text) for text in addresses if text)
+    return {tuple(item for item in segments if isinstance(item, str)) for segments in found if not isinstance(segments, str)}

@@ -14,6 +14,7 @@ import assembler
 from assembler.assemble import plan
 from assembler.compiler.build import build as build_plan
 from assembler.compiler.build import probed
+from assembler.report.data import to_data
 from tests.fuzz.oracle import check_text
 
 X = {"x": "[batch 6 12]"}
@@ -319,3 +320,64 @@ def test_one_more_use_of_a_module_whose_shapes_are_unknown_is_no_misfit() -> Non
     }
     report = assembler.check({"inputs": X, "nodes": nodes, "outputs": {"a": "one", "b": "deep", "c": "again"}})
     assert [item.code for item in report.diagnostics if item.level == "error"] == ["unknown-option"]
+
+
+LINEAR = {"kind": "linear", "out": 12}
+UNREAD: dict[str, tuple[dict[str, Any], str, set[str]]] = {
+    "a part beside the one that is read": (
+        {"row": {"kind": "parallel", "join": "concat", "parts": {"one": LINEAR, "two": LINEAR}, "from": "x"}},
+        "row.two",
+        {"row.two"},
+    ),
+    "a node behind an output of a graph that nobody reads": (
+        {
+            "pair": {
+                "inputs": {"x": "[b 6 12]"},
+                "nodes": {"p": {**LINEAR, "from": "x"}, "q": {**LINEAR, "from": "x"}},
+                "outputs": {"p": "p", "q": "q"},
+                "from": "x",
+            }
+        },
+        "pair.q",
+        {"pair.q"},
+    ),
+    "what feeds a module that only its other uses call": (
+        {"one": {**LINEAR, "from": "x"}, "two": {**LINEAR, "from": "one"}, "again": {"same": "two", "from": "x"}},
+        "again",
+        {"again", "two"},
+    ),
+    "what feeds a parameter that only others are tied to": (
+        {"one": {**LINEAR, "from": "x"}, "two": {**LINEAR, "from": "one"}, "tied": {**LINEAR, "tie": {"weight": "two.weight"}, "from": "x"}},
+        "tied",
+        {"tied", "two"},
+    ),
+    "a part beside a shared one": (
+        {
+            "row": {"kind": "sequence", "parts": {"one": LINEAR, "two": LINEAR}, "from": "x"},
+            "again": {"same": "row.two", "from": "x"},
+        },
+        "again",
+        {"again", "row.two"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", UNREAD)
+def test_what_is_not_built_is_not_counted(which: str) -> None:
+    nodes, output, owners = UNREAD[which]
+    recipe = {"inputs": X, "nodes": nodes, "outputs": {"out": output}}
+    model = assembler.build(recipe, seed=0)
+    assert {name.rpartition(".")[0] for name in model.state_dict()} == owners
+    measured = sum(value.numel() for value in model.parameters())
+    assert to_data(assembler.check(recipe))["model"]["parameters"] == measured == plan(recipe).parameters
+
+
+def test_shared_copies_of_unknown_sizes_are_no_misfit() -> None:
+    parts = {
+        "one": {"kind": "linear", "outt": 3},
+        "two": {"kind": "gate", "from": {"gate": "one"}},
+        "three": {"kind": "mlp"},
+    }
+    nodes = {"row": {"kind": "sequence", "parts": parts, "repeat": 2, "share": True, "from": "x"}}
+    report = assembler.check({"inputs": X, "nodes": nodes, "outputs": {"out": "row"}})
+    assert [item.code for item in report.diagnostics] == ["unknown-option"]
