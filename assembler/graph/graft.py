@@ -10,6 +10,7 @@ import graphlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from assembler.graph import wire
@@ -20,7 +21,7 @@ from assembler.graph.env import Env
 from assembler.graph.feed import Feed
 from assembler.graph.graft_inner import graft_inside
 from assembler.graph.graft_merge import Merged, merge
-from assembler.graph.graft_place import Placed, Target, read, shared_inside, targets
+from assembler.graph.graft_place import Level, Placed, Target, read, shared_inside, shared_modules, targets
 from assembler.graph.graft_silent import Plan, planned, silence
 from assembler.graph.graft_spec import Overlay, read_graft
 from assembler.graph.model import Edge, Ref
@@ -35,6 +36,43 @@ if TYPE_CHECKING:
     from assembler.graph.build import At, Builder
 
 
+@dataclass(slots=True)
+class Readers:
+    """Who reads a value, in each scope that a graft stands in: found once, kept up to date."""
+
+    known: dict[int, dict[Ref, dict[tuple[str, str], None]]] = field(default_factory=dict)
+    """Scope (by identity) -> value -> (node, port) of its readers; the node "" is an output of the scope."""
+
+    def know(self, scope: ScopeDraft) -> None:
+        if id(scope) in self.known:
+            return
+        found = self.known[id(scope)] = {}
+        for draft in scope.nodes.values():
+            self.add(scope, draft)
+        for name, ref in scope.outputs.items():
+            found.setdefault(ref, {})["", name] = None
+
+    def of(self, scope: ScopeDraft, ref: Ref) -> list[Draft]:
+        return [scope.nodes[name] for name in dict.fromkeys(name for name, _ in self.known[id(scope)].get(ref, {})) if name]
+
+    def add(self, scope: ScopeDraft, draft: Draft) -> None:
+        found = self.known.get(id(scope))
+        if found is not None:
+            for port, edges in draft.edges.items():
+                for edge in edges:
+                    found.setdefault(edge.source, {})[draft.name, port] = None
+
+    def turn(self, scope: ScopeDraft, host: Ref, merged: Ref) -> None:
+        readers = self.known[id(scope)].pop(host, {})
+        self.known[id(scope)].setdefault(merged, {}).update(readers)
+        for name, port in readers:
+            if name:
+                edges = scope.nodes[name].edges
+                edges[port] = [replace(edge, source=merged) if edge.source == host else edge for edge in edges[port]]
+            elif scope.outputs.get(port) == host:
+                scope.outputs[port] = merged
+
+
 def open_grafts(builder: Builder, grafts: Mapping[str, Graft], env: Env, depth: int) -> list[Overlay]:
     """Read a graph's grafts; from here on repeats are cut where they begin and end."""
     found = [item for spec in grafts.values() if (item := read_graft(spec, env, depth, builder.say)) is not None]
@@ -47,18 +85,23 @@ def apply(builder: Builder, overlays: Sequence[Overlay], scope: ScopeDraft, at: 
     del builder.overlays[len(builder.overlays) - len(overlays) :]
     if any(draft.broken for draft in scope.nodes.values()):
         return  # what is wrong with the host is said; a graft onto it would only repeat it
-    host = _Host(builder, overlays, at, outputs)
+    host = _Host(builder, overlays, at, outputs, shared_modules(builder))
     found = [(overlay, targets(builder, overlay, scope, at)) for overlay in _ordered(builder, overlays)]
     builder.rules.grafting += 1
     for stated, places in found:
-        overlay = stated
         scopes = Counter(id(target.level.scope) for target in places)
         for target in places:
-            if scopes[id(target.level.scope)] > 1:
-                overlay = replace(overlay, label=f"{overlay.spec.name}_{'_'.join(target.shown.split('.')[-2:] if target.side in ('in', 'inner') else target.shown.split('.')[-1:])}")
-            if _may_stand(builder, overlay, target):
+            overlay = stated if scopes[id(target.level.scope)] == 1 else replace(stated, label=_label(stated, target))
+            if _may_stand(builder, overlay, target, host.shared):
                 host.put(overlay, target)
     builder.rules.grafting -= 1
+    host.close()
+
+
+def _label(overlay: Overlay, target: Target) -> str:
+    """What a graft is called where it stands several times in one scope: by its place."""
+    names = target.shown.split(".")
+    return "_".join([overlay.spec.name, *names[-2 if target.side in ("in", "inner") else -1 :]])
 
 
 def _ordered(builder: Builder, overlays: Sequence[Overlay]) -> list[Overlay]:
@@ -79,10 +122,10 @@ def _ordered(builder: Builder, overlays: Sequence[Overlay]) -> list[Overlay]:
         return list(overlays)
 
 
-def _may_stand(builder: Builder, overlay: Overlay, target: Target) -> bool:
+def _may_stand(builder: Builder, overlay: Overlay, target: Target, used_twice: Mapping[int, Note]) -> bool:
     """Whether a graft can stand at a place at all; said where it cannot."""
     span = overlay.span("write")
-    shared = shared_inside(builder, target) if builder.later else None
+    shared = shared_inside(target, used_twice) if used_twice else None
     if shared is not None:
         builder.say(Diagnostic("graft-place", f"`{target.shown}` stands inside a module that has another use: the graft `{overlay.name}` would be in both", span,
                                related=(shared,), help="write `like:` there for weights of its own, or put the graft outside"))  # fmt: skip
@@ -104,8 +147,12 @@ class _Host:
     overlays: Sequence[Overlay]
     at: At
     outputs: frozenset[str]
+    shared: Mapping[int, Note]
+    """Nodes (by identity) whose module is used twice."""
     first: dict[tuple[object, ...], tuple[Overlay, Ref]] = field(default_factory=dict)
     """Place -> the last graft that wrote it, and the value that was there before all of them."""
+    readers: Readers = field(default_factory=Readers)
+    touched: dict[int, Level] = field(default_factory=dict)
 
     def put(self, overlay: Overlay, target: Target) -> None:
         """One graft at one place: its nodes, and the host's readers turned to what it makes."""
@@ -121,30 +168,56 @@ class _Host:
             self.first[target.key] = overlay, Ref("", "")
             return
         host = _host(builder, overlay, target)
-        plan = planned(builder, overlay, target, host, self.outputs) if host is not None else None
+        self.readers.know(target.level.scope)
+        plan = planned(builder, overlay, target, host, self.readers.of(target.level.scope, host), self.outputs) if host is not None else None
         if host is None or plan is None:
             return
         origin = before[1] if before is not None and not overlay.after else host
         self.first[target.key] = overlay, origin
-        mark = dict.fromkeys(target.level.scope.nodes)
+        mark = len(target.level.scope.nodes)
         part = _part(builder, overlay, target, origin, plan, self.at)
         if part is not None:
             merges = merge(builder, overlay, target, host, part.after or Ref(part.name, part.main), part, plan)
-            self._turn(overlay, target, host, merges, [name for name in target.level.scope.nodes if name not in mark])
+            self._turn(overlay, target, host, merges, list(target.level.scope.nodes)[mark:])
 
     def _turn(self, overlay: Overlay, target: Target, host: Ref, merges: Sequence[Merged], own: list[str]) -> None:
+        """Every reader of the host's value reads the merged one instead."""
         scope = target.level.scope
         for name in own:
             scope.nodes[name].cause = scope.nodes[name].cause or f"graft {overlay.name}"
+        for level, inner in pairwise(target.levels):
+            if inner.container is not None:
+                self.readers.add(level.scope, inner.container)
         for merged in merges:
             if merged.reader is None:
-                _turn(target, host, merged.value, set(own))
+                self._turn_place(target, host, merged.value)
             else:
-                _turn(target._replace(draft=merged.reader, side="out", port=merged.reader.main), merged.before, merged.value, set(own))
+                self._turn_place(target._replace(draft=merged.reader, side="out", port=merged.reader.main), merged.before, merged.value)
             self.builder.grafted.append(Placed(overlay, target, merged.before, merged.value, merged.entry, tuple(own)))
+        for name in own:
+            self.readers.add(scope, scope.nodes[name])
         if overlay.mode == "replace":
             self.builder.lost.add(host.node)
-        for level in reversed(target.levels):
+        self.touched.update((id(level.scope), level) for level in target.levels)
+
+    def _turn_place(self, target: Target, host: Ref, merged: Ref) -> None:
+        """The graft's own nodes are not yet among the readers: they go on reading the host's value."""
+        draft, scope = target.draft, target.level.scope
+        if target.side == "copy-out":
+            scope.outputs[target.port] = merged
+        elif target.side == "in" and draft is not None:
+            draft.edges[target.port] = [replace(draft.edges[target.port][0], source=merged)]
+            self.readers.add(scope, draft)
+        else:
+            self.readers.turn(scope, host, merged)
+            if target.side == "out" and draft is not None and target.port == draft.main:
+                draft.after = merged
+            elif target.side == "out" and draft is not None:
+                draft.moved[target.port] = merged
+
+    def close(self) -> None:
+        """Circles are cut, and what the graph unfolds into is held against its limit, once for each scope."""
+        for level in sorted(self.touched.values(), key=lambda level: -len(level.path)):
             for draft in (level.run, level.container):
                 if draft is not None:
                     self.builder.weigh(draft)
@@ -185,32 +258,6 @@ def _host(builder: Builder, overlay: Overlay, target: Target) -> Ref | None:
     builder.say(Diagnostic("address-many" if edges else "address-unknown", f"{len(edges) or 'no'} values feed `{target.shown}`, and a graft changes one edge", overlay.span("write"),
                            help="write it onto the node that gives the value"))  # fmt: skip
     return None
-
-
-def _turn(target: Target, host: Ref, merged: Ref, own: set[str]) -> None:
-    """Every reader of the host's value reads the merged one instead."""
-    draft, scope = target.draft, target.level.scope
-    if target.side == "copy-out":
-        scope.outputs[target.port] = merged
-        return
-    if target.side == "in":
-        assert draft is not None
-        draft.edges[target.port] = [replace(draft.edges[target.port][0], source=merged)]
-        return
-    for reader in scope.nodes.values():
-        if reader.name not in own:
-            for port, edges in reader.edges.items():
-                if any(edge.source == host for edge in edges):
-                    reader.edges[port] = [replace(edge, source=merged) if edge.source == host else edge for edge in edges]
-    for name, ref in scope.outputs.items():
-        if ref == host:
-            scope.outputs[name] = merged
-    if target.side == "out":
-        assert draft is not None
-        if target.port == draft.main:
-            draft.after = merged
-        else:
-            draft.moved[target.port] = merged
 
 
 # --- the part ---

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -206,17 +206,24 @@ def _nothing(builder: Builder, overlay: Overlay, states: list[_State], segment: 
     return []
 
 
-def shared_inside(builder: Builder, target: Target) -> Note | None:
+def shared_modules(builder: Builder) -> dict[int, Note]:
+    """Nodes (by identity) whose module is used twice, each with the place that says so."""
+    found: dict[int, Note] = {}
+    for draft, scope, text, span in builder.later:
+        owner = find_draft(scope, text)
+        note = Note(f"`{draft.name}` is one more use of `{text}`", span)
+        for item in (draft, owner.draft if owner is not None else None):
+            if item is not None:
+                found.update((id(node), note) for node in (item, *(run for _, run in item.runs)))
+    return found
+
+
+def shared_inside(target: Target, shared: Mapping[int, Note]) -> Note | None:
     """What around the target has its module used elsewhere too: a graft inside would be in both."""
-    around = [level.container for level in target.levels if level.container is not None]
+    around = [draft for level in target.levels for draft in (level.container, level.run) if draft is not None]
     if target.side == "inner" and target.draft is not None:
         around.append(target.draft)
-    for draft, scope, text, span in builder.later:
-        found = find_draft(scope, text)
-        owner = found.draft if found is not None else None
-        if any(item is draft or item is owner or any(run is owner for _, run in item.runs) for item in around):
-            return Note(f"`{draft.name}` is one more use of `{text}`", span)
-    return None
+    return next((shared[id(draft)] for draft in around if id(draft) in shared), None)
 
 
 # --- reading ---

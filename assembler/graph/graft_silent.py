@@ -39,7 +39,7 @@ class Plan:
     """Of `columns`: the linear maps that get new columns."""
 
 
-def planned(builder: Builder, overlay: Overlay, target: Target, host: Ref, outputs: frozenset[str]) -> Plan | None:
+def planned(builder: Builder, overlay: Overlay, target: Target, host: Ref, readers: list[Draft], outputs: frozenset[str]) -> Plan | None:
     """The form of one graft, or None after saying why there is none. `outputs`: addresses that leave the graph."""
     if not overlay.demand:
         return Plan()
@@ -54,7 +54,7 @@ def planned(builder: Builder, overlay: Overlay, target: Target, host: Ref, outpu
             return _refuse(builder, overlay, "scale", "blend-not-silent", f"a blend that {'starts at' if scale.learned else 'stays at'} {scale.value:g} is not the host at the start", "write `scale: learned`: it starts at 0")
         return Plan("scale", 0.0)
     if overlay.mode == "concat":
-        return _columns(builder, overlay, target, host, outputs)
+        return _columns(builder, overlay, target, host, readers, outputs)
     if overlay.mode == "replace":
         return _eye(builder, overlay)
     adapt = overlay.write.adapt
@@ -74,15 +74,13 @@ def _refuse(builder: Builder, overlay: Overlay, key: str, code: str, message: st
     return None
 
 
-def _columns(builder: Builder, overlay: Overlay, target: Target, host: Ref, outputs: frozenset[str]) -> Plan | None:
+def _columns(builder: Builder, overlay: Overlay, target: Target, host: Ref, readers: list[Draft], outputs: frozenset[str]) -> Plan | None:
     """Concat is silent where every reader is a linear map: W h + 0 m."""
     scope = target.level.scope
     if target.side == "in":
         readers = [target.draft] if target.draft is not None else []
     elif target.side == "copy-out":
         readers = []
-    else:
-        readers = [draft for draft in scope.nodes.values() if any(edge.source == host for edges in draft.edges.values() for edge in edges)]
     leaves = target.shown in outputs or any(ref == host for ref in scope.outputs.values())
     wrong = next((draft for draft in readers if draft.kind is None or draft.kind.name != "linear" or draft.runs), None)
     if readers and wrong is None and not leaves and overlay.scale.value is None and not overlay.scale.learned:
@@ -138,7 +136,7 @@ def silence(builder: Builder, overlay: Overlay, target: Target, part: Draft, pla
 
 def _gain(builder: Builder, overlay: Overlay, scope: ScopeDraft, part: Draft, norm: Draft) -> bool:
     """The gain of the norm behind the part starts at zero: a zero part in front of it would be blown up by its first step."""
-    writer = writing(builder, scope, part, through=False)
+    writer = writing(builder, scope, part)
     if writer is not None and writer.said.get("init", {}).get("write") == "zero":
         builder.say(Diagnostic("norm-after-zero", f"the part of `{overlay.name}` starts at zero in front of a norm: after one step the norm has it at full strength", part.span.at(part.path),
                                related=(Note("the norm", overlay.span("norm")),), help="drop the part's `init`: the norm's gain starts at 0 instead"))  # fmt: skip
@@ -150,8 +148,8 @@ def _gain(builder: Builder, overlay: Overlay, scope: ScopeDraft, part: Draft, no
     return True
 
 
-def writing(builder: Builder, scope: ScopeDraft, part: Draft, through: bool = True) -> Draft | None:
-    """The leaf that makes a part's output, if it has a writing layer of its own. `through`: norms behind it too."""
+def writing(builder: Builder, scope: ScopeDraft, part: Draft) -> Draft | None:
+    """The leaf that makes a part's output, if it has a writing layer of its own."""
     draft: Draft | None = part
     reused = {id(item) for item, *_ in builder.later}
     while draft is not None:
@@ -167,7 +165,7 @@ def writing(builder: Builder, scope: ScopeDraft, part: Draft, through: bool = Tr
         elif any(item.writes for item in draft.chosen.definition.parameters.values()):
             return draft
         elif draft.kind.name in PASSES or (draft.kind.name == "scale" and not _learned(draft.chosen.options)):
-            edges = draft.edges.get(draft.first, ())
+            edges = draft.edges.get(draft.first, ()) if draft is not part else ()  # never out of the part
             draft = scope.nodes.get(edges[0].source.node) if edges else None
         else:
             return None
