@@ -105,6 +105,8 @@ def origin(frame: Frame, ref: Ref, axis: int) -> list[Because]:
                 break
             ref, here = edges[0].source, here.outer
             continue
+        if ref.node not in here.scope.nodes:
+            break  # something of it is wrong, and that is said
         node, facts = here.scope.nodes[ref.node], here.facts.nodes[ref.node]
         address = f"{here.address}.{ref.node}" if here.address else ref.node
         kind = facts.outputs.get(ref.port)

@@ -381,3 +381,18 @@ def test_shared_copies_of_unknown_sizes_are_no_misfit() -> None:
     nodes = {"row": {"kind": "sequence", "parts": parts, "repeat": 2, "share": True, "from": "x"}}
     report = assembler.check({"inputs": X, "nodes": nodes, "outputs": {"out": "row"}})
     assert [item.code for item in report.diagnostics] == ["unknown-option"]
+
+
+def test_why_a_size_is_so_ends_where_a_node_is_broken() -> None:
+    report = check_text(
+        """\
+inputs: {x: "[batch 3 5]", z: "[batch 4 5]"}
+nodes:
+  end: {kind: stack, from: [late, z]}
+  late: {kind: mean, from: [gone, x]}
+  gone: {kind: identity, from: wrong}
+  wrong: {kind: patch_embed, from: x}
+outputs: {out: end}
+"""
+    )
+    assert [item.code for item in report.diagnostics] == ["shape-mismatch", "missing-key"]
