@@ -8,7 +8,8 @@ number. Analyses read the bodies of the uses (docs/primitives.md) and nothing el
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from assembler.facts.count import shapes
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
@@ -22,8 +23,7 @@ MAX_USES = 20_000
 """Uses of kinds that are unfolded. A larger graph has no flow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Weight:
+class Weight(NamedTuple):
     """One parameter or buffer of the model, however often it is used."""
 
     address: str
@@ -39,8 +39,7 @@ class Weight:
     trainable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """One use of a kind. Values and weights by number; a `many` port has several values."""
 
     address: str
@@ -76,14 +75,14 @@ def flow(graph: Graph, facts: Facts) -> Flow | None:
     walk = _Walk(graph.scope)
     inputs = {name: walk.value(-1) for name in graph.scope.inputs}
     try:
-        given = walk.scope(graph.scope, facts.root, (), (), {name: (value,) for name, value in inputs.items()})
+        given = walk.scope(graph.scope, facts.root, "", "", {name: (value,) for name, value in inputs.items()})
     except _TooMany:
         return None
     weights, numbers = walk.owned()
-    uses = tuple(
-        Use(item.address, item.node, item.facts, item.definition, item.inputs, item.outputs, numbers[index])
-        for index, item in enumerate(walk.uses)
-    )
+    uses = tuple([
+        Use(item.address, item.node, item.facts, item.definition, item.inputs, item.outputs, known)
+        for item, known in zip(walk.uses, numbers, strict=True)
+    ])  # fmt: skip
     return Flow(uses, weights, inputs, {name: given[name] for name in graph.scope.outputs if name in given}, tuple(walk.makers), walk.places)
 
 
@@ -91,11 +90,10 @@ class _TooMany(Exception):
     """More uses than `MAX_USES`."""
 
 
-Path = tuple[str | int, ...]
+Fed = Mapping[str, tuple[int, ...]]
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(NamedTuple):
     """A use before its weights are known: `owner` is the node whose module it is one more use of."""
 
     address: str
@@ -103,13 +101,29 @@ class _Draft:
     node: Leaf
     facts: NodeFacts
     definition: Definition
-    inputs: Mapping[str, tuple[int, ...]]
+    inputs: Fed
     outputs: Mapping[str, int]
-    path: Path
+
+
+class _Card(NamedTuple):
+    """One weight of all leaves that share their facts."""
+
+    key: str
+    shape: tuple[int, ...]
+    start: str
+    writes: bool
+    buffer: bool
+    trains: bool | None
+
+
+_CARDS: dict[int, tuple[NodeFacts, tuple[_Card, ...]]] = {}
+"""By the identity of facts, which all leaves that are alike share."""
 
 
 @dataclass(slots=True)
 class _Walk:
+    """Addresses are those of copies: a segment that is a number is one."""
+
     root: Scope
     uses: list[_Draft] = field(default_factory=list)
     makers: list[int] = field(default_factory=list)
@@ -120,66 +134,71 @@ class _Walk:
         return len(self.makers) - 1
 
     # --- values ---
-    def scope(self, scope: Scope, facts: ScopeFacts, path: Path, owner: Path, fed: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-        """Output name -> value. `owner`: where the modules of what is inside stand. The reader bounds the nesting."""
+    def scope(self, scope: Scope, facts: ScopeFacts, prefix: str, owner: str, fed: Fed) -> dict[str, int]:
+        """Output name -> value. `owner`: below which the modules of what is inside stand. The reader bounds the nesting."""
         values: dict[tuple[str, str], tuple[int, ...]] = {("", name): found for name, found in fed.items()}
         for name, node in scope.nodes.items():
             inputs: dict[str, tuple[int, ...]] = {}
             for port, edges in node.inputs.items():
-                found = tuple(value for edge in edges for value in values.get(edge.source, ()))
+                if len(edges) == 1:
+                    found = values.get(edges[0].source, ())
+                else:
+                    found = tuple([value for edge in edges for value in values.get(edge.source, ())])
                 if found:
                     inputs[port] = found
-            for port, value in self.node(node, facts.nodes[name], (*path, name), (*owner, name), inputs).items():
+            for port, value in self.node(node, facts.nodes[name], prefix + name, owner + name, inputs).items():
                 values[name, port] = (value,)
         return {name: values[ref][0] for name, ref in scope.outputs.items() if values.get(ref)}
 
-    def node(self, node: Node, facts: NodeFacts, path: Path, owner: Path, fed: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    def node(self, node: Node, facts: NodeFacts, address: str, owner: str, fed: Fed) -> Mapping[str, int]:
+        given: Mapping[str, int]
         if isinstance(node, Repeat):
-            given = self.copies(node, facts, path, owner, fed)
+            given = self.copies(node, facts, address, owner, fed)
         else:
             if node.same:
-                owner = self.target(node.same, path)
+                owner = self.target(node.same, address)
             if isinstance(node, Leaf):
-                given = self.leaf(node, facts, path, owner, fed)
+                given = self.leaf(node, facts, address, owner, fed)
             else:
-                given = self.scope(node.scope, facts.inner, path, owner, fed) if facts.inner is not None else {}
-        address = _text(path)
+                given = self.scope(node.scope, facts.inner, f"{address}.", f"{owner}.", fed) if facts.inner is not None else {}
         for port, value in given.items():
             self.places[f"{address}.{port}"] = value
         return given
 
-    def leaf(self, node: Leaf, facts: NodeFacts, path: Path, owner: Path, fed: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-        if len(self.uses) >= MAX_USES:
+    def leaf(self, node: Leaf, facts: NodeFacts, address: str, owner: str, fed: Fed) -> dict[str, int]:
+        number = len(self.uses)
+        if number >= MAX_USES:
             raise _TooMany
         definition = facts.definition or node.definition
-        outputs = {port: self.value(len(self.uses)) for port in definition.outputs}
-        self.uses.append(_Draft(_text(path), _text(owner), node, facts, definition, fed, outputs, path))
+        outputs = {port: self.value(number) for port in definition.outputs}
+        self.uses.append(_Draft(address, owner, node, facts, definition, fed, outputs))
         return outputs
 
-    def copies(self, node: Repeat, facts: NodeFacts, path: Path, owner: Path, fed: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    def copies(self, node: Repeat, facts: NodeFacts, address: str, owner: str, fed: Fed) -> dict[str, int]:
         into, out = node.stream
         if node.count > MAX_USES:
             raise _TooMany
         nodes = (run.node for run in node.runs for _ in range(run.count))
         known = (item for count, item in facts.runs for _ in range(count))
         result: dict[str, int] = {}
-        last: dict[str, int] = {}
+        last: Mapping[str, int] = {}
         for index, (inner, item) in enumerate(zip(nodes, known, strict=True)):
-            here = () if node.share else (index,)
+            here = "" if node.share else f".{index}"
             linked = {port: (result[tap],) for port, tap in node.links.items() if tap in result}
-            last = self.node(inner, item, (*path, *here), (*owner, *here), {**fed, **linked})
+            last = self.node(inner, item, address + here, owner + here, {**fed, **linked})
             if out in last:
                 fed = {**fed, into: (last[out],)}
             result.update({f"{index}.{port}": value for port, value in last.items()})
         return {**result, **last}
 
     # --- weights ---
-    def target(self, address: str, path: Path) -> Path:
-        """The node that `same` names, for the copy that stands at `path`."""
+    def target(self, address: str, asking: str) -> str:
+        """The node that `same` names, for the copy that stands at the address `asking`."""
         segments = parse_address(address)
         if isinstance(segments, str):
-            return path
-        found: list[str | int] = []
+            return asking
+        path = asking.split(".")
+        found: list[str] = []
         here: Node | None = None
         inner: Scope | None = self.root
         for place, segment in enumerate(segments):
@@ -187,21 +206,14 @@ class _Walk:
                 here = inner.nodes.get(segment) if inner is not None else None
                 found.append(segment)
             elif isinstance(here, Repeat):
-                index = self._copy(segment, here, path, place)
-                found.append(index)
+                index = _copy(segment, here, path[place] if place < len(path) else "")
+                found.append(str(index))
                 here = _run(here, index)
             inner = _inside(here)
         if isinstance(here, Repeat) and not here.share:
-            index = next((item for item in reversed(path) if isinstance(item, int)), 0)
-            found.append(index % here.count)
-        return tuple(found)
-
-    def _copy(self, segment: int | Slice, node: Repeat, path: Path, place: int) -> int:
-        """`*` and slices mean the copy with the number of the one that asks."""
-        if isinstance(segment, int):
-            return segment % node.count
-        own = path[place] if place < len(path) else None
-        return own if isinstance(own, int) else next(iter(segment.of(node.count)), 0)
+            last = next((item for item in reversed(path) if item.isdigit()), "0")
+            found.append(str(int(last) % here.count))
+        return ".".join(found)
 
     def owned(self) -> tuple[tuple[Weight, ...], list[dict[str, int]]]:
         """All weights, and for each use their numbers by name on the card."""
@@ -209,33 +221,46 @@ class _Walk:
         made: dict[str, int] = {}
         weights: list[Weight] = []
         ties: dict[str, str] = {}
-        for item in sorted(self.uses, key=lambda item: item.address != item.owner):
-            known = shapes(item.facts) if item.definition.parameters else {}
-            begins = starts(item.node, item.facts)
-            for key, card in item.definition.parameters.items():
-                address = f"{item.owner}.{key}"
+        numbers: list[dict[str, int]] = [{} for _ in self.uses]
+        later: list[tuple[int, str, str]] = []
+        whole = [*range(len(self.uses))]
+        whole.sort(key=lambda place: self.uses[place].address != self.uses[place].owner)
+        for place in whole:
+            item = self.uses[place]
+            if not item.definition.parameters:
+                continue
+            node, known = item.node, numbers[place]
+            trained = item.owner not in frozen
+            for card in _cards(node, item.facts, item.definition):
+                address = f"{item.owner}.{card.key}"
                 if address in made or address in ties:
+                    later.append((place, card.key, address))
                     continue
-                if key in item.node.ties:
-                    ties[address] = self._tied(item.node.ties[key], item.path)
+                if card.key in node.ties:
+                    ties[address] = self._tied(node.ties[card.key], item.address)
+                    later.append((place, card.key, address))
                     continue
-                made[address] = len(weights)
-                trainable = not card.buffer and (item.owner not in frozen if card.trains is None else card.trains)
-                weights.append(Weight(address, key, known.get(key, ()), self._begin(begins[key], item.path), item.node, card.writes, card.buffer, trainable))
+                made[address] = known[card.key] = len(weights)
+                trainable = not card.buffer and (trained if card.trains is None else card.trains)
+                weights.append(Weight(address, card.key, card.shape, self._begin(card.start, item.address), node, card.writes, card.buffer, trainable))
+        for place, key, address in later:
+            at = _end(address, ties)
+            if at in made:
+                numbers[place][key] = made[at]
         _follow(weights, made, ties)
-        return tuple(weights), [{key: made[at] for key in item.definition.parameters if (at := _end(f"{item.owner}.{key}", ties)) in made} for item in self.uses]
+        return tuple(weights), numbers
 
-    def _begin(self, start: str, path: Path) -> str:
-        """A start as the copy at `path` has it."""
-        return f"copy({self._tied(start[5:-1], path)})" if start.startswith("copy(") else start
+    def _begin(self, start: str, asking: str) -> str:
+        """A start as the copy at the address `asking` has it."""
+        return f"copy({self._tied(start[5:-1], asking)})" if start.startswith("copy(") else start
 
-    def _tied(self, address: str, path: Path) -> str:
+    def _tied(self, address: str, asking: str) -> str:
         """The weight that a tie names: `*` and slices mean the asking copy."""
         parts = address.split(".")
         for end in range(len(parts) - 1, 0, -1):
             segments = parse_address(".".join(parts[:end]))
             if not isinstance(segments, str) and self._is_leaf(segments):
-                return ".".join([_text(self.target(".".join(parts[:end]), path)), *parts[end:]])
+                return ".".join([self.target(".".join(parts[:end]), asking), *parts[end:]])
         return address
 
     def _is_leaf(self, segments: tuple[str | int | Slice, ...]) -> bool:
@@ -257,7 +282,7 @@ def _follow(weights: list[Weight], made: Mapping[str, int], ties: Mapping[str, s
     leads = {weight.address: _end(weight.init[5:-1], ties) for weight in weights if weight.init.startswith("copy(")}
     for address in leads:
         at = made[address]
-        weights[at] = replace(weights[at], init=f"copy({_end(address, leads)})")
+        weights[at] = weights[at]._replace(init=f"copy({_end(address, leads)})")
 
 
 def _end(address: str, ties: Mapping[str, str]) -> str:
@@ -283,8 +308,25 @@ def _inside(node: Node | None) -> Scope | None:
     return node.scope if isinstance(node, Group) else None
 
 
-def _text(path: Path) -> str:
-    return ".".join(map(str, path))
+def _copy(segment: int | Slice, node: Repeat, own: str) -> int:
+    """`*` and slices mean the copy with the number of the one that asks."""
+    if isinstance(segment, int):
+        return segment % node.count
+    return int(own) if own.isdigit() else next(iter(segment.of(node.count)), 0)
+
+
+def _cards(node: Leaf, facts: NodeFacts, definition: Definition) -> tuple[_Card, ...]:
+    """The weights of a leaf as it owns them."""
+    known = _CARDS.get(id(facts))
+    if known is not None and known[0] is facts and not node.init:
+        return known[1]
+    begins, sizes = starts(node, facts), shapes(facts)
+    made = tuple(_Card(key, sizes.get(key, ()), begins[key], card.writes, card.buffer, card.trains) for key, card in definition.parameters.items())
+    if not node.init:
+        if len(_CARDS) > 50_000:
+            _CARDS.clear()
+        _CARDS[id(facts)] = (facts, made)
+    return made
 
 
 __all__ = ["MAX_USES", "Flow", "Use", "Weight", "flow", "number", "start_of"]

@@ -154,7 +154,7 @@ def test_the_states_inside_a_use_are_known_by_name() -> None:
 @pytest.mark.parametrize(("start", "shown"), [("copy(n.weight)", "ln(-1) gain trained, shift trained"), ("zeros", "ln(-1) gain 0, trained, shift trained"), ("normal(0.0)", "ln(-1) gain 0, trained, shift trained"), ("normal(1.0)", "raw"), ("copy(nowhere)", "raw")])
 def test_every_way_a_gain_may_start(start: str, shown: str) -> None:
     found, _ = _of({"nodes": {"n": {"kind": "layer_norm", "from": "x"}, "m": {"kind": "layer_norm", "from": "x"}}, "outputs": {"a": "n", "b": "m"}})
-    weights = tuple(replace(item, init=start) if item.address == "m.weight" else item for item in found.weights)
+    weights = tuple(item._replace(init=start) if item.address == "m.weight" else item for item in found.weights)
     states = norm(replace(found, weights=weights))
     assert str(states.states[found.places["m.y"]]) == shown
 
