@@ -34,6 +34,8 @@ _ROW = re.compile(r"\[\.\.\. ([a-z][a-z0-9_]*)\]\Z")
 _FUNCTIONS = frozenset({"sqrt", "uniform", "normal", "constant", "zeros", "ones"})
 RESERVED = frozenset({"weight", "bias", "branches", "into", "in_features", "out_features"})
 """What a linear map has already: no graft inside it can be called so."""
+UNSAID = ("from", "repeat", "norm", "seed", "dtype", "tie", "same", "like")
+"""Keys that a part inside a kind does not have."""
 _NUMBERS = ("scale", "width")
 """Attributes of steps that are texts over sizes."""
 
@@ -114,8 +116,10 @@ def _may(builder: Builder, overlay: Overlay, target: Target) -> bool:
         code, message, where, mend = "graft-place", f"inside a kind a graft reads what its map reads, not `{feeds[0].address}`", overlay.span("read"), f"write `read: {overlay.write.address}.x`"
     elif overlay.name in RESERVED or any(key.startswith(f"{target.port}.{overlay.name}.") for key in host.definition.parameters):
         code, message, where, mend = "name-taken", f"`{overlay.name}` is a graft and something of `{target.shown}`", spec.span.at(spec.path), "rename the graft"
-    elif "from" in spec.part.fields or "repeat" in spec.part.fields or "norm" in spec.part.fields:
-        code, message, where, mend = "graft-place", "inside a kind a part has no `from`, `repeat` or `norm` of its own", spec.part.span.at(spec.part.path), "write `read` and `norm` at the graft"
+    elif keys := [key for key in UNSAID if key in spec.part.fields]:
+        code, message, where, mend = "graft-place", f"inside a kind a part has no `{keys[0]}` of its own", spec.part.fields[keys[0]].key.at(f"{spec.part.path}.{keys[0]}"), "drop it; `read`, `norm` and `scale` stand at the graft"
+    elif (init := spec.part.fields.get("init")) is not None and init.plain() not in ("zero", {"write": "zero"}):
+        code, message, where, mend = "graft-place", "inside a kind a part starts as its kind does, or at zero", init.span.at(f"{spec.part.path}.init"), "write `init: zero`, or drop it"
     else:
         return True
     builder.say(Diagnostic(code, message, where, help=mend))
@@ -126,10 +130,17 @@ def _parts(builder: Builder, overlay: Overlay, target: Target, at: At) -> list[D
     """The part with its norms and its factor, in order, drafted in a scope of their own."""
     level, name = target.level, overlay.name
     scope = ScopeDraft(f"{target.draft.address}.{target.port}" if target.draft is not None else "", level.scope.env, policy="never")
-    inherited = {key: item for key, item in level.inherited.items() if key in ("norm_kind", "seed")}
+    inherited = {key: item for key, item in level.inherited.items() if key == "norm_kind"}
     here = replace(at, address=f"{scope.address}.{name}", path=(*level.path, str(target.draft.name if target.draft else ""), target.port, name), counts=(*level.counts, 0, 0, 0), inherited=inherited)
+    claims = len(builder.tied) + len(builder.later) + len(builder.copied)
     part = builder.node(replace(overlay.spec.part, name=name), scope, here)
     if part.broken:
+        return None
+    wrong = [key for key in part.said if key in ("seed", "dtype") or (key == "init" and part.said[key] != {"write": "zero"})]
+    if wrong or len(builder.tied) + len(builder.later) + len(builder.copied) > claims:
+        # From a slot's filler or a rule; what the graft itself says is refused where it stands.
+        what = wrong[0] if wrong else "tie"
+        builder.say(Diagnostic("graft-place", f"inside a kind a part has no `{what}` of its own", part.span.at(part.path), help="it starts as its kind does, or at zero, in the dtype of its host"))
         return None
     if part.chosen is None or part.inner is not None or part.runs:
         builder.say(Diagnostic("graft-place", f"the part of `{name}` holds others: inside a kind a part is one module", part.span.at(part.path), help="write `kind: low_rank`, `linear`, `mlp`, or write the graft onto the node"))

@@ -245,6 +245,25 @@ def test_a_grafted_model_is_a_plain_module(name: str):
     assert torch.equal(alone(x), model(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "mode: add",
+        "mode: gate",
+        "mode: gate, form: double_sigmoid",
+        "mode: blend",
+        "mode: concat",
+        "mode: add, norm: out",
+    ],
+)
+def test_silence_holds_in_half_precision(dtype: torch.dtype, keys: str):
+    text = HOST + f"grafts: {{side: {{write: body, init: zero, {keys}, part: {{kind: mlp, hidden: 8}}}}}}\n"
+    host, model = (assembler.build(yaml.safe_load(item), seed=0, dtype=dtype) for item in (HOST, text))
+    given = [x.to(dtype) for x in inputs()]
+    assert torch.equal(host(*given), model(*given))
+
+
 def test_low_rank_maps_on_a_frozen_gpt2():
     small = ["vars.depth=2", "vars.width=32", "vars.heads=4", "vars.vocab=50", "vars.length=16", "vars.dropout=0.0"]
     host = assembler.build(assembler.load("recipes/gpt2.yaml", small), seed=3)

@@ -115,11 +115,19 @@ def test_frozen_hosts_and_grafts_that_learn():
         "{write: enc.0.attend.q, mode: add, part: {kind: attention, heads: 2}}   #~ graft-place",
         "{write: enc.0.attend.q, mode: add, part: {kind: activation}}   #~ graft-place",
         "{write: enc.0.attend.q, mode: add, part: {kind: sequence, parts: {a: {kind: linear}}}}   #~ graft-place",
+        "{write: enc.0.attend.q, mode: add, part: {kind: linear, init: xavier}}   #~ graft-place",
+        "{write: enc.0.attend.q, mode: add, part: {kind: linear, dtype: bf16}}   #~ graft-place",
+        "{write: enc.0.attend.q, mode: add, part: {kind: linear, tie: {weight: head.weight}}}   #~ graft-place",
         "{write: enc.0.attend.z, mode: add, part: {kind: linear}}   #~ address-unknown",
     ],
 )
 def test_one_finding_at_the_line(text: str):
     bad(STACK + "  lora: " + text)
+
+
+def test_what_a_rule_says_of_a_part_inside_is_not_dropped():
+    text = "  lora: {write: enc.0.attend.q, mode: add, part: {kind: linear}}   #~ graft-place"
+    bad(STACK + text + "\nrules: {start: {at: enc.0.attend.q.lora, set: {init: xavier}}}")
 
 
 def test_a_stated_width_that_the_map_does_not_have_is_said_at_the_host():
