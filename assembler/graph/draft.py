@@ -161,7 +161,7 @@ class ScopeDraft:
                     edge.source.node
                     for edges in draft.edges.values()
                     for edge in edges
-                    if edge.source.node and edge.source.node not in done
+                    if edge.source.node not in done and edge.source.node in self.nodes
                 ]
                 if waiting:
                     stack.extend(reversed(waiting))

@@ -396,3 +396,10 @@ outputs: {out: end}
 """
     )
     assert [item.code for item in report.diagnostics] == ["shape-mismatch", "missing-key"]
+
+
+@pytest.mark.parametrize("norm", ["out", "both"])
+def test_a_norm_behind_copies_of_a_graph_whose_output_is_broken_is_put_nowhere(norm: str) -> None:
+    node = {**TWO, "outputs": {"p": "nowhere"}, "from": "x", "repeat": 2, "norm": norm}
+    report = assembler.check({"inputs": X, "nodes": {"two": node}, "outputs": {"out": "two"}})
+    assert [item.code for item in report.diagnostics] == ["address-unknown"]
