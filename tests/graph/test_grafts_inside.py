@@ -14,7 +14,8 @@ STACK = """
 inputs: {x: "[batch seq 16]"}
 nodes:
   enc: {kind: bus, repeat: 4, norm: pre, from: x, parts: {attend: {kind: attention, heads: 2, kv_heads: 1}, think: {kind: mlp}}}
-  head: {kind: linear, out: 4, from: enc}
+  final: {kind: layer_norm, from: enc}
+  head: {kind: linear, out: 4, from: final}
 outputs: {y: head}
 grafts:
 """
