@@ -179,7 +179,7 @@ def why_weight(flow: Flow, found: Zero, number: int) -> tuple[Because, ...]:
         return (Because(weight.address, text, weight.node.span),)
     end, way = Reader(flow, found).end(number)
     lines = [Because(weight.address, "never has a gradient", weight.node.span)]
-    if len(way) > 1:
+    if len(way) > 1 and way[-1] != end.use:
         lines.append(Because(flow.uses[way[-1]].address, "holds it back", flow.uses[way[-1]].node.span))
     return (*lines, said(flow, end))
 
