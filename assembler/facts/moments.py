@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 TERMS = 16
@@ -255,7 +256,7 @@ def _quadrature(f: Callable[[float], tuple[float, float]], m: float, s: float) -
     edges = sorted({*_WIDE, *(z for x in _BENDS if -9 < (z := (x - m) / s) < 9)})
     q = slope = chi = 0.0
     coefficients = [0.0] * (TERMS + 1)
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(edges):
         middle, half = (a + b) / 2, (b - a) / 2
         for node, weight in _LEGENDRE:
             for z in (middle - half * node, middle + half * node):
@@ -268,6 +269,19 @@ def _quadrature(f: Callable[[float], tuple[float, float]], m: float, s: float) -
                 for k, h in enumerate(_hermite(z, TERMS)):
                     coefficients[k] += wy * h
     return Moments(coefficients[0], q, slope, chi, *_series(coefficients, s))
+
+
+def skewed_relu(m: float, v: float, skew: float) -> tuple[Moments, float]:
+    """Of relu where the argument's third central moment is skew v^1.5 (Gram and Charlier's density); and the result's own skew."""
+    found, s = near("relu", m, v), math.sqrt(v)
+    t = m / s
+    density, below = _normal(t), _below(t)
+    lean = skew / 6 * (t * t - 1) * density
+    mean, q = found.m - skew / 6 * t * density * s, found.q + skew / 3 * density * v
+    third = s**3 * ((t**3 + 3 * t) * below + (t * t + 2) * density + skew * below)
+    left = q - mean * mean
+    own = (third - 3 * mean * q + 2 * mean**3) / left**1.5 if left > 0 else 0.0
+    return found._replace(m=mean, q=q, slope=found.slope + lean, chi=found.chi + lean), own
 
 
 # --- the largest of several ---

@@ -69,6 +69,10 @@ class Estimate(NamedTuple):
     gradient_band: float = 1.0
     reason: str = ""
     no_gradient: str = ""
+    size: int = 0
+    """How many elements it has."""
+    doubt: float = 0.0
+    """Relative standard deviation of q as one initialisation shows it: what all samples share is drawn once for each feature."""
 
 
 class Score(NamedTuple):
@@ -162,7 +166,8 @@ class _Walk:
         else:
             roles = "b" + "t" * (rank - 2) + "f" if rank > 1 else "f" * rank
         n, label = tokens(shape, roles), self.run.fresh.next()
-        signal = Signal(shape, roles, (part(n, label, 1.0),))
+        width = math.prod(size for size, role in zip(shape, roles, strict=True) if role == "f")
+        signal = Signal(shape, roles, (part(n, label, 1.0),), ripple=2 / max(1, width))
         if kind.medium == "probs" and rank:
             return scale_pointwise.softmax(self.run, {"axis": -1}, signal)
         return signal
@@ -173,7 +178,7 @@ class _Walk:
         env.update({key: (self.weights[weight],) for key, weight in use.weights.items()})
         if not use.definition.body:
             for value in use.outputs.values():
-                self.values[value] = Unknown(f"kind `{use.node.kind}` has no body")
+                self.values[value] = Unknown(f"kind `{use.node.kind.name}` has no body")
             return None
         self.run.env = env
         for step in self.steps(use):
@@ -233,7 +238,7 @@ class _Walk:
             return
         unknown = next((item for item in given.values() if isinstance(item, Unknown)), None)
         if env is None:
-            unknown = Unknown(f"kind `{use.node.kind}` has no body")
+            unknown = Unknown(f"kind `{use.node.kind.name}` has no body")
         if unknown is not None or env is None:
             for values in use.inputs.values():
                 for value in values:
@@ -248,7 +253,7 @@ class _Walk:
             if here is None:
                 continue
             if not isinstance(out, Signal):
-                blocked += [out.reason] * isinstance(out, Unknown)
+                blocked += [out.reason] if isinstance(out, Unknown) else []
                 continue
             self.step_back(step, here[0] if len(here) == 1 else gathered(self.run, here), out, env, back, blocked)
         for port, values in use.inputs.items():
@@ -281,19 +286,20 @@ class _Walk:
         assert isinstance(found, Signal)
         band = FORWARD_BAND * math.exp(2 * math.sqrt(found.noise))
         c = found.c if found.n > 1 else None
+        doubt = math.sqrt(2 / max(1, found.width)) * found.b / found.q if found.q > 0 else 0.0
         if isinstance(gradient, Unknown):
-            return Estimate(found.q, c, found.m, None, None, band, reason="", no_gradient=gradient.reason)
+            return Estimate(found.q, c, found.m, None, None, band, no_gradient=gradient.reason, size=math.prod(found.shape), doubt=doubt)
         if gradient is None:
-            return Estimate(found.q, c, found.m, 0.0, 0.0 if c is not None else None, band)
+            return Estimate(found.q, c, found.m, 0.0, 0.0 if c is not None else None, band, size=math.prod(found.shape), doubt=doubt)
         if not gradient.q < LARGEST:
-            return Estimate(found.q, c, found.m, None, None, band, no_gradient="beyond what float32 holds")
+            return Estimate(found.q, c, found.m, None, None, band, no_gradient="beyond what float32 holds", size=math.prod(found.shape), doubt=doubt)
         wide = gradient.band * math.exp(2 * math.sqrt(gradient.noise))
-        return Estimate(found.q, c, found.m, gradient.q, gradient.c if c is not None else None, band, wide)
+        return Estimate(found.q, c, found.m, gradient.q, gradient.c if c is not None else None, band, wide, size=math.prod(found.shape), doubt=doubt)
 
 
 def _unit(value: Signal, fresh: Fresh) -> Signal:
     label = fresh.next()
-    return value._replace(parts=tuple(part(item.n, label, 1.0) for item in value.parts), noise=0.0, band=BACKWARD_BAND, curve=0.0, law=None)
+    return value._replace(parts=tuple(part(item.n, label, 1.0) for item in value.parts), noise=0.0, band=BACKWARD_BAND, curve=0.0, ripple=0.0, law=None)
 
 
 def _value(found: Value, run: Run) -> Value:

@@ -88,7 +88,7 @@ def _by_weight(run: Run, spec: Spec, letters: str, x: Signal, of: str, w: Given)
     if mixes or sum(item.n for item in parts) != n:
         parts = list(refined(parts, [n], label))
     noise = x.noise + HANIN * x.curve / k
-    return Signal(shape, result, tuple(parts), 0.0, noise)
+    return Signal(shape, result, tuple(parts), 0.0, noise, ripple=0.0 if mixes else x.ripple)
 
 
 def _row(x: Part, k: int, w: Given, label: int, shared: bool, tables: Mapping[int, tuple[int, int]]) -> Part:
@@ -147,13 +147,13 @@ def _weight_back(run: Run, spec: Spec, letters: str, g: Signal, x: Value, w: Val
             inside = sizes[next(letter for letter in of if letter in letters)]
             gain = min(1.0, k / inside)
         parts = [part(item.n, label, gain * item.q, gain * item.c * shared) for item in refined(g.parts, [item.n for item in x.parts], label)]
-        return x.of(parts)._replace(noise=g.noise, band=g.band, curve=0.0)
+        return x.of(parts)._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0)
     if not isinstance(w, Signal):
         return None
     item, y = refined(g.parts, [g.n], label)[0], refined(w.parts, [w.n], label)[0]
     over_tokens = any(letter in of and letter not in letters and role == "t" for letter, role in zip(spec.out, g.roles[len(g.roles) - len(spec.out) :], strict=True))
     q = k * item.q * y.q + (k * (k - 1) * item.c * y.c if over_tokens else 0.0)
-    return x.of(refined((part(x.n, label, q, 0.0),), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band)
+    return x.of(refined((part(x.n, label, q, 0.0),), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple)
 
 
 # --- add ---
@@ -189,7 +189,23 @@ def _sum(run: Run, a: Signal, b: Signal) -> Signal:
         parts = tuple(sum_of(pair, run.fresh) for pair in cut)
     total = a.q + b.q
     share = a.q / total if total > 0 else 1.0
-    return Signal(a.shape, a.roles, parts, max(a.curve, b.curve), share * a.noise + (1 - share) * b.noise, share * a.band + (1 - share) * b.band)
+    noise, band = share * a.noise + (1 - share) * b.noise, share * a.band + (1 - share) * b.band
+    ripple = (share * sqrt(a.ripple) + (1 - share) * sqrt(b.ripple)) ** 2 if a.ripple or b.ripple else 0.0
+    skew = _skewed(a, b) if a.skew or b.skew else 0.0
+    law = ("passed", share * _passed(a) + (1 - share) * _passed(b), (a.law or b.law or ("", 0.0, 0.0))[2], 0.0, 0.0) if _passed(a) or _passed(b) else None
+    return Signal(a.shape, a.roles, parts, max(a.curve, b.curve), noise, band, ripple, skew, law)
+
+
+def _passed(g: Signal) -> float:
+    """How much of a gradient came along a skip from behind the next relu."""
+    return g.law[1] if g.law is not None and g.law[0] == "passed" else 0.0
+
+
+def _skewed(a: Signal, b: Signal) -> float:
+    """Of a sum of independent values: third moments add."""
+    first, second = a.parts[0].v, b.parts[0].v
+    whole = first + second
+    return (a.skew * first**1.5 + b.skew * second**1.5) / whole**1.5 if whole > 0 else 0.0
 
 
 def gathered(run: Run, gradients: list[Signal]) -> Signal:
@@ -348,7 +364,7 @@ def conv(run: Run, at: Mapping[str, Any], x: Value, w: Value) -> Value:
         taken = channels * read
         own = w.mean**2 * (taken * item.q + channels * read * (read - 1) * item.c + taken * (taken - read) * item.m**2)
         q, c, b, m = q + own, c + own * item.c / max(item.q, 1e-300), b + own * item.b / max(item.q, 1e-300), sqrt(max(own, 0.0))
-    return Signal(shape, roles, (part(n, label, q, c, b, m),), 0.0, x.noise + HANIN * x.curve / k)
+    return Signal(shape, roles, (part(n, label, q, c, b, m),), 0.0, x.noise + HANIN * x.curve / k, ripple=x.ripple / read)
 
 
 def conv_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value, w: Value) -> tuple[Signal | None, ...]:
@@ -363,4 +379,4 @@ def conv_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value,
     label = run.fresh.next()
     item = refined(g.parts, [g.n], label)[0]
     back = part(x.n, label, each * read * item.q, each * both * item.c)
-    return x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, curve=0.0), None
+    return x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0), None

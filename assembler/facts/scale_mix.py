@@ -66,7 +66,18 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
         part(item.n, label, value.c + spread * read.one + value.q * read.one * (1 / keep - 1), value.c + spread * read.two, value.b, value.m)
         for item, read in zip(q.parts, reads, strict=True)
     )
-    return Signal((*q.shape[:-1], v.shape[-1]), q.roles, parts, 0.0, v.noise)
+    return Signal((*q.shape[:-1], v.shape[-1]), q.roles, parts, 0.0, v.noise, ripple=_ripple(value, reads[0].s2, value.n) if at.get("causal") else v.ripple * reads[0].one)
+
+
+def _ripple(v: Part, s2: float, n: float) -> float:
+    """E v E 1/v - 1 over the positions of causal attention: the t-th reads c + (q - c) a / (t - 1 + a), a = e^s2."""
+    a = exp(min(s2, 50.0))
+    c = max(v.c, 1e-6 * v.q)
+    if v.q <= 0 or n <= 1:
+        return 0.0
+    mean = c + (v.q - c) * a * harmonic_like(n, a) / n
+    inverse = 1 / c - (v.q - c) * a / (c * c) * harmonic_like(n, v.q * a / c) / n
+    return max(0.0, mean * inverse - 1)
 
 
 def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q: Value, k: Value, v: Value) -> tuple[Signal | None, ...]:
@@ -87,18 +98,20 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     heads = q.shape[-3] / k.shape[-3] if len(q.shape) > 2 else 1.0
     band = WIDER if at.get("causal") and read.s2 > SCORES else 1.0
 
-    gv = heads * total / n * (one * item.q + (total - 1) * read.two * item.c)
+    # Positions whose gradient a norm behind made large are those that read evenly.
+    even = 1 / (1 + g.ripple) if at.get("causal") else 1.0
+    gv = heads * total / n * (one * even * item.q + (total - 1) * read.two * item.c * sqrt(even))
     cv = (heads * total * (item.q + (total - 1) * item.c) - n * gv) / (n * (n - 1)) if n > 1 else 0.0
     scale = 1 / q.shape[-1] if at.get("scale") is None else float(at["scale"]) ** 2
     spread = scale * v.shape[-1] * max(0.0, value.q - value.c)
     keys = max(0.0, key.q - key.c)
     parts = []
     for p, r in zip(refined(g.parts, [p.n for p in q.parts], label), reads, strict=True):
-        parts.append(part(p.n, label, r.one * (1 - r.one) * p.q * spread * keys, r.two * (1 - r.two) * p.c * spread * keys))
-    gq = q.of(parts)._replace(noise=g.noise, band=max(g.band, band, WIDE), curve=0.0)
-    square = read.one * (1 - read.one) * query.q * item.q + (total - 1) * read.two * (1 - read.two) * max(0.0, query.c * item.c)
-    gk = _spread_back(k, heads * total / n * square * spread, 0.0, other)._replace(noise=g.noise, band=max(g.band, band, WIDE))
-    back = _spread_back(v, gv, cv, label)._replace(noise=g.noise, band=max(g.band, band))
+        parts.append(part(p.n, label, r.one * (1 - r.one) * p.q * even * spread * keys, r.two * (1 - r.two) * p.c * spread * keys))
+    gq = q.of(parts)._replace(noise=g.noise, band=max(g.band, band, WIDE), ripple=0.0, curve=0.0)
+    square = read.one * (1 - read.one) * query.q * item.q * even + (total - 1) * read.two * (1 - read.two) * max(0.0, query.c * item.c)
+    gk = _spread_back(k, heads * total / n * square * spread, 0.0, other)._replace(noise=g.noise, band=max(g.band, band, WIDE), ripple=0.0)
+    back = _spread_back(v, gv, cv, label)._replace(noise=g.noise, band=max(g.band, band), ripple=0.0)
     bias = run.named(at.get("bias"))
     if isinstance(bias, Signal):
         ds = read.one * (1 - read.one) / n * item.q * v.shape[-1] * max(0.0, value.q - value.c)

@@ -106,26 +106,34 @@ def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
     v = variance(here, at)
     if kind == "l2":
         size = prod(x.shape[axis] for axis in at.get("axes", (-1,)))
-        parts = [item.scaled(1 / max(sqrt(size * y), eps)) if y or eps else item for item, y in zip(g.parts, v, strict=True)]
-        return (g.of(parts)._replace(noise=0.0),)
+        parts = [item.scaled(sqrt(1 + x.ripple) / max(sqrt(size * y), eps)) if y or eps else item for item, y in zip(g.parts, v, strict=True)]
+        return (g.of(parts)._replace(noise=0.0, ripple=(1 + g.ripple) * (1 + x.ripple) - 1),)
     if kind == "rms" or (kind == "layer" and _is_features(here, at)):
-        parts = [item.scaled(1 / sqrt(y + eps)) if y + eps > 0 else item for item, y in zip(g.parts, v, strict=True)]
-        return (g.of(parts)._replace(noise=0.0),)
+        parts = [item.scaled(sqrt((1 + x.ripple) / (y + eps))) if y + eps > 0 else item for item, y in zip(g.parts, v, strict=True)]
+        return (g.of(parts)._replace(noise=0.0, ripple=(1 + g.ripple) * (1 + x.ripple) - 1),)
     item = refined(g.parts, [g.n], label)[0]
     n = item.n
     if kind == "batch":
         if n * x.shape[0] < FEWEST:
             return (Unknown(f"batch norm over {n * x.shape[0]:.0f} values of a channel"),)
-        taken = (item.q + (n - 1) * item.c) / (n * x.shape[0])
+        taken = _coherent(here, out, item, n * x.shape[0])
     elif kind == "group":
-        taken = (item.q + (n - 1) * item.c) / (n * x.shape[1] / at["groups"])
+        taken = _coherent(here, out, item, n * x.shape[1] / at["groups"])
     else:
         _, t, f = _counts(here, at.get("axes", (-1,)))
         taken = mean_square(item, (t, f))
     scale = 1 / (v[0] + eps) if v[0] + eps > 0 else 1.0
     back = part(n, label, max(0.0, item.q - taken) * scale, (item.c - taken) * scale)
     back = back.with_n(x.n)
-    return (x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=0.0, band=g.band, curve=0.0),)
+    return (x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=0.0, band=g.band, ripple=g.ripple, curve=0.0),)
+
+
+def _coherent(x: Signal, out: Signal, g: Part, size: float) -> float:
+    """Second moments of the gradient's mean and of its mean along x, over `size` values: the norm takes both away."""
+    n = g.n
+    y = refined(out.parts, [n], -5)[0]
+    along = y.c / y.q if y.q > 0 else 0.0
+    return (g.q + (n - 1) * g.c + g.q + (n - 1) * g.c * along) / size
 
 
 # --- reduce ---
@@ -166,4 +174,4 @@ def reduce_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Valu
         same = (t - 1) / (x.n - 1)
         back = part(x.n, label, size**2 * item.q, size**2 * (same * item.q + (1 - same) * item.c))
         parts = list(refined((back,), [p.n for p in x.parts], label))
-    return (x.of(parts)._replace(noise=g.noise, band=g.band, curve=0.0),)
+    return (x.of(parts)._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0),)

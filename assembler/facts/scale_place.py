@@ -16,6 +16,8 @@ class Run:
     fresh: Fresh
     tables: dict[int, tuple[int, int]]
     env: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    slices: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    """(atom, start, stop) -> atom of that run of its features: other features are independent."""
     extra: dict[str, Signal] = field(default_factory=dict)
     """Gradients of values that a step names in an attribute."""
 
@@ -72,7 +74,7 @@ def broadcast(run: Run, x: Signal, shape: tuple[int, ...], roles: str) -> Signal
     item = refined(x.parts, [own], label)[0]
     same = (n / own - 1) / (n - 1) if n > 1 else 1.0
     whole = part(n, label, item.q, same * item.q + (1 - same) * item.c, item.b, item.m)
-    return Signal(shape, roles, (whole,), x.curve, x.noise, x.band)
+    return Signal(shape, roles, (whole,), x.curve, x.noise, x.band, x.ripple)
 
 
 def fit(run: Run, g: Signal, x: Signal) -> Signal:
@@ -89,4 +91,4 @@ def fit(run: Run, g: Signal, x: Signal) -> Signal:
     item = refined(g.parts, [n], label)[0]
     q = other * t * (item.q + (t - 1) * item.c)
     back = part(own, label, q, other * t * t * item.c)
-    return x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, curve=g.curve)
+    return x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=g.curve)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from assembler.facts.moments import Moments, largest, near
+from assembler.facts.moments import Moments, largest, near, skewed_relu
 from assembler.facts.scale_linear import _each, rest, taps
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_signal import Part, Signal, Unknown, Value, part, refined, tokens
@@ -30,11 +30,16 @@ def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     exponent = float(at.get("exponent", 1))
     if fn == "power" and (exponent < 0 or exponent != int(exponent)):
         return Unknown(f"power {exponent:g} of a value that may be negative or zero")
-    parts = tuple(_through(run, label, item, near(fn, item.m, item.v, exponent)) for item in x.parts)
     item = x.parts[0]
+    skew = 0.0
+    if fn == "relu" and len(x.parts) == 1 and item.v > 0:
+        f, skew = skewed_relu(item.m, item.v, x.skew)
+        parts: tuple[Part, ...] = (_through(run, label, item, f),)
+    else:
+        parts = tuple(_through(run, label, item, near(fn, item.m, item.v, exponent)) for item in x.parts)
     v = item.v
     law = (fn, item.m, v, (item.c - item.m**2) / v, (item.b - item.m**2) / v) if len(parts) == 1 and v > 0 else None
-    return Signal(x.shape, x.roles, parts, CURVES.get(fn, 0.0), x.noise, 1.0, law)
+    return Signal(x.shape, x.roles, parts, CURVES.get(fn, 0.0), x.noise, 1.0, x.ripple, skew, law)
 
 
 def _through(run: Run, label: int, x: Part, f: Moments) -> Part:
@@ -78,12 +83,24 @@ def pointwise_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: V
     for item, y in zip(refined(g.parts, [p.n for p in x.parts], label), x.parts, strict=True):
         # The largest of a window are no mean elements: relu stops hardly any of them.
         m, v = g.law[1:3] if g.law is not None and g.law[0] == "largest" else (y.m, y.v)
-        f = near(fn, m, v, float(at.get("exponent", 1)))
+        f = skewed_relu(m, v, x.skew)[0] if fn == "relu" and x.skew and v > 0 else near(fn, m, v, float(at.get("exponent", 1)))
         r = (y.c - y.m**2) / y.v if y.v > 0 else 1.0
         linear = {atom: (a * f.slope, t, s) for atom, (a, t, s) in item.atoms.items()}
-        parts.append(rest(run, label, item.n, 0.0, f.chi * item.q, f.cross_slope(min(r, 1.0)) * item.c, 0.0, linear))
+        open_ = _open(g, f.chi) if fn == "relu" else f.chi
+        parts.append(rest(run, label, item.n, 0.0, open_ * item.q, f.cross_slope(min(r, 1.0)) * item.c, 0.0, linear))
     noise = g.noise + 5 * CURVES.get(fn, 0.0) / max(1, x.width)
-    return (g.of(parts)._replace(noise=noise),)
+    law = ("passed", 1.0, open_, 0.0, 0.0) if fn == "relu" else None
+    return (g.of(parts)._replace(noise=noise, law=law),)
+
+
+def _open(g: Signal, chi: float) -> float:
+    """How much of a gradient relu lets through. What came along a skip passed the next relu: where this one is shut
+    its output is 0, and the next, of 0 plus a branch, is open half the time only."""
+    if g.law is None or g.law[0] != "passed":
+        return chi
+    share, behind = g.law[1], g.law[2]
+    both = (behind - (1 - chi) / 2) / behind if behind > 0 else chi
+    return (1 - share) * chi + share * max(chi, min(1.0, both))
 
 
 # --- softmax ---
@@ -132,6 +149,18 @@ def _windows(at: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[tuple[int, 
     return (h, w), sum(rows) / h * sum(columns) / w, kernel[0] * kernel[1]
 
 
+def _neighbours(at: Mapping[str, Any], largest: bool) -> float:
+    """How much a window has in common with all others: elements shared, as shares of a window; of maxima, the chance that both are one."""
+    (kh, kw), (sh, sw) = (_each(at[name], 2) for name in ("kernel", "stride"))
+    total = 0.0
+    for i in range(-((kh - 1) // sh), (kh - 1) // sh + 1):
+        for j in range(-((kw - 1) // sw), (kw - 1) // sw + 1):
+            shared = (kh - abs(i) * sh) * (kw - abs(j) * sw)
+            if i or j:
+                total += shared / (2 * kh * kw - shared) if largest else shared / (kh * kw)
+    return total
+
+
 def pool(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if not isinstance(x, Signal):
         return Unknown("`pool` of a parameter")
@@ -142,9 +171,10 @@ def pool(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     item = refined(x.parts, [x.n], label)[0]
     if at["kind"] == "avg":
         q, c, b = (inside * (item.q + (inside - 1) * item.c) / k**2, (inside / k) ** 2 * item.c, (inside / k) ** 2 * item.b)
+        c += (q - c) * _neighbours(at, False) / max(1, n - 1)
         return Signal(shape, roles, (part(n, label, q, c, b, item.m * inside / k),), x.curve, x.noise)
     law = x.law or ("identity", item.m, item.v, _share(item.c, item), _share(item.b, item))
-    return Signal(shape, roles, (_largest(n, label, inside, law),), x.curve, x.noise)
+    return Signal(shape, roles, (_largest(n, label, inside, law, _neighbours(at, True)),), x.curve, x.noise)
 
 
 def _share(c: float, item: Part) -> float:
@@ -159,13 +189,14 @@ def _winner(k: float, law: tuple[str, float, float, float, float]) -> tuple[floa
     return m + math.sqrt(v * (1 - shared)) * top, v * (shared + (1 - shared) * spread)
 
 
-def _largest(n: float, label: int, k: float, law: tuple[str, float, float, float, float]) -> Part:
+def _largest(n: float, label: int, k: float, law: tuple[str, float, float, float, float], near_by: float) -> Part:
     """f(largest) for f that rises (those of gelu's sort nearly do): the largest of k Gaussians, again taken as one."""
     fn, _, v, tokens_r, samples_r = law
     mean, var = _winner(k, law)
     shared = min(max(tokens_r, 0.0), 1.0)
     f = near(fn, mean, var)
     c, b = f.cross(shared * v / var), f.cross(min(max(samples_r, 0.0), 1.0) * v / var)
+    c += (f.q - c) * near_by / max(1, n - 1)
     return part(n, label, f.q, c, b, f.m)
 
 
@@ -177,14 +208,14 @@ def pool_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
     item = refined(g.parts, [g.n], label)[0]
     places = x.shape[-2] * x.shape[-1]
     if at["kind"] == "max":
-        # Each output's gradient reaches one element; two windows may share theirs.
+        # Each output's gradient reaches one element; windows that share theirs add up.
         reached = h * w / places
-        q, c = reached * item.q, reached**2 * item.c
+        q, c = reached * (item.q + _neighbours(at, True) * item.c), reached**2 * item.c
     else:
         reached = h * w * inside / places
-        q = (reached * item.q + max(0.0, reached * (reached - 1)) * item.c) / k**2
+        q = (reached * item.q + h * w / places * inside * _neighbours(at, False) * item.c) / k**2
         whole = (inside / k) ** 2 * h * w * (item.q + (h * w - 1) * item.c)
         c = (whole - places * q) / (places * (places - 1)) if places > 1 else 0.0
     back = x.of(refined((part(x.n, label, q, c),), [p.n for p in x.parts], label))
     law = ("largest", *_winner(inside, x.law), 0.0, 0.0) if at["kind"] == "max" and x.law is not None else None
-    return (back._replace(noise=g.noise, band=g.band, curve=0.0, law=law),)
+    return (back._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0, law=law),)

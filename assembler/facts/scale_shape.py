@@ -34,7 +34,7 @@ def _again(run: Run, x: Signal, shape: tuple[int, ...], roles: str) -> Signal:
         return x._replace(shape=shape, roles=roles)
     label = run.fresh.next()
     item = refined(x.parts, [x.n], label)[0]
-    return Signal(shape, roles, (part(n, label, item.q, item.c if n > 1 else item.b, item.b, item.m),), x.curve, x.noise, x.band)
+    return Signal(shape, roles, (part(n, label, item.q, item.c if n > 1 else item.b, item.b, item.m),), x.curve, x.noise, x.band, x.ripple)
 
 
 @lru_cache(maxsize=4096)
@@ -75,7 +75,7 @@ def concat(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
         return _given(run, at, [x for x in xs if isinstance(x, Given)])
     if not known or not all(isinstance(x, (Signal, Given)) for x in xs):
         return Unknown("`concat` of values without moments")
-    values = [x if isinstance(x, Signal) else signal_of(x, x.shape, known[0].roles[-len(x.shape) :]) for x in xs]
+    values = [x if isinstance(x, Signal) else signal_of(x, x.shape, known[0].roles[-len(x.shape) :]) for x in xs if isinstance(x, (Signal, Given))]
     axis, new = at["axis"], at.get("new", False)
     if not new and known[0].roles[axis] == "t" and known[0].roles.count("t") == 1:
         return _in_row(values, axis)
@@ -88,7 +88,7 @@ def _given(run: Run, at: Mapping[str, Any], xs: list[Given]) -> Given:
 
 
 def _shape(shapes: list[tuple[int, ...]], axis: int, new: bool) -> tuple[int, ...]:
-    shape = list(max(shapes, key=len))
+    shape = list(max(shapes, key=lambda item: len(item)))
     if new:
         shape.insert(axis % (len(shape) + 1), len(shapes))
     else:
@@ -143,7 +143,7 @@ def concat_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: Va
         if row:
             parts = tuple(window(g.parts, start, start + x.n))
             start += x.n
-        found.append(x.of(refined(parts, [item.n for item in x.parts], run.fresh.next()))._replace(noise=g.noise, band=g.band, curve=0.0))
+        found.append(x.of(refined(parts, [item.n for item in x.parts], run.fresh.next()))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0))
     return tuple(found)
 
 
@@ -158,7 +158,16 @@ def select(run: Run, at: Mapping[str, Any], x: Value) -> Value:
         return x._replace(shape=tuple(shape))
     if x.roles[axis] == "t" and x.roles.count("t") == 1:
         return x._replace(shape=tuple(shape), parts=tuple(window(x.parts, start, stop)))
+    if x.roles[axis] == "f" and stop - start < x.shape[axis]:
+        x = x.of(Part(item.n, item.m, {_slice(run, label, start, stop): atom for label, atom in item.atoms.items()}) for item in x.parts)
     return _again(run, x, tuple(shape), x.roles)
+
+
+def _slice(run: Run, label: int, start: int, stop: int) -> int:
+    key = (label, start, stop)
+    if key not in run.slices:
+        run.slices[key] = run.fresh.next()
+    return run.slices[key]
 
 
 def select_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
@@ -170,12 +179,12 @@ def select_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Valu
     if x.roles[axis] == "t" and x.roles.count("t") == 1:
         stop = start + out.shape[axis]
         row = [Part(start, 0.0, {})] * (start > 0) + list(g.parts) + [Part(x.n - stop, 0.0, {})] * (x.n > stop)
-        return (x.of(refined(row, [item.n for item in x.parts], label))._replace(noise=g.noise, band=g.band),)
+        return (x.of(refined(row, [item.n for item in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple),)
     share = out.shape[axis] / x.shape[axis]
     item = refined(g.parts, [g.n], label)[0]
     pairs = share if x.roles[axis] != "t" else share * share
     back = part(x.n, label, item.q * share, item.c * pairs)
-    return (x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band),)
+    return (x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple),)
 
 
 # --- expand, detach, constant ---

@@ -83,6 +83,10 @@ class Signal(NamedTuple):
     """Variance of log q that finite widths make: the sum of 5/n since the last norm (Hanin and Nica 2019)."""
     band: float = 1.0
     """Of a gradient: the factor within which it is promised, without `noise`."""
+    ripple: float = 0.0
+    """Relative variance, from token to token, of the mean square over features: a norm's gradient goes with E 1/v."""
+    skew: float = 0.0
+    """Third central moment over v^1.5: sums of what relu gives keep it, and relu of them feels it."""
     law: tuple[str, float, float, float, float] | None = None
     """f of a Gaussian: fn, mean, variance, correlation between tokens, between samples."""
 

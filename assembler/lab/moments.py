@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ class Moment(NamedTuple):
     """Promised between predicted / band and predicted * band."""
     measured: float
     reason: str = ""
+    error: float = 0.0
+    """Relative standard error of the measurement: few numbers were drawn for it."""
 
     @property
     def inside(self) -> bool:
@@ -39,7 +42,8 @@ class Moment(NamedTuple):
             return True
         if self.predicted == 0:
             return self.measured == 0
-        return self.predicted / self.band <= self.measured <= self.predicted * self.band
+        most = self.band * math.exp(2 * self.error)
+        return self.predicted / most <= self.measured <= self.predicted * most
 
 
 def assumed(facts: Facts, sizes: Mapping[str, int], seed: int) -> dict[str, Tensor]:
@@ -91,7 +95,7 @@ def compared(flow: Flow, scale: Scale, runs: Sequence[Measured]) -> list[Moment]
         squares = [q for q, _ in values if q is not None]
         slopes = [g for _, g in values if g is not None]
         if squares:
-            rows.append(Moment("q", address, known.q, known.band, sum(squares) / len(squares), known.reason))
+            rows.append(Moment("q", address, known.q, known.band, sum(squares) / len(squares), known.reason, known.doubt / math.sqrt(len(squares))))
         if slopes:
             rows.append(Moment("g", address, known.g, known.gradient_band, sum(slopes) / len(slopes), known.no_gradient))
     return rows

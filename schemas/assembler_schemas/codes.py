@@ -196,4 +196,13 @@ CODES: dict[str, Code] = {
         double-norm              a norm directly behind another
         post-norm-deep           more norms behind adds than train without a warm-up
     """),
+    # --- scales, by estimate ---
+    **_table("warning", """
+        scale-explode            a signal or gradient grows by decades over a chain of maps
+        scale-vanish             a signal or gradient shrinks by decades over a chain of maps
+        branch-mismatch          branches of very different size are joined
+        rank-collapse            the tokens of an output are nearly equal
+        score-scale              the scores of an attention are so large that its softmax saturates
+        norm-eps                 a norm of what is hardly larger than its eps
+    """),
 }

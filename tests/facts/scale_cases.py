@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,6 @@ class Case:
     sizes: Mapping[str, int]
     overrides: Sequence[str] = ()
     seeds: int = 3
-    slow: bool = False
-    labels: frozenset[str] = field(default_factory=frozenset)
 
     def graph(self) -> tuple[Graph, Facts]:
         if isinstance(self.source, str):
@@ -38,7 +36,7 @@ def _mlp(name: str, activation: str, init: str, width: int = 256) -> Case:
     return Case(f"mlp x10 {name}", {"inputs": {"x": f"[batch {width}]"}, "nodes": nodes, "outputs": {"y": "body"}}, {"batch": 64}, seeds=4)
 
 
-def _stack(name: str, norm: Any, init: str, causal: bool, ffn: Mapping[str, Any] | None = None, **more: Any) -> Case:
+def _stack(name: str, norm: Any, init: str, causal: bool, ffn: Mapping[str, Any] | None = None) -> Case:
     """d = 128, n = 64, 4 heads, 6 blocks."""
     parts = {"attend": {"kind": "attention", "heads": 4, "causal": causal, "init": init}, "think": {**(ffn or {"kind": "mlp"}), "init": init}}
     nodes: dict[str, Any] = {"stack": {"kind": "bus", "repeat": 6, "norm": norm, "from": "x", "parts": parts}}
@@ -47,7 +45,7 @@ def _stack(name: str, norm: Any, init: str, causal: bool, ffn: Mapping[str, Any]
         nodes["final"] = {"kind": "layer_norm", "from": "stack"}
         last = "final"
     shown = f"{name} {'causal' if causal else 'bidirectional'}"
-    return Case(shown, {"inputs": {"x": "[batch seq 128]"}, "nodes": nodes, "outputs": {"y": last}}, {"batch": 4, "seq": 64}, **more)
+    return Case(shown, {"inputs": {"x": "[batch seq 128]"}, "nodes": nodes, "outputs": {"y": last}}, {"batch": 4, "seq": 64})
 
 
 def _gate(form: str) -> Case:
@@ -55,9 +53,9 @@ def _gate(form: str) -> Case:
         "base": {"kind": "linear", "out": 128, "from": "x"},
         "open": {"kind": "linear", "out": 128, "from": "x"},
         "gated": {"kind": "gate", "form": form, "from": {"base": "base", "gate": "open"}},
-        "self": {"kind": "gate", "form": form, "from": {"base": "base", "gate": "base"}},
+        "twice": {"kind": "gate", "form": form, "from": {"base": "base", "gate": "base"}},
         "head": {"kind": "linear", "out": 64, "from": "gated"},
-        "other": {"kind": "linear", "out": 64, "from": "self"},
+        "other": {"kind": "linear", "out": 64, "from": "twice"},
     }
     return Case(f"gate {form}", {"inputs": {"x": "[batch 128]"}, "nodes": nodes, "outputs": {"y": "head", "z": "other"}}, {"batch": 128})
 
@@ -72,7 +70,8 @@ def _joins() -> Case:
         "row": {"kind": "concat", "from": ["mean", "sum"]},
         "grouped": {"kind": "rearrange", "pattern": "b s (g d) -> b s g d", "sizes": {"g": 4}, "from": "row"},
         "flat": {"kind": "rearrange", "pattern": "b s g d -> b s (g d)", "from": "grouped"},
-        "soft": {"kind": "softmax", "from": "flat"},
+        "logits": {"kind": "linear", "out": 64, "from": "flat"},
+        "soft": {"kind": "softmax", "from": "logits"},
         "head": {"kind": "linear", "out": 32, "from": "soft"},
         "glu": {"kind": "glu", "out": 64, "from": "flat"},
         "pool": {"kind": "mean_pool", "from": "glu"},
@@ -85,7 +84,7 @@ def _images(norm: Mapping[str, Any], pool: str) -> Case:
         "stem": {"kind": "conv2d", "out": 32, "kernel": 3, "padding": 1, "from": "image"},
         "clean": {**norm, "from": "stem"},
         "act": {"kind": "activation", "activation": "relu", "from": "clean"},
-        "small": {"kind": pool, "kernel": 3, "stride": 2, "padding": 1, "from": "act"},
+        "small": {"kind": pool, **({"kernel": 3, "stride": 2, "padding": 1} if pool == "max_pool2d" else {"kernel": 2}), "from": "act"},
     }
     last = "small"
     for i in range(2):

@@ -1,0 +1,148 @@
+"""Analysis S against built models: every edge of known architectures and of the shipped recipes inside its band."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from assembler.assemble import checked, recipe
+from assembler.facts.flow import Flow, flow
+from assembler.facts.scale import Scale, scale
+from assembler.facts.scale_why import derivation
+from assembler.lab.moments import tried
+from tests.facts.scale_cases import SHIPPED, STATIC, Case
+
+BEYOND = {("peri-norm normal(0.02) causal", "q", "stack.1.attend.y")}
+"""Outside its band, and known to be: docs/contracts-scale.md, where it fails."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("case", [*STATIC, *SHIPPED], ids=lambda case: case.name)
+def test_every_edge_is_inside_its_band(case: Case) -> None:
+    rows = tried(*case.graph(), case.sizes, range(case.seeds))
+    assert rows
+    outside = {(case.name, row.what, row.address) for row in rows if not row.inside}
+    assert outside <= BEYOND
+    assert not [row for row in rows if row.predicted is None], "nothing here is beyond prediction"
+
+
+def test_bands_are_those_of_the_contract() -> None:
+    """1.3 of values, 1.5 of gradients, where no relu chain is and no attention's q and k."""
+    known = _scaled({"inputs": {"x": "[batch 64]"}, "nodes": {"a": {"kind": "linear", "out": 64, "from": "x"}}, "outputs": {"y": "a"}})
+    assert {(item.band, item.gradient_band) for item in known[1].values} == {(1.3, 1.5)}
+    for case in (*STATIC, *SHIPPED):
+        if "relu" not in case.name:
+            _, found = _of(case)
+            assert max(item.gradient_band for item in found.values) <= 3.0 * 1.9, case.name
+
+
+def _of(case: Case) -> tuple[Flow, Scale]:
+    graph, facts = case.graph()
+    unfolded = flow(graph, facts)
+    assert unfolded is not None
+    return unfolded, scale(unfolded, facts, case.sizes)
+
+
+def _scaled(source: dict[str, Any], **sizes: int) -> tuple[Flow, Scale]:
+    graph, facts = checked(recipe(source))
+    unfolded = flow(graph, facts)
+    assert unfolded is not None
+    return unfolded, scale(unfolded, facts, sizes)
+
+
+def _one(node: dict[str, Any], x: str = "[batch 64]", **sizes: int) -> Any:
+    unfolded, found = _scaled({"inputs": {"x": x}, "nodes": {"a": {**node, "from": "x"}}, "outputs": {"y": "a"}}, **sizes)
+    return found.values[unfolded.outputs["y"]], found.values[unfolded.inputs["x"]]
+
+
+def test_a_default_linear_map() -> None:
+    """(q + 1/n)/3, and n_out/(3 n_in) back."""
+    y, x = _one({"kind": "linear", "out": 32})
+    assert y.q == pytest.approx((1 + 1 / 64) / 3)
+    assert x.g == pytest.approx(32 / (3 * 64))
+
+
+@pytest.mark.parametrize(
+    ("init", "q"),
+    [("zero", 0.0), ("xavier", 2 * 64 / 96), ("kaiming", 2.0), ("normal(0.1)", 0.64), ("orthogonal", 1.0), ("trunc_normal(0.1)", 0.64)],
+)
+def test_starts(init: str, q: float) -> None:
+    assert _one({"kind": "linear", "out": 32, "init": init})[0].q == pytest.approx(q)
+
+
+def test_identity_keeps_what_it_is() -> None:
+    y, x = _one({"kind": "linear", "out": 64, "init": "identity"})
+    assert (y.q, x.g) == (1.0, 1.0)
+
+
+def test_values_that_share_a_source_interfere() -> None:
+    """x + relu(x) has 2.5, not 1.5, and its gradient too."""
+    nodes = {"r": {"kind": "activation", "activation": "relu", "from": "x"}, "s": {"kind": "add", "from": ["x", "r"]}}
+    unfolded, found = _scaled({"inputs": {"x": "[batch 64]"}, "nodes": nodes, "outputs": {"y": "s"}})
+    assert found.values[unfolded.outputs["y"]].q == pytest.approx(2.5)
+    assert found.values[unfolded.inputs["x"]].g == pytest.approx(2.5)
+
+
+def test_slices_of_one_map_are_independent() -> None:
+    """A gated linear unit multiplies two halves of one product: q_a E sigmoid^2."""
+    assert _one({"kind": "glu", "out": 64})[0].q == pytest.approx((1 + 1 / 64) / 3 * 0.2683, rel=1e-3)
+
+
+def test_a_tied_head_knows_its_own_row() -> None:
+    nodes = {"e": {"kind": "embedding", "out": 64, "from": "ids"}, "h": {"kind": "linear", "out": 100, "bias": False, "tie": {"weight": "e.weight"}, "from": "e"}}
+    unfolded, found = _scaled({"inputs": {"ids": "ids(100) [batch seq]"}, "nodes": nodes, "outputs": {"y": "h"}})
+    assert found.values[unfolded.outputs["y"]].q == pytest.approx(64 + 64 * 64 / 100)
+
+
+def test_dropout_is_that_of_training() -> None:
+    assert _one({"kind": "dropout", "p": 0.2})[0].q == pytest.approx(1.25)
+
+
+def test_what_is_detached_gets_no_gradient() -> None:
+    assert _one({"kind": "detach"})[1].g == 0.0
+
+
+def test_ids_have_no_scale_and_say_so() -> None:
+    _, x = _one({"kind": "embedding", "out": 8}, "ids(10) [batch]")
+    assert x.q is None
+    assert "ids" in x.reason
+
+
+def test_a_mean_over_tokens_divides_by_their_number() -> None:
+    assert _one({"kind": "mean_pool"}, "[batch seq 64]", seq=20)[0].q == pytest.approx(1 / 20)
+
+
+def test_a_batch_norm_of_few_values_has_no_predicted_gradient() -> None:
+    _, x = _one({"kind": "batch_norm"}, "[batch 64]", batch=8)
+    assert x.g is None
+    assert "8 values" in x.no_gradient
+
+
+def test_a_derivation_is_short() -> None:
+    unfolded, found = _of(SHIPPED[0])
+    lines = derivation(unfolded, found, unfolded.places["encoder.3.think.y"])
+    assert len(lines) == 4
+    assert lines[0].startswith("`encoder.3.think.y` (mlp; up.weight uniform(0.125)")
+
+
+def test_a_chain_of_a_thousand_nodes_keeps_few_atoms() -> None:
+    """A value holds at most eight atoms, so that work grows with nodes and not with their square."""
+    nodes: dict[str, Any] = {}
+    last = "x"
+    for i in range(60):
+        nodes |= {f"f{i}": {"kind": "linear", "out": 16, "from": last}, f"s{i}": {"kind": "add", "from": [last, f"f{i}"]}}
+        last = f"s{i}"
+    unfolded, found = _scaled({"inputs": {"x": "[batch 16]"}, "nodes": nodes, "outputs": {"y": last}})
+    exact = 1.0
+    for _ in range(60):
+        exact += (exact + 1 / 16) / 3
+    assert found.values[unfolded.outputs["y"]].q == pytest.approx(exact)
