@@ -26,7 +26,7 @@ def flow_of(recipe: Mapping[str, Any], start: Mapping[str, str] | None = None, t
     weights = []
     for item in found.weights:
         stated = next((text for pattern, text in (start or {}).items() if re.fullmatch(pattern, item.address)), item.init)
-        weights.append(replace(item, init=stated))
+        weights.append(item._replace(init=stated))
     return replace(found, weights=tuple(weights))
 
 
