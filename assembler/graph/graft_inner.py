@@ -16,7 +16,8 @@ from assembler.graph.address import parse_address
 from assembler.graph.container import norm_node
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.feed import Feed
-from assembler.graph.graft_place import Placed, Target, common
+from assembler.graph.graft_place import Placed, Target
+from assembler.graph.graft_read import common
 from assembler.graph.graft_silent import LEARN
 from assembler.graph.graft_spec import Overlay
 from assembler.graph.insert import insert
