@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 import assembler
-from assembler.assemble import checked
 from assembler.facts.flow import Flow, flow
 from tests.library.reference import run_body
 
@@ -21,7 +20,10 @@ NOISE = 1e-9
 
 def flow_of(recipe: Mapping[str, Any], start: Mapping[str, str] | None = None, trainable: Mapping[str, bool] | None = None) -> Flow:
     """The flow of a recipe; `start`: patterns of weights -> how they start instead."""
-    found = flow(*checked(assembler.recipe({"name": "sample", **recipe})))
+    report = assembler.check(assembler.recipe({"name": "sample", **recipe}))
+    assert report.graph is not None
+    assert report.facts is not None
+    found = flow(report.graph, report.facts)  # What is dead is refused, and that is what is asked here.
     assert found is not None
     weights = []
     for item in found.weights:
