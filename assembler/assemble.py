@@ -12,8 +12,10 @@ from weakref import WeakKeyDictionary
 from assembler.adapters.insert import adapt
 from assembler.checks.echoes import folded, once, without_doubts, without_echoes
 from assembler.checks.run import check as run_checks
+from assembler.checks.run import prove
 from assembler.facts.infer import infer
 from assembler.facts.model import Facts
+from assembler.facts.signals import Signals, signals
 from assembler.graph.build import build as build_graph
 from assembler.graph.model import Graph
 from assembler.graph.rewrite import prune
@@ -92,13 +94,17 @@ def _whole(source: Source, overrides: Sequence[str]) -> Recipe:
 
 
 # --- checking ---
-def check(source: Source, overrides: Sequence[str] = (), *, frozen: bool = False) -> Report:
-    """Every finding about a recipe. Never raises for a bad one; never imports torch."""
+def check(source: Source, overrides: Sequence[str] = (), *, frozen: bool = False, scale: bool = False) -> Report:
+    """Every finding about a recipe. Never raises for a bad one; never imports torch.
+
+    `frozen`: an adapter that the recipe does not ask for is an error. `scale`: also what is estimated,
+    not proven: how large values and gradients are at the start.
+    """
     with _no_collection():
         found_recipe, found = read(source, overrides)
         if found_recipe is None:
             return Report(diagnostics=tuple(found))
-        return examine(found_recipe, found, frozen)
+        return examine(found_recipe, found, frozen, scale)
 
 
 @contextmanager
@@ -114,7 +120,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool = False) -> Report:
+def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool = False, scale: bool = False) -> Report:
     """Graph, facts, adapters and checks of a recipe that is already read."""
     graph, more = build_graph(found_recipe)
     diagnostics = without_doubts(once([*found, *without_echoes(found, more)]))
@@ -122,7 +128,19 @@ def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool
     graph, facts, mended = adapt(graph, facts, frozen)
     diagnostics += mended
     diagnostics += folded(without_echoes(diagnostics, run_checks(graph, facts)))
-    return Report(name=found_recipe.name or graph.name, diagnostics=tuple(diagnostics), graph=graph, facts=facts)
+    known = None if any(item.level == "error" for item in diagnostics) else signals(graph, facts)
+    if known is not None:
+        diagnostics += prove(graph, facts, known)
+        if scale:
+            diagnostics += _estimated(facts, known)
+    return Report(name=found_recipe.name or graph.name, diagnostics=tuple(diagnostics), graph=graph, facts=facts, signals=known)
+
+
+def _estimated(facts: Facts, known: Signals) -> list[Diagnostic]:
+    from assembler.checks import scales
+    from assembler.facts.scale import scale
+
+    return scales.check(known.flow, scale(known.flow, facts))
 
 
 def checked(source: Source) -> tuple[Graph, Facts]:

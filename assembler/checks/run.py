@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from assembler.checks import cost, guards, optional, shares, slots, starts, types
+from assembler.checks import cost, grafts, guards, learning, norms, optional, shares, slots, starts, types
 from assembler.facts.count import leaves
 from assembler.facts.model import Facts
+from assembler.facts.signals import Signals
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic
 
@@ -20,3 +21,12 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
         found += cost.check(every)
         found += guards.check(every, facts)
     return found
+
+
+def prove(graph: Graph, facts: Facts, signals: Signals) -> list[Diagnostic]:
+    """What is wrong with the values and weights of a graph of which nothing else is."""
+    found = norms.check(graph, facts, signals.flow, signals.norm)
+    # A norm of one value gives zeros, so its gain does not learn: one cause, one finding.
+    single = {item.span for item in found if item.code == "norm-of-one"}
+    found += [item for item in learning.check(signals.flow, signals.zero) if item.span not in single]
+    return found + grafts.check(graph, signals.flow, signals.zero)

@@ -56,10 +56,11 @@ def reads(scope: Scope, wanted: Iterable[str]) -> dict[str, set[str]]:
     todo = [scope.outputs[name] for name in wanted]
     while todo:
         ref = todo.pop()
-        if ref.node and ref.node not in found:
+        if ref.node not in scope.nodes:
+            continue  # an input of the scope, or a value that an error stands for
+        if ref.node not in found:
             todo.extend(edge.source for edges in scope.nodes[ref.node].inputs.values() for edge in edges)
         found.setdefault(ref.node, set()).add(ref.port)
-    found.pop("", None)
     return found
 
 

@@ -11,6 +11,7 @@ from assembler_schemas.diagnostic import Diagnostic, Level
 
 if TYPE_CHECKING:
     from assembler.facts.model import Facts
+    from assembler.facts.signals import Signals
     from assembler.graph.model import Graph
 
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
@@ -24,6 +25,8 @@ class Report:
     """What a check found. Prints as text, and renders in a notebook.
 
     `graph` and `facts` are those of the mended graph; None where the recipe did not get so far.
+    `signals`: norms, zeros and gradients; None too where something is wrong with the types, and for a
+    graph that is too large to be unfolded.
     `sources` holds the text of files by the name that spans carry; what it lacks is read from disk
     when an excerpt is printed.
     """
@@ -32,6 +35,7 @@ class Report:
     diagnostics: tuple[Diagnostic, ...] = ()
     graph: Graph | None = None
     facts: Facts | None = None
+    signals: Signals | None = None
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -14,7 +14,6 @@ from assembler.assemble import check
 from assembler.report.report import Report
 from assembler.report.text import render
 from assembler_schemas.diagnostic import Edit
-from tests.checks.waiting import all_checks
 
 PAGES = Path(__file__).parents[2] / "assembler" / "checks" / "pages"
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$\n?", re.DOTALL | re.MULTILINE)
@@ -117,9 +116,12 @@ def folder_of(example: Example, folder: Path) -> Iterator[Path]:
 
 def run(example: Example, folder: Path) -> tuple[Report, str]:
     """What `assembler check` finds, and what it prints."""
-    with folder_of(example, folder), all_checks():
+    with folder_of(example, folder):
         report = check(
-            TIMES.sub(lambda m: m[1] * int(m[2]), example.main), example.overrides, frozen="frozen" in example.info
+            TIMES.sub(lambda m: m[1] * int(m[2]), example.main),
+            example.overrides,
+            frozen="frozen" in example.info,
+            scale="scale" in example.info,
         )
         return report, _shown(render(report), int(example.info.get("lines", 0)))
 
