@@ -8,16 +8,16 @@ docs/contracts-scale.md. An estimate is never a proof: of zeros and identities, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from assembler.facts import scale_linear, scale_mix, scale_norm, scale_pointwise, scale_shape
+from assembler.facts import scale_mix, scale_norm, scale_pointwise
 from assembler.facts.flow import Flow, Use
-from assembler.facts.model import Facts, NodeFacts
-from assembler.facts.number import number
+from assembler.facts.model import Facts
 from assembler.facts.scale_linear import gathered
 from assembler.facts.scale_place import Run
+from assembler.facts.scale_rules import Ready, ready
 from assembler.facts.scale_signal import Fresh, Given, Ids, Part, Signal, Unknown, Value, part, tokens
 from assembler.facts.scale_start import givens, nominal
 from assembler_schemas.dim import evaluate
@@ -28,29 +28,6 @@ LEAD = 2
 """The one axis that stands for `...`, as in generated inputs."""
 LARGEST = 1e76
 """Second moments beyond it are beyond float32."""
-
-Rule = Callable[..., Value]
-Back = Callable[..., tuple[Signal | Unknown | None, ...]]
-RULES: Mapping[str, tuple[Rule, Back]] = {
-    "matmul": (scale_linear.matmul, scale_linear.matmul_back),
-    "add": (scale_linear.add, scale_linear.add_back),
-    "multiply": (scale_linear.multiply, scale_linear.multiply_back),
-    "conv": (scale_linear.conv, scale_linear.conv_back),
-    "gather": (scale_linear.gather, scale_shape.nothing_back),
-    "pointwise": (scale_pointwise.pointwise, scale_pointwise.pointwise_back),
-    "softmax": (scale_pointwise.softmax, scale_pointwise.softmax_back),
-    "pool": (scale_pointwise.pool, scale_pointwise.pool_back),
-    "norm": (scale_norm.norm, scale_norm.norm_back),
-    "reduce": (scale_norm.reduce, scale_norm.reduce_back),
-    "softmax_mix": (scale_mix.softmax_mix, scale_mix.softmax_mix_back),
-    "reshape": (scale_shape.reshape, scale_shape.reshape_back),
-    "concat": (scale_shape.concat, scale_shape.concat_back),
-    "select": (scale_shape.select, scale_shape.select_back),
-    "expand": (scale_shape.expand, scale_shape.expand_back),
-    "detach": (scale_shape.detach, scale_shape.nothing_back),
-    "constant": (scale_shape.constant, scale_shape.nothing_back),
-}
-
 
 class Estimate(NamedTuple):
     """What is predicted of one value. None where nothing is: `reason` says why, `no_gradient` of the gradient."""
@@ -109,20 +86,6 @@ def scale(flow: Flow, facts: Facts, sizes: Mapping[str, int] | None = None) -> S
     return _Walk(flow, facts, nominal(facts, sizes or {})).done()
 
 
-class _Ready(NamedTuple):
-    """A step with its numbers filled in."""
-
-    output: str
-    op: str
-    inputs: tuple[str, ...]
-    at: dict[str, Any]
-    rule: Rule
-    back: Back
-
-
-_NUMBERS = frozenset(("scale", "start", "stop", "width", "groups", "p", "exponent", "dropout", "padding", "stride", "dilation", "kernel", "eps", "base"))
-
-
 class _Walk:
     def __init__(self, flow: Flow, facts: Facts, sizes: dict[str, int]) -> None:
         self.flow, self.sizes = flow, sizes
@@ -134,7 +97,7 @@ class _Walk:
         self.weights = givens(flow, first)
         self.values: list[Value] = [Unknown("not computed")] * len(flow.makers)
         self.kinds = facts.root.inputs
-        self.ready: dict[tuple[int, int], list[_Ready]] = {}
+        self.ready: dict[tuple[int, int], list[Ready]] = {}
         self.envs: list[dict[str, tuple[Value, ...]] | None] = []
         self.gradients: dict[int, list[Signal | Unknown]] = {}
         self.scores: list[Score] = []
@@ -187,7 +150,7 @@ class _Walk:
             self.values[value] = _value(env[port][0], self.run)
         return env
 
-    def step(self, index: int, use: Use, step: _Ready, env: Mapping[str, tuple[Value, ...]]) -> Value:
+    def step(self, index: int, use: Use, step: Ready, env: Mapping[str, tuple[Value, ...]]) -> Value:
         operands = [value for name in step.inputs for value in env[name]]
         for value in operands:
             if isinstance(value, Unknown):
@@ -208,11 +171,11 @@ class _Walk:
             self.scores.append(Score(index, scale_mix.score_variance(self.run, step.at, q, k)))
         return found
 
-    def steps(self, use: Use) -> list[_Ready]:
+    def steps(self, use: Use) -> list[Ready]:
         many = next((len(use.inputs.get(port, ())) for port, card in use.definition.inputs.items() if card.many), 0)
         key = (id(use.facts), many)
         if key not in self.ready:
-            self.ready[key] = _steps(use.facts, use, many, self.sizes)
+            self.ready[key] = ready(use, many, self.sizes)
         return self.ready[key]
 
     # --- backward ---
@@ -264,7 +227,7 @@ class _Walk:
                 elif reached:
                     self.reach(value, gathered(self.run, reached))
 
-    def step_back(self, step: _Ready, g: Signal, out: Signal, env: Mapping[str, tuple[Value, ...]], back: dict[tuple[str, int], list[Signal]], blocked: list[str]) -> None:
+    def step_back(self, step: Ready, g: Signal, out: Signal, env: Mapping[str, tuple[Value, ...]], back: dict[tuple[str, int], list[Signal]], blocked: list[str]) -> None:
         places = [(name, place) for name in step.inputs for place in range(len(env[name]))]
         operands = [env[name][place] for name, place in places]
         for at, found in zip(places, step.back(self.run, step.at, g, out, *operands), strict=True):
@@ -308,24 +271,3 @@ def _value(found: Value, run: Run) -> Value:
         atoms = {found.label: (math.sqrt(found.var), 1.0, 1.0)} if found.var > 0 else {}
         return Signal(found.shape, "f" * len(found.shape), (Part(1, found.mean, atoms),))
     return found
-
-
-def _steps(facts: NodeFacts, use: Use, many: int, sizes: Mapping[str, int]) -> list[_Ready]:
-    known: dict[str, Any] = {"n": many}
-    known.update({name: evaluate(dim, sizes) for name, dim in facts.sizes.items()})
-    found = []
-    for step in use.definition.body:
-        at = {name: _filled(name, value, known) for name, value in step.attributes.items()}
-        rule, back = RULES[step.op]
-        found.append(_Ready(step.output, step.op, step.inputs, at, rule, back))
-    return found
-
-
-def _filled(name: str, value: Any, known: Mapping[str, Any]) -> Any:
-    if name == "sizes":
-        return {axis: number(size, known) for axis, size in value.items()}
-    if name not in _NUMBERS:
-        return value
-    if isinstance(value, (tuple, list)):
-        return tuple(number(item, known) for item in value)
-    return number(value, known)

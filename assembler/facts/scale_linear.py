@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from assembler.facts.scale_place import Run, broadcast, fit, shapes_of, signal_of
 from assembler.facts.scale_signal import (
     Given,
-    Ids,
     Part,
     Signal,
     Unknown,
@@ -88,7 +87,7 @@ def _by_weight(run: Run, spec: Spec, letters: str, x: Signal, of: str, w: Given)
     if mixes or sum(item.n for item in parts) != n:
         parts = list(refined(parts, [n], label))
     noise = x.noise + HANIN * x.curve / k
-    return Signal(shape, result, tuple(parts), 0.0, noise, ripple=0.0 if mixes else x.ripple)
+    return Signal(shape, result, tuple(parts), 0.0, noise, ripple=0.0 if mixes else x.ripple, uneven=w.spread / k)
 
 
 def _row(x: Part, k: int, w: Given, label: int, shared: bool, tables: Mapping[int, tuple[int, int]]) -> Part:
@@ -193,7 +192,7 @@ def _sum(run: Run, a: Signal, b: Signal) -> Signal:
     ripple = (share * sqrt(a.ripple) + (1 - share) * sqrt(b.ripple)) ** 2 if a.ripple or b.ripple else 0.0
     skew = _skewed(a, b) if a.skew or b.skew else 0.0
     law = ("passed", share * _passed(a) + (1 - share) * _passed(b), (a.law or b.law or ("", 0.0, 0.0))[2], 0.0, 0.0) if _passed(a) or _passed(b) else None
-    return Signal(a.shape, a.roles, parts, max(a.curve, b.curve), noise, band, ripple, skew, law)
+    return Signal(a.shape, a.roles, parts, max(a.curve, b.curve), noise, band, ripple, skew, law=law)
 
 
 def _passed(g: Signal) -> float:
@@ -307,76 +306,3 @@ def _gate_back(run: Run, g: Signal, y: Signal) -> Signal:
         linear = {atom: (a * other.m, t, s) for atom, (a, t, s) in item.atoms.items()} if other.m else {}
         parts.append(rest(run, label, item.n, 0.0, item.q * other.q, item.c * other.c, 0.0, linear))
     return g.of(parts)._replace(noise=g.noise + y.noise)
-
-
-# --- gather ---
-def gather(run: Run, at: Mapping[str, Any], table: Value, ids: Value) -> Value:
-    if not isinstance(table, Given) or not isinstance(ids, Ids):
-        return Unknown("rows are taken from what is no parameter, or by ids of unknown frequency")
-    same = 1 / max(1, ids.vocabulary)
-    keep = 1 - same * (at.get("padding") is not None)
-    shape, roles = (*ids.shape, table.shape[-1]), ids.roles + "f"
-    label, q, m = run.fresh.next(), table.q * keep, table.mean * keep
-    shared = m * m + (q - m * m) * same
-    run.tables[label] = (table.number, max(1, ids.vocabulary))
-    return Signal(shape, roles, (part(tokens(shape, roles), label, q, shared, shared, m),))
-
-
-# --- conv ---
-def _each(value: Any, axes: int) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
-
-
-@lru_cache(maxsize=1024)
-def taps(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> tuple[int, tuple[int, ...]]:
-    """Places of the output, and for each tap of the kernel how many of them read an element that exists."""
-    out = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-    counts = []
-    for k in range(kernel):
-        shift = k * dilation - padding
-        first, last = -(shift // stride) if shift < 0 else 0, min(out - 1, (size - 1 - shift) // stride)
-        counts.append(max(0, last - first + 1))
-    return out, tuple(counts)
-
-
-def _geometry(at: Mapping[str, Any], shape: tuple[int, ...], kernel: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
-    axes = len(kernel)
-    columns = (_each(at.get(name, usual), axes) for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1)))
-    return [taps(*row) for row in zip(shape[-axes:], kernel, *columns, strict=True)]
-
-
-def conv(run: Run, at: Mapping[str, Any], x: Value, w: Value) -> Value:
-    if not isinstance(x, Signal) or not isinstance(w, Given):
-        return Unknown("`conv` of what is no value by a parameter")
-    kernel = w.shape[2:]
-    known = _geometry(at, x.shape, kernel)
-    read = prod(sum(counts) / out for out, counts in known)
-    both = prod(sum((count / out) ** 2 for count in counts) for out, counts in known)
-    shape = (x.shape[0], w.shape[0], *(out for out, _ in known))
-    roles = "bf" + "t" * len(kernel)
-    label, n = run.fresh.next(), tokens(shape, roles)
-    item, channels = refined(x.parts, [x.n], label)[0], w.shape[1]
-    q, c, b = (channels * w.var * y for y in (read * item.q, both * item.c, both * item.b))
-    k = channels * prod(kernel)
-    m = 0.0
-    if w.mean:
-        # All k products of a place with the one mean weight: places of one channel as correlated as c.
-        taken = channels * read
-        own = w.mean**2 * (taken * item.q + channels * read * (read - 1) * item.c + taken * (taken - read) * item.m**2)
-        q, c, b, m = q + own, c + own * item.c / max(item.q, 1e-300), b + own * item.b / max(item.q, 1e-300), sqrt(max(own, 0.0))
-    return Signal(shape, roles, (part(n, label, q, c, b, m),), 0.0, x.noise + HANIN * x.curve / k, ripple=x.ripple / read)
-
-
-def conv_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value, w: Value) -> tuple[Signal | None, ...]:
-    if not isinstance(x, Signal) or not isinstance(w, Given):
-        return None, None
-    kernel = w.shape[2:]
-    known = _geometry(at, x.shape, kernel)
-    sizes = x.shape[-len(kernel) :]
-    each = w.shape[0] / at.get("groups", 1) * w.q
-    read = prod(sum(counts) / size for (_, counts), size in zip(known, sizes, strict=True))
-    both = prod(sum((count / size) ** 2 for count in counts) for (_, counts), size in zip(known, sizes, strict=True))
-    label = run.fresh.next()
-    item = refined(g.parts, [g.n], label)[0]
-    back = part(x.n, label, each * read * item.q, each * both * item.c)
-    return x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0), None

@@ -123,6 +123,9 @@ def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
         _, t, f = _counts(here, at.get("axes", (-1,)))
         taken = mean_square(item, (t, f))
     scale = 1 / (v[0] + eps) if v[0] + eps > 0 else 1.0
+    if kind == "batch":
+        # E 1/v over channels: each has weights of its own, and few values.
+        scale *= 1 + here.uneven + 2 / (n * x.shape[0])
     back = part(n, label, max(0.0, item.q - taken) * scale, (item.c - taken) * scale)
     back = back.with_n(x.n)
     return (x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=0.0, band=g.band, ripple=g.ripple, curve=0.0),)

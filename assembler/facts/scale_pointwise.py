@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from assembler.facts.moments import Moments, largest, near, skewed_relu
-from assembler.facts.scale_linear import _each, rest, taps
+from assembler.facts.scale_conv import each, taps
+from assembler.facts.scale_linear import rest
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_signal import Part, Signal, Unknown, Value, part, refined, tokens
 
@@ -39,7 +40,7 @@ def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
         parts = tuple(_through(run, label, item, near(fn, item.m, item.v, exponent)) for item in x.parts)
     v = item.v
     law = (fn, item.m, v, (item.c - item.m**2) / v, (item.b - item.m**2) / v) if len(parts) == 1 and v > 0 else None
-    return Signal(x.shape, x.roles, parts, CURVES.get(fn, 0.0), x.noise, 1.0, x.ripple, skew, law)
+    return Signal(x.shape, x.roles, parts, CURVES.get(fn, 0.0), x.noise, 1.0, x.ripple, skew, law=law)
 
 
 def _through(run: Run, label: int, x: Part, f: Moments) -> Part:
@@ -144,14 +145,14 @@ def softmax_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Val
 # --- pools ---
 def _windows(at: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[tuple[int, int], float, float]:
     """Places of the output, elements of a window that exist (on average), elements of a window."""
-    kernel, stride, padding = (_each(at.get(name, 0), 2) for name in ("kernel", "stride", "padding"))
+    kernel, stride, padding = (each(at.get(name, 0), 2) for name in ("kernel", "stride", "padding"))
     (h, rows), (w, columns) = (taps(*row) for row in zip(shape[-2:], kernel, stride, padding, strict=True))
     return (h, w), sum(rows) / h * sum(columns) / w, kernel[0] * kernel[1]
 
 
 def _neighbours(at: Mapping[str, Any], largest: bool) -> float:
     """How much a window has in common with all others: elements shared, as shares of a window; of maxima, the chance that both are one."""
-    (kh, kw), (sh, sw) = (_each(at[name], 2) for name in ("kernel", "stride"))
+    (kh, kw), (sh, sw) = (each(at[name], 2) for name in ("kernel", "stride"))
     total = 0.0
     for i in range(-((kh - 1) // sh), (kh - 1) // sh + 1):
         for j in range(-((kw - 1) // sw), (kw - 1) // sw + 1):

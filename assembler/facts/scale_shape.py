@@ -87,8 +87,9 @@ def _given(run: Run, at: Mapping[str, Any], xs: list[Given]) -> Given:
     return Given(_shape([x.shape for x in xs], at["axis"], at.get("new", False)), mean, q - mean**2, label=run.fresh.next())
 
 
-def _shape(shapes: list[tuple[int, ...]], axis: int, new: bool) -> tuple[int, ...]:
-    shape = list(max(shapes, key=lambda item: len(item)))
+def _shape(shapes: Sequence[tuple[int, ...]], axis: int, new: bool) -> tuple[int, ...]:
+    longest = max(len(item) for item in shapes)
+    shape = list(next(item for item in shapes if len(item) == longest))
     if new:
         shape.insert(axis % (len(shape) + 1), len(shapes))
     else:

@@ -87,6 +87,8 @@ class Signal(NamedTuple):
     """Relative variance, from token to token, of the mean square over features: a norm's gradient goes with E 1/v."""
     skew: float = 0.0
     """Third central moment over v^1.5: sums of what relu gives keep it, and relu of them feels it."""
+    uneven: float = 0.0
+    """Relative variance, from channel to channel, of the variance: each is a sum with weights of its own."""
     law: tuple[str, float, float, float, float] | None = None
     """f of a Gaussian: fn, mean, variance, correlation between tokens, between samples."""
 
@@ -130,6 +132,8 @@ class Given(NamedTuple):
     number: int = -1
     label: int = -1
     """Of the atom that it is as a value."""
+    spread: float = 2.0
+    """Relative variance of a squared entry: 2 of a normal one, 0.8 of a uniform one."""
 
     @property
     def q(self) -> float:

@@ -92,7 +92,7 @@ def _given(index: int, label: int, weight: Weight, origin: Weight) -> Given:
         mean, var = _eye(weight.shape)
     elif name != "zeros":
         raise ValueError(f"{weight.address}: how `{origin.init}` starts is not known here")
-    return Given(weight.shape, mean, var, name == "eye", index, label)
+    return Given(weight.shape, mean, var, name == "eye", index, label, 0.8 if name == "uniform" else 2.0)
 
 
 def _truncated(s: float) -> float:

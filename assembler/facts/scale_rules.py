@@ -1,0 +1,70 @@
+"""Which rule each primitive has, and the steps of a use with all numbers filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from assembler.facts import scale_conv, scale_linear, scale_mix, scale_norm, scale_pointwise, scale_shape
+from assembler.facts.flow import Use
+from assembler.facts.number import number
+from assembler.facts.scale_signal import Signal, Unknown, Value
+from assembler_schemas.dim import evaluate
+
+Rule = Callable[..., Value]
+Back = Callable[..., tuple[Signal | Unknown | None, ...]]
+RULES: Mapping[str, tuple[Rule, Back]] = {
+    "matmul": (scale_linear.matmul, scale_linear.matmul_back),
+    "add": (scale_linear.add, scale_linear.add_back),
+    "multiply": (scale_linear.multiply, scale_linear.multiply_back),
+    "conv": (scale_conv.conv, scale_conv.conv_back),
+    "gather": (scale_conv.gather, scale_shape.nothing_back),
+    "pointwise": (scale_pointwise.pointwise, scale_pointwise.pointwise_back),
+    "softmax": (scale_pointwise.softmax, scale_pointwise.softmax_back),
+    "pool": (scale_pointwise.pool, scale_pointwise.pool_back),
+    "norm": (scale_norm.norm, scale_norm.norm_back),
+    "reduce": (scale_norm.reduce, scale_norm.reduce_back),
+    "softmax_mix": (scale_mix.softmax_mix, scale_mix.softmax_mix_back),
+    "reshape": (scale_shape.reshape, scale_shape.reshape_back),
+    "concat": (scale_shape.concat, scale_shape.concat_back),
+    "select": (scale_shape.select, scale_shape.select_back),
+    "expand": (scale_shape.expand, scale_shape.expand_back),
+    "detach": (scale_shape.detach, scale_shape.nothing_back),
+    "constant": (scale_shape.constant, scale_shape.nothing_back),
+}
+
+
+class Ready(NamedTuple):
+    """A step with its numbers filled in."""
+
+    output: str
+    op: str
+    inputs: tuple[str, ...]
+    at: dict[str, Any]
+    rule: Rule
+    back: Back
+
+
+_NUMBERS = frozenset(("scale", "start", "stop", "width", "groups", "p", "exponent", "dropout", "padding", "stride", "dilation", "kernel", "eps", "base"))
+
+
+def ready(use: Use, many: int, sizes: Mapping[str, int]) -> list[Ready]:
+    """The steps of a use whose `many` port has so many values."""
+    known: dict[str, Any] = {"n": many}
+    known.update({name: evaluate(dim, sizes) for name, dim in use.facts.sizes.items()})
+    found = []
+    for step in use.definition.body:
+        at = {name: _filled(name, value, known) for name, value in step.attributes.items()}
+        rule, back = RULES[step.op]
+        found.append(Ready(step.output, step.op, step.inputs, at, rule, back))
+    return found
+
+
+def _filled(name: str, value: Any, known: Mapping[str, Any]) -> Any:
+    if name == "sizes":
+        return {axis: number(size, known) for axis, size in value.items()}
+    if name not in _NUMBERS:
+        return value
+    if isinstance(value, (tuple, list)):
+        return tuple(number(item, known) for item in value)
+    return number(value, known)
