@@ -80,17 +80,24 @@ def apply(builder: Builder, overlays: Sequence[Overlay], scope: ScopeDraft, at: 
     del builder.overlays[len(builder.overlays) - len(overlays) :]
     if any(draft.broken for draft in scope.nodes.values()):
         return  # what is wrong with the host is said; a graft onto it would only repeat it
-    host = _Host(builder, overlays, at, outputs, shared_modules(builder))
+    host = _Host(builder, overlays, at, outputs)
+    before = len(builder.later)
+    shared = shared_modules(builder)
     found = [(overlay, targets(builder, overlay, scope, at)) for overlay in _ordered(builder, overlays)]
     builder.rules.grafting += 1
     for stated, places in found:
         scopes = Counter(id(target.level.scope) for target in places)
         for target in places:
             overlay = stated if scopes[id(target.level.scope)] == 1 else replace(stated, label=_label(stated, target))
-            if _may_stand(builder, overlay, target, host.shared):
+            if _may_stand(builder, overlay, target) and _alone(builder, overlay, target, shared):
                 host.put(overlay, target)
     builder.rules.grafting -= 1
     host.close()
+    if len(builder.later) > before:  # a part is one more use of a node: no graft may stand inside that one
+        shared = shared_modules(builder)
+        if not all(_alone(builder, overlay, target, shared) for overlay, places in found for target in places):
+            for draft, *_ in builder.later[before:]:
+                draft.broken = True
 
 
 def _label(overlay: Overlay, target: Target) -> str:
@@ -117,14 +124,19 @@ def _ordered(builder: Builder, overlays: Sequence[Overlay]) -> list[Overlay]:
         return list(overlays)
 
 
-def _may_stand(builder: Builder, overlay: Overlay, target: Target, used_twice: Mapping[int, Note]) -> bool:
-    """Whether a graft can stand at a place at all; said where it cannot."""
-    span = overlay.span("write")
+def _alone(builder: Builder, overlay: Overlay, target: Target, used_twice: Mapping[int, Note]) -> bool:
+    """Whether no module around a place is used twice; said where one is."""
     shared = shared_inside(target, used_twice) if used_twice else None
     if shared is not None:
-        builder.say(Diagnostic("graft-place", f"`{target.shown}` stands inside a module that has another use: the graft `{overlay.name}` would be in both", span,
+        builder.say(Diagnostic("graft-place", f"`{target.shown}` stands inside a module that has another use: the graft `{overlay.name}` would be in both", overlay.span("write"),
                                related=(shared,), help="write `like:` there for weights of its own, or put the graft outside"))  # fmt: skip
-    elif target.side.startswith("copy-") and target.draft is not None and target.draft.inner is None:
+    return shared is None
+
+
+def _may_stand(builder: Builder, overlay: Overlay, target: Target) -> bool:
+    """Whether there is room for a graft at a place; said where there is none."""
+    span = overlay.span("write")
+    if target.side.startswith("copy-") and target.draft is not None and target.draft.inner is None:
         builder.say(Diagnostic("graft-place", f"`{target.shown}` is a copy of a single `{target.draft.kind.name if target.draft.kind else 'node'}`: there is no room beside it", span,
                                help="let the copies be `kind: sequence` with one part, and write the graft onto that part"))  # fmt: skip
     elif target.side != "inner" and (overlay.name in target.level.scope.nodes or overlay.name in target.level.scope.inputs):
@@ -142,8 +154,6 @@ class _Host:
     overlays: Sequence[Overlay]
     at: At
     outputs: frozenset[str]
-    shared: Mapping[int, Note]
-    """Nodes (by identity) whose module is used twice."""
     first: dict[tuple[object, ...], tuple[Overlay, Ref]] = field(default_factory=dict)
     """Place -> the last graft that wrote it, and the value that was there before all of them."""
     readers: Readers = field(default_factory=Readers)

@@ -393,3 +393,19 @@ def test_a_pattern_with_several_places_in_one_scope_names_each_after_its_place()
         "enc.*.side_think",
         "enc.*.side_think_add",
     ]
+
+
+@pytest.mark.parametrize("names", [("one", "two"), ("two", "one")])
+@pytest.mark.parametrize("inner", ["body.up", "body.x"])
+def test_a_part_that_is_another_use_of_a_node_keeps_grafts_out_of_it(names: tuple[str, str], inner: str):
+    grafts = {
+        "one": f"  one: {{write: {inner}, mode: add, part: {{kind: linear}}}}"
+        + ("   #~ graft-place" if inner == "body.up" else ""),
+        "two": "  two: {write: head, mode: add, part: {same: body}, read: x}",
+    }
+    host = HOST.replace("out: 4", "out: 16")
+    text = host + "\n".join(grafts[name] for name in names)
+    if inner == "body.up":
+        bad(text)
+    else:
+        good(text)
