@@ -248,7 +248,8 @@ def _runtime(conflict: Conflict, sources: _Sources) -> Diagnostic:
     because = sources.why(other, int(str(conflict.detail.get("other_axis", -1)))) if isinstance(other, Edge) else None
     options = node.kind.size_options if isinstance(node, Leaf) else ()
     help_text = f"state `{name}: ...`" if name in options and name != "in" else f"put `{names[0]}` under `vars`: a parameter's size is a number" if names else ""
-    return Diagnostic("dim-runtime", f"`{name}` of `{conflict.address}` is {_size(conflict.found)}, known only at run time, and a parameter has that size", conflict.span,
+    use = "a parameter has that size" if not isinstance(node, Leaf) or node.definition.parameters else "it is built as a number"
+    return Diagnostic("dim-runtime", f"`{name}` of `{conflict.address}` is {_size(conflict.found)}, known only at run time, and {use}", conflict.span,
                       related=_notes(because), help=help_text)  # fmt: skip
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from assembler_schemas.expression import Expression, parse_expression
-from assembler_schemas.kind import Definition, Expr, Module
+from assembler_schemas.kind import Definition, Expr, Inline, Module
 from assembler_schemas.shape import PortType, parse_port_type
+
+_NUMBER = re.compile(r"\{=([^{}]*)\}")
+"""A size that the text of a kind spells as its number."""
 
 Pattern = int | str | Expression
 """One axis of a port: a number, a name, or an expression to work out."""
@@ -34,7 +38,7 @@ class Signature:
     shapes: tuple[tuple[str, tuple[Expression, ...]], ...]
     """Parameter -> shape."""
     static: tuple[str, ...]
-    """Names that must be numbers: sizes of parameters and constructor arguments."""
+    """Names that must be numbers: sizes of parameters, constructor arguments, and what a text spells."""
     has_parameters: bool
 
 
@@ -76,6 +80,9 @@ def _make(definition: Definition) -> Signature:
         for _, value in definition.build.arguments:
             if isinstance(value, Expr):
                 static.update(dict.fromkeys(parse_expression(value.text, True).names))
+    elif isinstance(definition.build, Inline) and not definition.build.fold:  # there `n` counts edges
+        for text in _NUMBER.findall(definition.build.text):
+            static.update(dict.fromkeys(parse_expression(text, True).names))
     return Signature(
         tuple(_side(name, port.type, port.optional, port.many) for name, port in definition.inputs.items()),
         tuple(_side(name, port.type, False, False) for name, port in definition.outputs.items()),

@@ -54,6 +54,7 @@ def _share(builder: Builder, draft: Draft, found: Found, text: str, span: Span) 
         builder.say(Diagnostic("share-mismatch", f"`{draft.name}` has {draft.count} copies, and `{text}` has {found.draft.count}", span,
                                help=f"drop `repeat`, or name one copy: `same: {text}.0`"))  # fmt: skip
     _same_options(builder, draft, found.draft, text, span)
+    _same_dtype(builder, draft, found.draft, text, span)
     nodes = [node for _, node in draft.runs] or [draft]
     for node in nodes:
         node.said["same"] = _module(found)
@@ -76,6 +77,16 @@ def _same_options(builder: Builder, draft: Draft, other: Draft, text: str, span:
         return  # a width that is stated is an assertion: facts hold it against the module's
     builder.say(Diagnostic("share-mismatch", f"`{draft.name}` is one more use of `{text}`: `{key}` cannot be {one.get(key)!r} here and {two.get(key)!r} there",
                            mine.chosen.spans.get(key, span), related=(Note("the module", other.span),), help="drop it here, or write `like:` for weights of its own"))  # fmt: skip
+
+
+def _same_dtype(builder: Builder, draft: Draft, other: Draft, text: str, span: Span) -> None:
+    """One module has one dtype, whether it is said at a use of it or around one."""
+    if any(item.shared is None and item.chosen is None for item in (draft, other)):
+        return  # one copy of a container: what is inside says it
+    mine, theirs = ((item.said if item.shared is None else item.shared.said).get("dtype", "f32") for item in (draft, other))
+    if mine != theirs:
+        builder.say(Diagnostic("share-mismatch", f"`{draft.name}` is one more use of `{text}`: `dtype` cannot be {mine} here and {theirs} there",
+                               span, related=(Note("the module", other.span),), help="let both be of one dtype, or write `like:` for weights of its own"))  # fmt: skip
 
 
 def _tie(builder: Builder, draft: Draft, where: ScopeDraft, own: str, text: str, span: Span) -> None:

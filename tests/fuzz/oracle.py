@@ -79,12 +79,13 @@ def judge_valid(sample: Sample) -> Disagreement | None:
     assert report.graph is not None
     assert report.facts is not None
     try:
-        return _run(sample, report.graph, report.facts)
+        return run(sample, report.graph, report.facts)
     except Exception as error:
         return Disagreement(sample.seed, f"accepted, and {type(error).__name__} when built or run", str(error)[:2000])
 
 
-def _run(sample: Sample, graph: Graph, facts: Facts) -> Disagreement | None:
+def run(sample: Sample, graph: Graph, facts: Facts) -> Disagreement | None:
+    """The model of an accepted recipe, built and run at both assignments of sizes, against what was predicted."""
     graph = replace(graph, scope=prune(graph.scope))
     plan = make_plan(graph, facts)
     torch.manual_seed(sample.seed)
@@ -175,7 +176,7 @@ def _differences(
     missed = sorted(
         f"{name}.{port}"
         for name, node in graph.scope.nodes.items()
-        if isinstance(node, Leaf)
+        if isinstance(node, Leaf) and (node.inputs or not node.definition.inputs)  # Else only its weights are lent.
         for port in facts.root.nodes[name].outputs
     )
     missed = [address for address in missed if address not in seen]

@@ -403,3 +403,22 @@ def test_a_norm_behind_copies_of_a_graph_whose_output_is_broken_is_put_nowhere(n
     node = {**TWO, "outputs": {"p": "nowhere"}, "from": "x", "repeat": 2, "norm": norm}
     report = assembler.check({"inputs": X, "nodes": {"two": node}, "outputs": {"out": "two"}})
     assert [item.code for item in report.diagnostics] == ["address-unknown"]
+
+
+def test_a_width_that_the_text_of_a_kind_spells_must_be_a_number() -> None:
+    report = assembler.check(
+        {"inputs": {"x": "[batch 3 w]"}, "nodes": {"none": {"kind": "zero", "from": "x"}}, "outputs": {"out": "none"}}
+    )
+    assert [item.message for item in report.diagnostics] == [
+        "`out` of `none` is w, known only at run time, and it is built as a number"
+    ]
+
+
+@pytest.mark.parametrize("where", ["at the use", "around it"])
+def test_one_more_use_of_a_module_cannot_have_another_dtype(where: str) -> None:
+    use = {"same": "one", "from": "x"}
+    around = {"kind": "sequence", "dtype": "f64", "parts": {"two": {"same": "one"}}, "from": "x"}
+    nodes = {"one": {**LINEAR, "from": "x"}, "again": {**use, "dtype": "f64"} if where == "at the use" else around}
+    inputs = {"x": "[batch 6 12]"}
+    report = assembler.check({"inputs": inputs, "nodes": nodes, "outputs": {"a": "one", "b": "again"}})
+    assert "share-mismatch" in [item.code for item in report.diagnostics]
