@@ -16,7 +16,9 @@ from assembler.report.terminal import style_of, write
 if TYPE_CHECKING:
     from assembler.facts.model import Facts
     from assembler.graph.model import Graph
+    from assembler.facts.scale import Scale
     from assembler.report import Report
+    from assembler.report.tree import Asked
 
 OK, FINDINGS, USAGE = 0, 1, 2
 
@@ -46,6 +48,7 @@ def _check(words: list[str]) -> int:
     parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one line a recipe, version 1")
     parser.add_argument("--frozen", action="store_true", help="an adapter that the recipe does not ask for is an error")
     parser.add_argument("--strict", action="store_true", help="warnings count: exit 1")
+    parser.add_argument("--scale", action="store_true", help="also what is estimated, not proven: how large values and gradients are at the start")
     asked = parser.parse_intermixed_args(words)
     paths, overrides = split(asked.arguments)
     if not paths:
@@ -54,7 +57,7 @@ def _check(words: list[str]) -> int:
 
     code = OK
     for path in dict.fromkeys({os.path.realpath(item): item for item in reversed(paths)}[os.path.realpath(p)] for p in paths):
-        report = check(path, overrides, frozen=asked.frozen)
+        report = check(path, overrides, frozen=asked.frozen, scale=asked.scale)
         if asked.format == "json":
             from assembler.report.data import to_json
 
@@ -70,6 +73,7 @@ def _show(words: list[str]) -> int:
     parser.add_argument("arguments", nargs="+", metavar="RECIPE|KEY=VALUE")
     parser.add_argument("--depth", type=_positive, metavar="N", help="how many levels of the tree to open")
     parser.add_argument("--stage", choices=STAGES, default="tree", help="what to print (default: tree)")
+    _about(parser)
     asked = parser.parse_intermixed_args(words)
     path, overrides = _one_recipe("show", asked.arguments)
     if asked.stage == "recipe":
@@ -86,18 +90,44 @@ def _show(words: list[str]) -> int:
         if report.ok:
             write(_planned(asked.stage, path, overrides))
     elif report.graph is not None and report.facts is not None:
-        write(_stage(asked.stage, report.graph, report.facts, asked.depth))
+        write(_stage(asked, report, report.graph, report.facts))
     return exit_code(report)
 
 
-def _stage(stage: str, graph: Graph, facts: Facts, depth: int | None) -> str:
+def _about(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--norm", action="store_true", help="norm states: ln(-1), stream, raw, ...")
+    parser.add_argument("--init", action="store_true", help="how weights start, what is zero, and when it learns")
+    parser.add_argument("--scale", action="store_true", help="estimated second moments of values (q) and gradients (g), with their bands")
+
+
+def _stage(asked: argparse.Namespace, report: Report, graph: Graph, facts: Facts) -> str:
     from assembler.report import tree
+
+    stage = asked.stage
 
     if stage == "graph":
         return tree.render_graph(graph, style_of(sys.stdout))
     if stage == "facts":
         return tree.render_facts(graph, facts, style_of(sys.stdout))
-    return tree.render_tree(graph, facts, depth, style_of(sys.stdout))
+    return tree.render_tree(graph, facts, asked.depth, style_of(sys.stdout), _asked(asked, report))
+
+
+def _asked(asked: argparse.Namespace, report: Report) -> Asked | None:
+    """The columns that are wanted beside types."""
+    from assembler.report.signals import COLUMNS, columns
+
+    wanted = [name for name in COLUMNS if getattr(asked, name)]
+    known = report.signals
+    if not wanted or known is None:
+        return None
+    estimated = _estimated(report) if asked.scale else None
+    return lambda rows: columns(rows, known, wanted, estimated)
+
+
+def _estimated(report: Report) -> Scale | None:
+    from assembler.facts.scale import scale
+
+    return scale(report.signals.flow, report.facts) if report.signals is not None and report.facts is not None else None
 
 
 def _planned(stage: str, path: str, overrides: list[str]) -> str:
@@ -128,8 +158,9 @@ def _show_recipe(path: str, overrides: list[str]) -> int:
 
 
 def _why(words: list[str]) -> int:
-    parser = _parser("why", "How a shape came about: `why digits.yaml head.x`.", OVERRIDES)
+    parser = _parser("why", "How a shape came about: `why digits.yaml head.x`; or a norm, a start, a scale.", OVERRIDES)
     parser.add_argument("arguments", nargs="+", metavar="RECIPE ADDRESS|KEY=VALUE")
+    _about(parser)
     asked = parser.parse_intermixed_args(words)
     plain, overrides = split(asked.arguments)
     if len(plain) != 2:
@@ -140,13 +171,29 @@ def _why(words: list[str]) -> int:
     if report.graph is None or report.facts is None:
         _print_report(report)
         return exit_code(report)
-    from assembler.facts.why import explain
-
-    lines = explain(report.graph, report.facts, plain[1])
+    lines = _derived(asked, report, report.graph, report.facts, plain[1])
+    if lines is None:
+        _print_report(report)
+        return exit_code(report)
     if not lines:
         raise UsageError(f"`{plain[1][:200]}` names nothing in {plain[0]}; `assembler show` lists the addresses")
     write("\n".join(style_of(sys.stdout).clean(line) for line in lines))
     return OK
+
+
+def _derived(asked: argparse.Namespace, report: Report, graph: Graph, facts: Facts, address: str) -> list[str] | None:
+    """The lines that are asked for, one part after another; None where errors stand in the way."""
+    from assembler.facts.why import explain
+    from assembler.report.signals import COLUMNS, why
+
+    about = [name for name in COLUMNS if getattr(asked, name)]
+    if not about:
+        return explain(graph, facts, address)
+    if report.signals is None:
+        return None
+    estimated = _estimated(report) if asked.scale else None
+    found = [why(report.signals, address, name, estimated) for name in about]
+    return [line for lines in found for line in lines or ()]
 
 
 def _explain(words: list[str]) -> int:

@@ -35,6 +35,11 @@ def to_data(report: Report, limit: int = MAX_BYTES) -> Data:
     data: Data = {"version": VERSION, "ok": report.ok, "recipe": _text(report.name), "diagnostics": diagnostics}
     if len(diagnostics) < len(report.diagnostics):
         data["diagnostics_left_out"] = len(report.diagnostics) - len(diagnostics)
+    certificates = report.certificates
+    if certificates:
+        from assembler.report.signals import certificate_data
+
+        data["grafts"] = budget.fill(dict(certificate_data(item)) for item in certificates)
     data["model"] = _model(report, budget)
     return data
 

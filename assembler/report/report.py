@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from assembler_schemas.diagnostic import Diagnostic, Level
 
 if TYPE_CHECKING:
+    from assembler.checks.grafts import Certificate
     from assembler.facts.model import Facts
     from assembler.facts.signals import Signals
     from assembler.graph.model import Graph
@@ -45,6 +46,15 @@ class Report:
     def ok(self) -> bool:
         """Whether the recipe can be built: no errors (warnings and notes are allowed)."""
         return not any(item.level == "error" for item in self.diagnostics)
+
+    @property
+    def certificates(self) -> list[Certificate]:
+        """Of every graft: silent at the start or not, and when it learns. Empty where the recipe does not check."""
+        if self.graph is None or self.signals is None or not self.graph.grafts:
+            return []
+        from assembler.checks.grafts import certificates
+
+        return certificates(self.graph, self.signals.flow, self.signals.zero)
 
     @property
     def counts(self) -> dict[Level, int]:

@@ -24,8 +24,18 @@ def render(report: Report, style: Style | None = None) -> str:
     rest = report.diagnostics[PRINTED:]
     if rest:
         lines += [f"{style.ellipsis} and {count_text(rest)} more (--format json lists them)", ""]
+    lines += [style.clean(line) for line in _grafts(report)]
     lines.append(closing(report, style))
     return "\n".join(lines) + "\n"
+
+
+def _grafts(report: Report) -> list[str]:
+    found = report.certificates
+    if not found:
+        return []
+    from assembler.report.signals import certified
+
+    return [*map(certified, found), ""]
 
 
 def closing(report: Report, style: Style) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from assembler.facts.model import Facts, Guard, NodeFacts
@@ -23,19 +23,24 @@ class _Line:
     ports: str
     parameters: str
     remark: str
+    asked: str
 
 
 MAX_LINE = 100_000
 
 
-def render_tree(graph: Graph, facts: Facts, depth: int | None = None, style: Style | None = None) -> str:
+Asked = Callable[[Sequence[Row]], Sequence[str]]
+"""For each row what else is asked of it."""
+
+
+def render_tree(graph: Graph, facts: Facts, depth: int | None = None, style: Style | None = None, asked: Asked | None = None) -> str:
     """One line a node: name, kind, ports, parameters; a repeat's copies are one line (`x12`).
 
     `depth`: how many levels to open (1: the recipe's own nodes only). Adapters are marked `+`.
     """
     style = style or Style()
     rows = walk(graph, facts)
-    lines = _lines(rows, depth)
+    lines = _lines(rows, depth, asked(rows) if asked is not None else [""] * len(rows))
     shown = lines[:MAX_LINES]
     wide = max((2 * line.depth + width_of(line.name) for line in shown), default=0)
     kinds = max((width_of(line.kind) for line in shown), default=0)
@@ -46,7 +51,8 @@ def render_tree(graph: Graph, facts: Facts, depth: int | None = None, style: Sty
         name = f"{'  ' * line.depth}{line.name}"
         left = style.clean(f"  {name:<{wide}}  {line.kind:<{kinds}}")
         remark = f"  {style.paint(style.clean(line.remark), 'added')}" if line.remark else ""
-        text.append(f"{left}  {style.paint(f'{line.parameters:>{numbers}}', 'bold')}  {style.clean(line.ports)}{remark}")
+        more = f"  | {style.clean(line.asked)}" if line.asked else ""
+        text.append(f"{left}  {style.paint(f'{line.parameters:>{numbers}}', 'bold')}  {style.clean(line.ports)}{more}{remark}")
     if len(lines) > len(shown):
         text.append(f"  {style.ellipsis} and {len(lines) - len(shown)} more nodes (--depth shows fewer levels)")
     text += [f"  out  {style.clean(name)}: {style.clean(type_text(kind))}" for name, kind in facts.root.outputs.items()]
@@ -75,10 +81,10 @@ def summary(graph: Graph, facts: Facts) -> str:
     return f"{count(total(rows)[0])} parameters" + (f", {added} adapter{'s' if added > 1 else ''}" if added else "")
 
 
-def _lines(rows: list[Row], depth: int | None) -> list[_Line]:
+def _lines(rows: list[Row], depth: int | None, asked: Sequence[str]) -> list[_Line]:
     lines: list[_Line] = []
     shift: list[int] = []
-    for row in rows:
+    for row, more in zip(rows, asked, strict=True):
         above = shift[row.parent] if row.parent >= 0 else 0
         parent = rows[row.parent] if row.parent >= 0 else None
         # The only run of a repeat is told on the repeat's own line.
@@ -87,11 +93,11 @@ def _lines(rows: list[Row], depth: int | None) -> list[_Line]:
         level = row.depth - above
         if folded or (depth is not None and level >= depth):
             continue
-        lines.append(_line(row, rows, level))
+        lines.append(_line(row, rows, level, more))
     return lines
 
 
-def _line(row: Row, rows: list[Row], level: int) -> _Line:
+def _line(row: Row, rows: list[Row], level: int, asked: str) -> _Line:
     kind = row.kind
     if isinstance(row.node, Repeat):
         kinds = list(dict.fromkeys(rows[child].kind for child in row.children))
@@ -99,7 +105,7 @@ def _line(row: Row, rows: list[Row], level: int) -> _Line:
     elif row.copies is not None:
         kind = f"{row.kind} x{len(row.copies)}"
     return _Line(level, ("+ " if row.adapter else "") + row.name, kind, ports_text(row.facts),
-                 count(row.parameters) if row.parameters != 0 else "", _remark(row))  # fmt: skip
+                 count(row.parameters) if row.parameters != 0 else "", _remark(row), asked)  # fmt: skip
 
 
 def _remark(row: Row) -> str:
