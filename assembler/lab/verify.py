@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,28 +20,10 @@ from assembler.facts.model import Facts
 from assembler.graph.model import Graph, Leaf
 from assembler.lab.inputs import DTYPES, InputError, generated, sizes_of
 from assembler.lab.learning import Use, uses
+from assembler.lab.rows import NOTHING, STARTED, Row, table
+from assembler.lab.signals import at_the_start
 from assembler_schemas.dim import evaluate
 from assembler_schemas.shape import Type
-
-NOTHING = "nothing"
-
-
-class Row(NamedTuple):
-    """One thing that was predicted. `what`: edge, input, output, count, key, gradient."""
-
-    what: str
-    address: str
-    predicted: str
-    measured: str
-    note: str = ""
-
-    @property
-    def agrees(self) -> bool:
-        return self.predicted == self.measured
-
-    @property
-    def label(self) -> str:
-        return self.address if self.what in ("edge", "count") else f"{self.what} {self.address}"
 
 
 @dataclass(frozen=True)
@@ -66,19 +47,14 @@ class Verification:
         wrong = sum(not row.agrees for row in self.rows)
         if not wrong:
             return f"prediction and measurement agree in all {len(self.rows)} places"
-        return f"prediction and measurement DIFFER in {wrong} of {len(self.rows)} places: a bug of ours"
+        started = all(row.agrees or row.what in STARTED for row in self.rows)
+        cause = "a model that is not at its start (`start=False` for one that was trained), or a bug of ours" if started else "a bug of ours"
+        return f"prediction and measurement DIFFER in {wrong} of {len(self.rows)} places: {cause}"
 
     def counts(self, what: str) -> tuple[int, int]:
         """How many rows of a sort agree, and how many there are."""
         found = [row.agrees for row in self.rows if row.what == what]
         return sum(found), len(found)
-
-
-def table(rows: Sequence[Row]) -> list[str]:
-    """Rows as aligned lines."""
-    wide = max((len(row.label) for row in rows), default=0)
-    said = max((len(row.predicted) for row in rows), default=0)
-    return [f"{row.label:<{wide}}  predicted {row.predicted:<{said}}  measured {row.measured}{row.note}{'' if row.agrees else '   DIFFERS'}" for row in rows]
 
 
 def verify(
@@ -88,19 +64,34 @@ def verify(
     *,
     sizes: Mapping[str, int] | None = None,
     recipe: assemble.Source | None = None,
+    start: bool = True,
 ) -> Verification:
     """Run a model forward and backward, and hold every edge, parameter, key and gradient against the recipe.
 
-    `batch`: the inputs by name; without it they are made under `seed`, at the run-time `sizes` that
-    are stated and others of our choice. The model comes out as it went in: its parameters,
+    `start`: also what is said of the start, which training undoes: how each parameter starts, what is
+    zero, which graft is silent, when each weight first has a gradient, and how large values and
+    gradients are. `batch`: the inputs by name; without it they are made under `seed`, at the run-time
+    `sizes` that are stated and others of our choice. Sizes of values are estimated for independent
+    N(0, 1) inputs, so they are measured where no `batch` is given: of a recipe the mean of several
+    models, of a model that one. The model comes out as it went in: its parameters,
     gradients, statistics and torch's random state are left alone. A model that another process
     built wants `recipe`. RecipeError if a recipe does not check, InputError if no inputs can be
     made, ValueError for a module that is none of ours.
     """
     model, graph, facts = _subject(model_or_recipe, recipe, seed)
+    if any(value.is_meta for value in model.parameters()):
+        raise InputError("a model on meta has no values to run: `assembler.initialize` it first")
     with _undisturbed(model):
         torch.manual_seed(seed)
-        return Verification(tuple(_rows(model, graph, facts, batch, sizes or {}, seed)))
+        given = batch
+        if batch is None:
+            batch = _batch(model, graph, facts, sizes or {}, seed)
+        begun = []
+        if start:  # First of all: a run in training mode moves running statistics.
+            stated = None if given is not None else sizes or {}
+            begun = list(at_the_start(model, graph, facts, batch, stated, seed, isinstance(model_or_recipe, nn.Module)))
+            torch.manual_seed(seed)
+        return Verification((*_rows(model, graph, facts, batch, seed), *begun))
 
 
 def _subject(subject: nn.Module | assemble.Source, recipe: assemble.Source | None, seed: int) -> tuple[nn.Module, Graph, Facts]:
@@ -124,14 +115,15 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
             buffer.copy_(value)
 
 
-def _rows(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tensor] | None, stated: Mapping[str, int], seed: int) -> Iterator[Row]:
-    if any(value.is_meta for value in model.parameters()):
-        raise InputError("a model on meta has no values to run: `assembler.initialize` it first")
+def _batch(model: nn.Module, graph: Graph, facts: Facts, stated: Mapping[str, int], seed: int) -> Mapping[str, Tensor]:
+    device = next((item.device for item in model.parameters()), torch.device("cpu"))
+    own = _own_dtype(model, uses(graph, facts))
+    return {name: value.to(device) for name, value in generated(facts, stated, seed, own).items()}
+
+
+def _rows(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tensor], seed: int) -> Iterator[Row]:
     every = uses(graph, facts)
     own = _own_dtype(model, every)
-    if batch is None:
-        device = next((item.device for item in model.parameters()), torch.device("cpu"))
-        batch = {name: value.to(device) for name, value in generated(facts, stated, seed, own).items()}
     seen: dict[str, str] = {}
     twin = probed(plan(graph, facts), model, lambda address, value: _note(seen, address, value))
     with torch.no_grad():
