@@ -60,7 +60,7 @@ def set_norm(draw: Draw, made: Made, place: str, touched: list[Type]) -> bool:
     made.spec["norm"] = place
     made.cover("option", "node", "norm", place)
     kind = draw.pick(kinds)
-    if kind == "batch_norm" and _inherited(made.spec):
+    if kind == "batch_norm" and _inherited(list(made.spec.values())):
         kind = "rms_norm"
     if kind != "layer_norm" or draw.chance(0.2):
         made.spec["norm_kind"] = kind
