@@ -27,29 +27,30 @@ from assembler.lab.starts import measure_starts
 RATE = 0.1
 SMALL, DRAWS = 1_000_000, 12
 """Models of so many parameters at most are drawn so often for the sizes of values, larger ones three times."""
+LARGE = 1e8
+"""Second moments that half precision may not hold."""
 SURE = 3.0
 """Standard errors that a measurement may lie beyond its band."""
 CANCELS = 1e-3
 """A gradient that cancels is at most so large a part of the model's largest: what rounding leaves."""
 
 
-def at_the_start(
-    model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tensor], sizes: Mapping[str, int] | None, seed: int, alone: bool
-) -> Iterator[Row]:
+def at_the_start(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tensor], sizes: Mapping[str, int], seed: int, alone: bool) -> Iterator[Row]:
     """Rows about a model that nobody trained. Nothing for a graph that is too large to be unfolded.
 
-    `sizes`: run-time sizes; None: the batch is the caller's, and how large values are on it nobody
-    predicted. `alone`: it is this very model whose values must be in their bands, not the mean of several.
+    `batch`: inputs that are like no others, as these claims assume; zeros and constants are not.
+    `sizes`: run-time sizes at which values are estimated. `alone`: it is this very model whose values
+    must be in their bands, not the mean of several.
     """
     known = signals(graph, facts)
     if known is None:
         return
-    for item in measure_starts(model, known.flow):
-        yield Row("start", item.address, item.start, item.measured, holds=item.holds)
+    for weight, item in zip(known.flow.weights, measure_starts(model, known.flow), strict=True):
+        if not (alone and weight.buffer):  # Running statistics move whenever a model runs, trained or not.
+            yield Row("start", item.address, item.start, item.measured, holds=item.holds)
     yield from _zeros(model, graph, facts, batch, known)
     yield from _steps(model, batch, known.flow, known.zero, seed)
-    if sizes is not None:
-        yield from _sizes(model, graph, facts, sizes, known.flow, seed, alone)
+    yield from _sizes(model, graph, facts, sizes, known.flow, seed, alone)
 
 
 # --- zero and silent ---
@@ -181,7 +182,7 @@ def _spread(draws: Sequence[Measured]) -> dict[tuple[str, str], float]:
     found: dict[tuple[str, str], float] = {}
     for address in draws[0]:
         for place, what in enumerate(("q", "g")):
-            values = [value for draw in draws if (value := draw.get(address, (None, None))[place])]
+            values = [value for draw in draws if (value := draw.get(address, (None, None))[place]) and math.isfinite(value)]
             if len(values) > 1:
                 found[what, address] = statistics.stdev(values) / statistics.fmean(values)
     return found
@@ -190,6 +191,8 @@ def _spread(draws: Sequence[Measured]) -> dict[tuple[str, str], float]:
 def _moment(item: Moment) -> Row:
     if item.predicted is None:
         return Row(item.what, item.address, f"not predicted: {item.reason}", f"{item.measured:.3g}", holds=True)
+    if not math.isfinite(item.measured):
+        return Row(item.what, item.address, f"{item.predicted:.3g}", f"{item.measured}", holds=item.predicted > LARGE)
     band = f" ({item.predicted / item.band:.3g} to {item.predicted * item.band:.3g})" if item.predicted else ""
     return Row(item.what, item.address, f"{item.predicted:.3g}{band}", f"{item.measured:.3g}", holds=item.inside)
 

@@ -70,10 +70,9 @@ def verify(
 
     `start`: also what is said of the start, which training undoes: how each parameter starts, what is
     zero, which graft is silent, when each weight first has a gradient, and how large values and
-    gradients are. `batch`: the inputs by name; without it they are made under `seed`, at the run-time
-    `sizes` that are stated and others of our choice. Sizes of values are estimated for independent
-    N(0, 1) inputs, so they are measured where no `batch` is given: of a recipe the mean of several
-    models, of a model that one. The model comes out as it went in: its parameters,
+    gradients are (all of it on inputs of our own, independent N(0, 1); of a recipe the mean of several
+    models, of a model that one). `batch`: the inputs by name; without it they are made under `seed`,
+    at the run-time `sizes` that are stated and others of our choice. The model comes out as it went in: its parameters,
     gradients, statistics and torch's random state are left alone. A model that another process
     built wants `recipe`. RecipeError if a recipe does not check, InputError if no inputs can be
     made, ValueError for a module that is none of ours.
@@ -83,13 +82,11 @@ def verify(
         raise InputError("a model on meta has no values to run: `assembler.initialize` it first")
     with _undisturbed(model):
         torch.manual_seed(seed)
-        given = batch
-        if batch is None:
-            batch = _batch(model, graph, facts, sizes or {}, seed)
+        made = _batch(model, graph, facts, sizes or {}, seed)
+        batch = batch if batch is not None else made
         begun = []
         if start:  # First of all: a run in training mode moves running statistics.
-            stated = None if given is not None else sizes or {}
-            begun = list(at_the_start(model, graph, facts, batch, stated, seed, isinstance(model_or_recipe, nn.Module)))
+            begun = list(at_the_start(model, graph, facts, made, sizes or {}, seed, isinstance(model_or_recipe, nn.Module)))
             torch.manual_seed(seed)
         return Verification((*_rows(model, graph, facts, batch, seed), *begun))
 
