@@ -25,11 +25,13 @@ def check(flow: Flow, zero: Zero) -> list[Diagnostic]:
 
 def _dead(flow: Flow, zero: Zero) -> Iterator[Diagnostic]:
     """Trainable weights without a gradient, by what holds it back. What no output is made from is said elsewhere."""
+    dead = [number for number, step in enumerate(zero.steps) if step is None and number not in zero.noise]
+    dead = [number for number in dead if flow.weights[number].trainable and not flow.weights[number].buffer]
+    if not dead:
+        return
     reader = Reader(flow, zero)
     groups: dict[tuple[object, ...], tuple[End, list[int]]] = {}
-    for number, weight in enumerate(flow.weights):
-        if not weight.trainable or weight.buffer or zero.steps[number] is not None or number in zero.noise:
-            continue
+    for number in dead:
         end, _ = reader.end(number)
         if end.sort in ("unread", "single"):
             continue
@@ -86,9 +88,8 @@ def _finding(flow: Flow, end: End, numbers: Sequence[int]) -> Diagnostic:
 def _late(flow: Flow, zero: Zero) -> Iterator[Diagnostic]:
     """Weights that wait for two steps or more, one finding for each step."""
     late: dict[int, list[int]] = {}
-    for number, weight in enumerate(flow.weights):
-        step = zero.steps[number]
-        if step is not None and step >= LATE and weight.trainable and number not in zero.noise:
+    for number, step in enumerate(zero.steps):
+        if step is not None and step >= LATE and flow.weights[number].trainable and number not in zero.noise:
             late.setdefault(step, []).append(number)
     for step, numbers in sorted(late.items()):
         every = _patterns(flow, numbers)
@@ -105,6 +106,8 @@ def _norms(flow: Flow, zero: Zero) -> Iterator[Diagnostic]:
 
     Zeros that a kind gives are not meant: what moves behind them is a bias, and it moves as any other.
     """
+    if zero.plain:
+        return
     reader, seen = Reader(flow, zero), set[int]()
     for place, use in enumerate(flow.uses):
         norms = [step.inputs[0] for step in use.definition.body if step.op == "norm" and zero.wakes(place, step.inputs[0])]

@@ -12,27 +12,54 @@ plain SGD from the start. What is proven and what is not: docs/contracts-init.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from assembler.facts.alive import Gradient, Mode
 from assembler.facts.flow import Flow
+from assembler.facts.zero_plain import plain
 from assembler.facts.zero_run import Pass, Runner, back
 from assembler.facts.zero_values import Atom, Form, Value
 
-__all__ = ["Level", "Value", "Zero", "reached", "zero"]
+__all__ = ["Level", "Value", "Zero", "step_by_step", "zero"]
 
 Level = Literal["bits", "math"]
 MAX_STEPS = 64
 """SGD steps that are looked at. A weight that has no gradient by then counts as one that never has."""
 
 
+class _Passes:
+    """The passes over one flow, each when it is asked for."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+
+    @cached_property
+    def runner(self) -> Runner:
+        return Runner(self.flow)
+
+    @cached_property
+    def still(self) -> Pass:
+        """Outside training."""
+        return self.runner.forward(training=False)
+
+    @cached_property
+    def first(self) -> Pass:
+        """The first step of the training."""
+        return self.runner.forward(training=True) if self.runner.random else self.still
+
+    @cached_property
+    def end(self) -> tuple[list[int | None], Pass, list[Gradient | None]]:
+        """(steps in floats, the state after which no further weight comes alive, what arrives at each value then)."""
+        return _steps(self.runner, self.first, "floats")
+
+
 @dataclass(frozen=True, slots=True)
 class Zero:
     """What analysis Z found of one flow. Values and weights by their numbers there."""
 
-    states: tuple[Value, ...]
     steps: tuple[int | None, ...]
     """For each weight the first step with a gradient other than zero, frozen weights as if they were
     not (they let gradients through and never change); None: never. Of a buffer nothing is asked."""
@@ -41,12 +68,14 @@ class Zero:
     `steps` are those of exact arithmetic."""
     reached: frozenset[int]
     """Weights to which autograd goes at all, whatever their numbers are."""
-    _eval: Pass = field(repr=False)
-    _train: Pass = field(repr=False)
-    """The first step of the training."""
-    _last: Pass = field(repr=False)
-    """The state after which no further weight comes alive, and what arrives at each value then."""
-    _arrived: tuple[Gradient | None, ...] = field(repr=False)
+    plain: bool
+    """No value that leaves a use or is normed is anything but some number, in training (`zero_plain.py`)."""
+    _passes: _Passes = field(repr=False)
+
+    @property
+    def states(self) -> Sequence[Value]:
+        """What is known of each value outside training."""
+        return self._passes.still.values
 
     def root_bits(self, value: int) -> Atom:
         """Values with one root are equal bit for bit."""
@@ -72,20 +101,21 @@ class Zero:
 
     def body(self, use: int) -> Mapping[str, tuple[Value, ...]]:
         """The states of all names in one use's body; a `many` port has several."""
-        return self._eval.ran[use].environment
+        return self._passes.still.ran[use].environment
 
     def wakes(self, use: int, name: str) -> bool:
         """Whether a name in one use's body starts as zeros and is something else later in training."""
-        return self.trained(use, start=True)[name][0].zero and not self.trained(use)[name][0].zero
+        return not self.plain and self.trained(use, start=True)[name][0].zero and not self.trained(use)[name][0].zero
 
     def trained(self, use: int, start: bool = False) -> Mapping[str, tuple[Value, ...]]:
         """The states in one use's body in training: at its start, or once no further weight comes alive."""
-        return (self._train if start else self._last).ran[use].environment
+        return (self._passes.first if start else self._passes.end[1]).ran[use].environment
 
     def at_the_end(self, flow: Flow, use: int) -> tuple[Mapping[str, tuple[Value, ...]], Mapping[str, tuple[Gradient | None, ...]]]:
         """(values, gradients) by the names of one use's body, once no further weight comes alive."""
-        item, ran = flow.uses[use], self._last.ran[use]
-        given = {port: self._arrived[number] for port, number in item.outputs.items()}
+        _, last, arrived = self._passes.end
+        item, ran = flow.uses[use], last.ran[use]
+        given = {port: arrived[number] for port, number in item.outputs.items()}
         return ran.environment, back(item.definition, ran, given, "floats")
 
     def same_inside(self, use: int, one: str, other: str) -> Level | None:
@@ -99,16 +129,19 @@ class Zero:
 
 
 def zero(flow: Flow) -> Zero:
-    """All of analysis Z. Linear in the uses, times the steps until no weight is left that could come alive."""
-    runner = Runner(flow)
-    still = runner.forward(training=False)
-    first = runner.forward(training=True) if runner.random else still
-    exact = _steps(runner, first, "exact")[0]
-    floats, last, arrived = _steps(runner, first, "floats")
+    """All of analysis Z: at once where every use is plain, else step by step. What is asked of values is worked out when it is."""
+    found = plain(flow)
+    return step_by_step(flow) if found is None else Zero(*found, True, _Passes(flow))
+
+
+def step_by_step(flow: Flow) -> Zero:
+    """Analysis Z of any flow. Linear in the uses, times the steps until no weight is left that could come alive."""
+    passes = _Passes(flow)
+    exact, floats = _steps(passes.runner, passes.first, "exact")[0], passes.end[0]
     noise = frozenset(number for number, (one, other) in enumerate(zip(exact, floats, strict=True)) if one != other)
     everywhere = frozenset(range(len(flow.weights)))
-    whole = everywhere if None not in floats else frozenset(runner.backward(first, "reach")[1])
-    return Zero(tuple(still.values), tuple(exact), noise, whole, still, first, last, tuple(arrived))
+    reached = everywhere if None not in floats else frozenset(passes.runner.backward(passes.first, "reach")[1])
+    return Zero(tuple(exact), noise, reached, False, passes)
 
 
 def _steps(runner: Runner, first: Pass, mode: Mode) -> tuple[list[int | None], Pass, list[Gradient | None]]:
@@ -128,8 +161,3 @@ def _steps(runner: Runner, first: Pass, mode: Mode) -> tuple[list[int | None], P
         at = runner.forward(training=True, changed=moved)
     return steps, at, arrived
 
-
-def reached(flow: Flow) -> frozenset[int]:
-    """Weights to which autograd goes from the outputs, whatever the numbers are."""
-    runner = Runner(flow)
-    return frozenset(runner.backward(runner.forward(training=True), "reach")[1])

@@ -11,7 +11,22 @@ from assembler.facts.alive import PLAIN, Gradient, Mode, merge
 from assembler.facts.flow import Flow, Use, Weight
 from assembler.facts.zero_rules import EYE
 from assembler.facts.zero_rules import RULES as FORWARD
-from assembler.facts.zero_values import ALL, NOTHING, ONE, ZERO, Atom, Body, Form, Value, attribute, constant, zeros
+from assembler.facts.zero_values import (
+    ALL,
+    MOST_TERMS,
+    NOTHING,
+    ONE,
+    ZERO,
+    Atom,
+    Body,
+    Form,
+    Value,
+    attribute,
+    constant,
+    form,
+    sums,
+    zeros,
+)
 from assembler_schemas.kind import Definition, Step
 
 Environment = Mapping[str, tuple[Value, ...]]
@@ -55,7 +70,7 @@ def starts(weight: Weight) -> Value:
     return Value("", NOTHING, single, single)
 
 
-def _source(number: int, weights: Sequence[Weight], places: Mapping[str, int]) -> int:
+def source_of(number: int, weights: Sequence[Weight], places: Mapping[str, int]) -> int:
     """Where a chain of `copy(address)` ends."""
     seen: set[int] = set()
     while number not in seen and weights[number].init.startswith("copy("):
@@ -70,7 +85,7 @@ class Runner:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         places = {item.address: number for number, item in enumerate(flow.weights)}
-        self.sources = [_source(number, flow.weights, places) for number in range(len(flow.weights))]
+        self.sources = [source_of(number, flow.weights, places) for number in range(len(flow.weights))]
         """For each weight the one whose values it starts with: itself, but for copies."""
         self.starts = [starts(flow.weights[source])._replace(single=starts(flow.weights[number]).single) for number, source in enumerate(self.sources)]
         self._known: dict[Hashable, Ran] = {}
@@ -104,7 +119,7 @@ class Runner:
         for name, number in flow.inputs.items():
             made = self._number(("input", name))
             values[number] = Value(made, frozenset({(made, 1.0)}))
-        weights = [Value("", NOTHING, item.single, item.single) if place in changed else item for place, item in enumerate(self.starts)]
+        weights = [left(item) if place in changed else item for place, item in enumerate(self.starts)]
         ran: list[Ran] = []
         seen: set[int] = set()
         for use in flow.uses:
@@ -112,7 +127,7 @@ class Runner:
                 for place, number in enumerate(numbers):
                     if flow.makers[number] < 0 and number not in seen:
                         seen.add(number)
-                        values[number] = values[number]._replace(single=_ones(use, port, place), even=_ones(use, port, place))
+                        values[number] = values[number]._replace(single=ones(use, port, place), even=ones(use, port, place))
             ran.append(self._use(use, values, weights, training))
         return Pass(values, ran)
 
@@ -123,12 +138,12 @@ class Runner:
         own = {}
         for key, number in use.weights.items():
             item = weights[number]
-            own[key] = item._replace(bits=("weight", key), math=frozenset({(("weight", key), 1.0)})) if item.bits == "" else item
+            own[key] = named(key, item)
         asks, random = self._about(use.definition)
         known = (id(use.definition), id(use.facts) if asks else 0, training and random, tuple(fed.items()), tuple(own.values()))
         found = self._known.get(known)
         if found is None:
-            found = self._known[known] = _run(use, fed, own, training)
+            found = self._known[known] = run(use, fed, own, training)
         self._give(use, found, values, names, forms)
         return found
 
@@ -159,17 +174,14 @@ class Runner:
             ((atom, number),) = found
             if number == 1.0 and isinstance(atom, tuple) and atom[0] == "form":
                 return math[atom[1]]
-        terms: dict[Atom, float] = {}
+        parts: list[tuple[Atom, float]] = []
         for atom, number in found:
             if isinstance(atom, tuple) and atom[0] == "form":
-                for inner, item in math[atom[1]]:
-                    terms[inner] = terms.get(inner, 0.0) + item * number
+                parts += [(inner, item * number) for inner, item in math[atom[1]]]
             else:
-                made = self._atom(atom, me, {}, use)
-                terms[made] = terms.get(made, 0.0) + number
-        if len(terms) > 4:
-            return frozenset({(self._number(frozenset(terms.items())), 1.0)})
-        return frozenset((atom, number) for atom, number in terms.items() if abs(number) > 1e-12)
+                parts.append((self._atom(atom, me, {}, use), number))
+        whole = form(sums(parts))
+        return whole if len(whole) <= MOST_TERMS else frozenset({(self._number(whole), 1.0)})
 
     def _number(self, key: Hashable) -> int:
         return self._numbers.setdefault(key, len(self._numbers))
@@ -199,6 +211,16 @@ class Runner:
         return arrived, found
 
 
+def named(key: str, start: Value) -> Value:
+    """A weight as its use's body knows it."""
+    return start._replace(bits=("weight", key), math=frozenset({(("weight", key), 1.0)})) if start.bits == "" else start
+
+
+def left(start: Value) -> Value:
+    """A weight that has left its start."""
+    return Value("", NOTHING, start.single, start.single)
+
+
 def _own(atom: Any) -> bool:
     return isinstance(atom, tuple) and atom[0] == "step"
 
@@ -213,7 +235,7 @@ def _local(value: Value, names: dict[Atom, int], forms: dict[Form, int]) -> Valu
     return value._replace(bits=bits, math=math)
 
 
-def _ones(use: Use, port: str, place: int) -> frozenset[int]:
+def ones(use: Use, port: str, place: int) -> frozenset[int]:
     """The axes of length one of an input of the recipe."""
     types = use.facts.inputs.get(port, ())
     kind = types[place] if place < len(types) else None
@@ -221,7 +243,7 @@ def _ones(use: Use, port: str, place: int) -> frozenset[int]:
     return frozenset(at - len(dims) for at, dim in enumerate(dims) if dim == 1) & ALL
 
 
-def _run(use: Use, fed: Environment, weights: Mapping[str, Value], training: bool) -> Ran:
+def run(use: Use, fed: Environment, weights: Mapping[str, Value], training: bool) -> Ran:
     environment: dict[str, tuple[Value, ...]] = {**fed, **{key: (value,) for key, value in weights.items()}}
     body = Body(use.definition, use.facts.sizes, use.inputs, training)
     for step in use.definition.body:

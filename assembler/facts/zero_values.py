@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -65,7 +65,17 @@ def constant(number: float, single: Axes = NO_AXES, exact: bool = True, name: At
 
 def form(terms: Mapping[Atom, float]) -> Form:
     """Numbers that differ by rounding are one number."""
-    return frozenset((atom, number) for atom, item in terms.items() if (number := float(f"{item:.12g}")) and abs(number) > 1e-12)
+    return frozenset([(atom, number) for atom, item in terms.items() if (number := float(f"{item:.12g}"))])
+
+
+def sums(parts: Iterable[tuple[Atom, float]]) -> dict[Atom, float]:
+    """The factor of each atom; what is left by rounding where all of one cancels is nothing, however small the rest is."""
+    terms: dict[Atom, float] = {}
+    sizes: dict[Atom, float] = {}
+    for atom, item in parts:
+        terms[atom] = terms.get(atom, 0.0) + item
+        sizes[atom] = sizes.get(atom, 0.0) + abs(item)
+    return {atom: item for atom, item in terms.items() if abs(item) > 1e-12 * sizes[atom]}
 
 
 def number_of(value: Value) -> float | None:
@@ -80,10 +90,7 @@ def number_of(value: Value) -> float | None:
 
 def total(values: Sequence[Value], scale: float, name: Atom) -> Form:
     """The sum in exact arithmetic, times `scale`; the value `name` where that has too many terms."""
-    terms: dict[Atom, float] = {}
-    for value in values:
-        for atom, item in value.math:
-            terms[atom] = terms.get(atom, 0.0) + item
+    terms = sums(part for value in values for part in value.math)
     found = form({atom: item * scale for atom, item in terms.items()})
     return found if len(found) <= MOST_TERMS else frozenset({(name, 1.0)})
 

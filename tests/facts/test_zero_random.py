@@ -20,7 +20,7 @@ in float64 (867); all biases before a relu negative (2542, 3269); gradients of t
 through a learned factor of exactly -1 (2590)."""
 
 
-def _sample(seed: int) -> Flow:
+def sample(seed: int) -> Flow:
     recipe, share = drawn(seed)
     found = flow_of(recipe)
     stated = starts(random.Random(seed), share, [(item.address, item.init, item.shape) for item in found.weights])
@@ -29,7 +29,7 @@ def _sample(seed: int) -> Flow:
 
 def _judge(seed: int) -> list[str]:
     """Every weight of which something is said that is not so."""
-    found = _sample(seed)
+    found = sample(seed)
     said = zero(found)
     rows = measured(found, STEPS, seed)
     if any(value is not None and not math.isfinite(value) for row in rows for value in row):
@@ -68,7 +68,7 @@ def test_random_graphs_hold_every_verdict() -> None:
     """The comparison above sees dead weights, late ones and noise, not only weights that learn at once."""
     seen: dict[int | str | None, int] = {}
     for seed in range(100):
-        found = _sample(seed)
+        found = sample(seed)
         said = zero(found)
         for number, weight in enumerate(found.weights):
             if weight.trainable:
