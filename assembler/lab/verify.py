@@ -16,10 +16,11 @@ from assembler.compiler.plan import plan
 from assembler.compiler.scope import alive
 from assembler.compiler.shapes import predicted
 from assembler.facts.count import shapes, totals
+from assembler.facts.flow import MAX_USES, Flow, Use, flow
 from assembler.facts.model import Facts
+from assembler.facts.zero import zero
 from assembler.graph.model import Graph, Leaf
 from assembler.lab.inputs import DTYPES, InputError, generated, sizes_of
-from assembler.lab.learning import Use, uses
 from assembler.lab.rows import NOTHING, STARTED, Row, table
 from assembler.lab.signals import at_the_start
 from assembler_schemas.dim import evaluate
@@ -114,13 +115,20 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 
 def _batch(model: nn.Module, graph: Graph, facts: Facts, stated: Mapping[str, int], seed: int) -> Mapping[str, Tensor]:
     device = next((item.device for item in model.parameters()), torch.device("cpu"))
-    own = _own_dtype(model, uses(graph, facts))
+    own = _own_dtype(model, _unfolded(graph, facts).uses)
     return {name: value.to(device) for name, value in generated(facts, stated, seed, own).items()}
 
 
+def _unfolded(graph: Graph, facts: Facts) -> Flow:
+    found = flow(graph, facts)
+    if found is None:
+        raise InputError(f"a model of more than {MAX_USES:,} uses of kinds is not verified")
+    return found
+
+
 def _rows(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tensor], seed: int) -> Iterator[Row]:
-    every = uses(graph, facts)
-    own = _own_dtype(model, every)
+    unfolded = _unfolded(graph, facts)
+    own = _own_dtype(model, unfolded.uses)
     seen: dict[str, str] = {}
     twin = probed(plan(graph, facts), model, lambda address, value: _note(seen, address, value))
     with torch.no_grad():
@@ -132,8 +140,8 @@ def _rows(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tens
     yield from _counts(model, graph, facts)
     yield from _edges(graph, facts, seen, spell)
     yield from (Row("output", name, spell(kind), *_given(outputs.get(name))) for name, kind in facts.root.outputs.items())
-    yield from _keys(model, every)
-    yield from _gradients(model, every, outputs)
+    yield from _keys(model, unfolded.uses)
+    yield from _gradients(model, unfolded, outputs)
 
 
 def _own_dtype(model: nn.Module, every: Sequence[Use]) -> torch.dtype:
@@ -213,10 +221,10 @@ def _shape(shape: tuple[int, ...]) -> str:
     return f"[{' '.join(map(str, shape))}]"
 
 
-def _gradients(model: nn.Module, every: Sequence[Use], outputs: Mapping[str, Tensor]) -> Iterator[Row]:
+def _gradients(model: nn.Module, unfolded: Flow, outputs: Mapping[str, Tensor]) -> Iterator[Row]:
     """Whether each trainable parameter gets a gradient, under random weights so that nothing cancels."""
     named = dict(model.named_parameters(remove_duplicate=False))
-    learned = {id(named[key]) for use in every for name in use.definition.parameters if use.learns(name) and (key := f"{use.address}.{name}") in named}
+    learned = {id(named[key]) for number in zero(unfolded).reached if (key := unfolded.weights[number].address) in named}
     trained = [(name, item) for name, item in model.named_parameters() if item.requires_grad]
     values = [item for item in outputs.values() if item.requires_grad]
     found: Sequence[Tensor | None] = [None] * len(trained)
