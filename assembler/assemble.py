@@ -128,11 +128,12 @@ def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool
     graph, facts, mended = adapt(graph, facts, frozen)
     diagnostics += mended
     diagnostics += folded(without_echoes(diagnostics, run_checks(graph, facts)))
-    known = None if any(item.level == "error" for item in diagnostics) else signals(graph, facts)
-    if known is not None:
+    known = None
+    if not any(item.level == "error" for item in diagnostics):
+        known = signals(graph, facts)
         diagnostics += prove(graph, facts, known)
-        if scale:
-            diagnostics += _estimated(facts, known)
+    if known is not None and scale:
+        diagnostics += _estimated(facts, known)
     return Report(name=found_recipe.name or graph.name, diagnostics=tuple(diagnostics), graph=graph, facts=facts, signals=known)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from assembler.checks import cost, grafts, guards, learning, norms, optional, shares, slots, starts, types
 from assembler.facts.count import leaves
+from assembler.facts.flow import MAX_USES
 from assembler.facts.model import Facts
 from assembler.facts.signals import Signals
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic
+from assembler_schemas.span import NOWHERE
 
 
 def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
@@ -23,8 +25,12 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     return found
 
 
-def prove(graph: Graph, facts: Facts, signals: Signals) -> list[Diagnostic]:
+def prove(graph: Graph, facts: Facts, signals: Signals | None) -> list[Diagnostic]:
     """What is wrong with the values and weights of a graph of which nothing else is."""
+    if signals is None:
+        span = next((node.span for node in graph.scope.nodes.values()), NOWHERE)
+        text = f"the graph unfolds into more than {MAX_USES:,} uses of kinds: its norms, zeros and gradients are not examined"
+        return [Diagnostic("not-unfolded", text, span, help="examine a shallower copy of it: fewer copies of a repeat behave alike")]
     found = norms.check(graph, facts, signals.flow, signals.norm)
     # A norm of one value gives zeros, so its gain does not learn: one cause, one finding.
     single = {item.span for item in found if item.code == "norm-of-one"}

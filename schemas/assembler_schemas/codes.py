@@ -182,6 +182,7 @@ CODES: dict[str, Code] = {
     """),
     **_table("note", """
         late-parameter           a parameter whose first gradient comes after two steps or more
+        not-unfolded             a graph too large for its norms, zeros and gradients to be examined
     """),
     # --- norms ---
     **_table("error", """
