@@ -91,9 +91,7 @@ class Zero:
 
     def same(self, one: int, other: int) -> Level | None:
         """How equal two values are at the start; None where nothing is proven."""
-        if self.states[one].bits == self.states[other].bits:
-            return "bits"
-        return "math" if self.states[one].math == self.states[other].math else None
+        return _same(self.states[one], self.states[other])
 
     def inside(self, use: int) -> Mapping[str, Value]:
         """The states of all names in one use's body that are one value. Their roots hold within this body only."""
@@ -123,9 +121,14 @@ class Zero:
         states = self.inside(use)
         if one not in states or other not in states:
             return None
-        if states[one].bits == states[other].bits:
-            return "bits"
-        return "math" if states[one].math == states[other].math else None
+        return _same(states[one], states[other])
+
+
+def _same(one: Value, other: Value) -> Level | None:
+    """Sums are told apart by what is added, and not by the shape to which it is spread: that is asked besides."""
+    if one.bits == other.bits:
+        return "bits"
+    return "math" if one.math == other.math and one.single == other.single else None
 
 
 def zero(flow: Flow) -> Zero:

@@ -68,7 +68,7 @@ def _add(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     made = fresh(step, even, single)
     known = [number_of(item) for item in left]
     if broadcast(operands, first) or any(broadcast(operands, item) for item in left[1:]):
-        return made if None in known else made._replace(math=total(left, scale, made.bits))
+        return made._replace(math=total(left, scale, made.bits))
     alike = all(item.bits == first.bits for item in left)
     count = len(left)
     if alike and count * scale == 1.0 and power_of_two(scale):

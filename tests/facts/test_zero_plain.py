@@ -126,3 +126,22 @@ def test_many_small_factors_in_a_row_are_not_zero() -> None:
     assert said.steps == (0, 0)
     assert not said.noise
     assert not said.zero(found.outputs["y"], "math")
+
+
+def test_positions_that_are_added_to_zeros_and_taken_off_again_are_zero_in_exact_arithmetic() -> None:
+    """A sum whose parts are of several shapes is a sum all the same."""
+    found = _one({
+        "none": {"kind": "zero", "from": "x"}, "at": {"kind": "sinusoidal_position", "from": "none"},
+        "less": {"kind": "scale", "value": -1.0, "from": "at"}, "gone": {"kind": "sinusoidal_position", "from": "less"},
+        "last": {"kind": "layer_norm", "from": "gone"},
+    })  # fmt: skip
+    said = zero(found)
+    assert said.zero(found.places["gone.y"], "math")
+    assert [found.weights[number].address for number in said.noise] == ["last.weight"]
+
+
+def test_a_value_that_is_spread_is_not_the_same_as_the_value() -> None:
+    """Sums are told apart by their parts, and by their shapes besides."""
+    found = _one({"none": {"kind": "zero", "from": "x"}, "last": {"kind": "learned_position", "length": 4, "from": "none"}})
+    said = zero(found)
+    assert said.same(found.places["none.y"], found.places["last.y"]) is None

@@ -14,9 +14,9 @@ from tests.facts.zero_random import drawn, starts
 from tests.facts.zero_truth import NOISE, flow_of, measured
 
 STEPS = 7
-CHANCE = frozenset({867, 2542, 2590, 3269})
-"""Of 5,300 seeds those where numbers, and not zeros, decide: a softmax so sharp that its derivative is zero
-in float64 (867); all biases before a relu negative (2542, 3269); gradients of two ways that cancel
+CHANCE = frozenset({867, 2542, 2590, 2695, 3269})
+"""Of 5,000 seeds those where numbers, and not zeros, decide: a softmax so sharp that its derivative is zero
+in float64 (867); all biases before a relu negative (2542, 2695, 3269); gradients of two ways that cancel
 through a learned factor of exactly -1 (2590)."""
 
 
@@ -53,14 +53,8 @@ def _judge(seed: int) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("start", range(0, 300, 50))
+@pytest.mark.parametrize("start", range(0, 5000, 250))
 def test_first_gradient_steps_are_those_of_autograd(start: int) -> None:
-    assert [line for seed in range(start, start + 50) for line in _judge(seed)] == []
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("start", range(300, 5300, 250))
-def test_first_gradient_steps_of_many_graphs(start: int) -> None:
     assert [line for seed in range(start, start + 250) if seed not in CHANCE for line in _judge(seed)] == []
 
 
