@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -23,51 +23,70 @@ def number(text: Any, sizes: Mapping[str, Any]) -> Any:
     is not known; TypeError for one that is not a number yet."""
     if not isinstance(text, str):
         return text
-    return _compiled(text)(sizes)
+    stack: list[Any] = []
+    for item in _postfix(text):
+        if not callable(item):
+            stack.append(sizes[item] if isinstance(item, str) else item)
+        elif item in _ONE:
+            stack.append(item(stack.pop()))
+        else:
+            right = stack.pop()
+            stack.append(item(stack.pop(), right))
+    (found,) = stack
+    return found
 
 
-_ARITHMETIC: Mapping[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.USub: operator.neg,
-}
+_TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<sign>//|[-+*/()]))")
+_TWO: Mapping[str, tuple[int, Callable[..., Any]]] = {
+    "+": (1, operator.add), "-": (1, operator.sub), "*": (2, operator.mul), "/": (2, operator.truediv), "//": (2, operator.floordiv),
+}  # fmt: skip
+_NEGATIVE = 3
+_ONE = frozenset((operator.neg, math.sqrt))
+_BRACKET = (0, None)
 
 
 @lru_cache(maxsize=4096)
-def _compiled(text: str) -> Callable[[Mapping[str, Any]], Any]:
-    """`in` is a size and a word of Python."""
-    spelled = "".join("in_" if word == "in" else word for word in _words(text))
-    return _closure(ast.parse(spelled, mode="eval").body)
-
-
-def _words(text: str) -> list[str]:
-    words: list[str] = []
-    for char in text:
-        if words and (char.isalnum() or char == "_") and (words[-1][-1].isalnum() or words[-1][-1] in "_."):
-            words[-1] += char
+def _postfix(text: str) -> tuple[Any, ...]:
+    """Numbers, names, and the operators behind their operands. Cards are ours: a text that is none of these is a bug."""
+    found: list[Any] = []
+    waiting: list[tuple[int, Any]] = []
+    operand = True  # whether one is expected: a sign is then a minus
+    for kind, word in _words(text):
+        if kind == "number":
+            found.append(float(word) if "." in word or "e" in word else int(word))
+            operand = False
+        elif word == "sqrt":
+            waiting.append((_NEGATIVE + 1, math.sqrt))
+        elif kind == "name":
+            found.append(word)
+            operand = False
+        elif word == "(":
+            waiting.append(_BRACKET)
+            operand = True
+        elif word == ")":
+            while waiting[-1] is not _BRACKET:
+                found.append(waiting.pop()[1])
+            waiting.pop()
+            operand = False
+        elif word == "-" and operand:
+            waiting.append((_NEGATIVE, operator.neg))
         else:
-            words.append(char)
+            rank, act = _TWO[word]
+            while waiting and waiting[-1][0] >= rank:
+                found.append(waiting.pop()[1])
+            waiting.append((rank, act))
+            operand = True
+    if _BRACKET in waiting:
+        raise ValueError(f"not a number over sizes: {text!r}")
+    return (*found, *(act for _, act in reversed(waiting)))
+
+
+def _words(text: str) -> list[tuple[str, str]]:
+    words, at = [], 0
+    while at < len(text.rstrip()):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise ValueError(f"not a number over sizes: {text!r}")
+        words.append((match.lastgroup or "", match[match.lastgroup or 0]))
+        at = match.end()
     return words
-
-
-def _closure(node: ast.AST) -> Callable[[Mapping[str, Any]], Any]:
-    """Cards are ours: what stands there is small."""
-    if isinstance(node, ast.Constant):
-        value = node.value
-        return lambda sizes: value
-    if isinstance(node, ast.Name):
-        name = "in" if node.id == "in_" else node.id
-        return lambda sizes: sizes[name]
-    if isinstance(node, ast.BinOp):
-        act, left, right = _ARITHMETIC[type(node.op)], _closure(node.left), _closure(node.right)
-        return lambda sizes: act(left(sizes), right(sizes))
-    if isinstance(node, ast.UnaryOp):
-        minus, inner = _ARITHMETIC[type(node.op)], _closure(node.operand)
-        return lambda sizes: minus(inner(sizes))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "sqrt":
-        under = _closure(node.args[0])
-        return lambda sizes: math.sqrt(under(sizes))
-    raise ValueError(f"not a number over sizes: {ast.dump(node)}")

@@ -72,3 +72,17 @@ def test_numbers_on_cards() -> None:
     assert start_of("zeros", {}) == "zeros"
     with pytest.raises(KeyError):
         number("d", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("2 - 3 - 4", -5), ("2 - (3 - 4)", 3), ("8 / 2 / 2", 2.0), ("7 // 2 * 2", 6), ("-in * 2", -8), ("2 * -in", -8), ("sqrt(in * 4) + 1", 5.0), ("1.0/sqrt((in))", 0.5), ("0.5", 0.5), ("1e-3 * in", 0.004)],
+)
+def test_signs_and_brackets_of_numbers_on_cards(text: str, wanted: float) -> None:
+    assert number(text, {"in": 4}) == wanted
+
+
+@pytest.mark.parametrize("text", ["in @ 2", "(", "1 2"])
+def test_a_text_on_a_card_that_is_no_number_raises(text: str) -> None:
+    with pytest.raises((ValueError, IndexError, TypeError)):
+        number(text, {"in": 4})
