@@ -9,8 +9,9 @@ States and their order stand in `norm_state`, what each primitive does to them i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from assembler.facts.flow import Flow, Use
 from assembler.facts.norm_rules import RULES, Body
@@ -31,26 +32,74 @@ class Norm:
 
 
 def norm(flow: Flow) -> Norm:
-    """One pass over the uses; those of one definition on like states are worked out once."""
-    states = [RAW] * len(flow.makers)
-    weights = _starts(flow)
-    makers = flow.makers
+    """One pass over the uses, in codes of states; what is alike is worked out once."""
+    tables = _Tables.now()
+    codes = [UNREAD] * len(flow.makers)
+    given = [RAW] * len(flow.inputs)
+    weights = _starts(flow, tables)
     for use in flow.uses:
-        fed = []
-        for port, values in use.inputs.items():
-            for place, number in enumerate(values):
-                if makers[number] < 0:
-                    states[number] = _given(use, port, place)
-            fed.append((port, tuple([states[number] for number in values])))
-        starts = tuple([weights[number] for number in use.weights.values()])
-        found = _outputs(use, tuple(fed), starts)
-        for port, number in use.outputs.items():
-            states[number] = found[port]
-    return Norm(tuple(states), tuple(weights))
+        fed = tuple([codes[number] for numbers in use.inputs.values() for number in numbers])
+        key = (id(use.facts), id(use.definition), fed, tuple([weights[number] for number in use.weights.values()]))
+        known = tables.answers.get(key)
+        if known is None or known[0] is not use.facts or known[1] is not use.definition:
+            known = use.facts, use.definition, _learn(use, codes, key[3], given, tables)
+            if UNREAD not in fed:
+                tables.answers[key] = known
+        for number, code in zip(use.outputs.values(), known[2], strict=True):
+            codes[number] = code
+    states = tables.states
+    return Norm((*given, *[states[code] for code in codes[len(given) :]]), tuple([states[code] for code in weights]))
 
 
+MOST = 50_000
+UNREAD = -1
+"""The code of an input of the recipe: its state is for the use to say that reads it."""
+
+
+class _Tables:
+    """States by number, and what was worked out with them. A pass keeps the tables with which it began."""
+
+    current: _Tables
+
+    def __init__(self) -> None:
+        self.number = count()
+        self.states: dict[int, State] = {}
+        self.codes: dict[State, int] = {}
+        self.starts: dict[tuple[str, bool], int] = {}
+        """(how a weight starts, whether it is trained) -> its code."""
+        self.answers: dict[tuple[object, ...], tuple[object, object, tuple[int, ...]]] = {}
+        """By the identity of facts and definition (both held), the codes of inputs and weights: those of the outputs."""
+
+    @classmethod
+    def now(cls) -> _Tables:
+        if max(len(cls.current.states), len(cls.current.starts), len(cls.current.answers)) > MOST:
+            cls.current = _Tables()
+        return cls.current
+
+    def code(self, state: State) -> int:
+        code = self.codes.get(state)
+        if code is None:
+            code = next(self.number)
+            self.states[code] = state
+            self.codes[state] = code
+        return code
+
+
+_Tables.current = _Tables()
 _KNOWN: dict[tuple[object, ...], tuple[object, Mapping[str, State]]] = {}
 """What comes out of a definition (by its identity, it is held) on ports and weights of given states."""
+
+
+def _learn(use: Use, codes: Sequence[int], starts: tuple[int, ...], given: list[State], tables: _Tables) -> tuple[int, ...]:
+    """The codes of a use's outputs; what it says of inputs of the recipe goes into `given`."""
+    fed = []
+    for port, numbers in use.inputs.items():
+        for place, number in enumerate(numbers):
+            if codes[number] == UNREAD:
+                given[number] = _given(use, port, place)
+        fed.append((port, tuple([given[number] if codes[number] == UNREAD else tables.states[codes[number]] for number in numbers])))
+    found = _outputs(use, tuple(fed), tuple([tables.states[code] for code in starts]))
+    return tuple([tables.code(found[port]) for port in use.outputs])
 
 
 def _outputs(use: Use, fed: tuple[tuple[str, tuple[State, ...]], ...], starts: tuple[State, ...]) -> Mapping[str, State]:
@@ -63,7 +112,7 @@ def _outputs(use: Use, fed: tuple[tuple[str, tuple[State, ...]], ...], starts: t
     environment = _run(use, dict(fed), dict(zip(use.weights, starts, strict=True)))
     found = {port: value(_one(environment, port)) for port in use.outputs}
     if not _asks_sizes(definition):
-        if len(_KNOWN) > 50_000:
+        if len(_KNOWN) > MOST:
             _KNOWN.clear()
         _KNOWN[key] = definition, found
     return found
@@ -102,18 +151,23 @@ _COPIES = 64
 """Weights that may start as one another's copies, in a row."""
 
 
-def _starts(flow: Flow) -> list[State]:
-    """What is known of each weight's elements at init: the one number that they are, or nothing."""
+def _starts(flow: Flow, tables: _Tables) -> list[int]:
+    """The codes of what is known of each weight's elements at init: the one number that they are, or nothing."""
     addresses: dict[str, str] = {}
-    found = []
-    for weight in flow.weights:
+    found = [tables.starts.get((weight.init, weight.trainable), UNREAD) for weight in flow.weights]
+    for place, code in enumerate(found):
+        if code != UNREAD:
+            continue
+        weight = flow.weights[place]
         text = weight.init
         for _ in range(_COPIES):
             if not text.startswith("copy("):
                 break
             addresses = addresses or {item.address: item.init for item in flow.weights}
             text = addresses.get(text[5:-1], "")
-        found.append(State("weight", (), _number(text), weight.trainable))
+        found[place] = tables.code(State("weight", (), _number(text), weight.trainable))
+        if text is weight.init:
+            tables.starts[text, weight.trainable] = found[place]
     return found
 
 

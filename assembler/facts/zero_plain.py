@@ -53,16 +53,42 @@ class _Start(NamedTuple):
     moves: bool
 
 
-_ANSWERS: dict[tuple[Any, ...], tuple[object, object, Answer | None]] = {}
-"""By the identity of facts and definition (both held), what arrives, and the codes of the weights; None: not plain."""
-_CODES: dict[tuple[str, tuple[int, ...], bool], int] = {}
-_STARTS: list[_Start] = []
-"""By code."""
+class _Tables:
+    """Starts by number, and what was worked out with them. A pass keeps the tables with which it began."""
+
+    current: _Tables
+
+    def __init__(self) -> None:
+        self.number = count()
+        self.starts: dict[int, _Start] = {}
+        self.numbers: dict[_Start, int] = {}
+        self.codes: dict[tuple[str, tuple[int, ...], bool], int] = {}
+        """(how a weight starts, its shape, whether it is trained) -> the number of its start."""
+        self.answers: dict[tuple[Any, ...], tuple[object, object, Answer | None]] = {}
+        """By the identity of facts and definition (both held), what arrives, and the codes of the weights; None: not plain."""
+
+    @classmethod
+    def now(cls) -> _Tables:
+        if max(len(cls.current.starts), len(cls.current.codes), len(cls.current.answers)) > MOST:
+            cls.current = _Tables()
+        return cls.current
+
+    def code(self, start: _Start) -> int:
+        code = self.numbers.get(start)
+        if code is None:
+            code = next(self.number)
+            self.starts[code] = start
+            self.numbers[start] = code
+        return code
+
+
+_Tables.current = _Tables()
 
 
 def plain(flow: Flow) -> Found | None:
     """What is found of a flow whose uses are all plain; None of any other."""
-    codes = _codes(flow)
+    tables = _Tables.now()
+    codes = _codes(flow, tables)
     arrived: list[Carried] = [None] * len(flow.makers)
     for number in flow.outputs.values():
         arrived[number] = PLAIN
@@ -71,9 +97,9 @@ def plain(flow: Flow) -> Found | None:
     for use in reversed(flow.uses):
         own = use.weights
         key = (id(use.facts), id(use.definition), tuple([arrived[number] for number in use.outputs.values()]), tuple([codes[number] for number in own.values()]))
-        known = _ANSWERS.get(key)
+        known = tables.answers.get(key)
         if known is None or known[0] is not use.facts or known[1] is not use.definition:
-            known = _learn(use, key)
+            known = tables.answers[key] = use.facts, use.definition, _judge(use, key[2], [tables.starts[code] for code in key[3]])
         answer = known[2]
         if answer is None:
             return None
@@ -113,46 +139,30 @@ def _has_ones(use: Use, given: int) -> bool:
     return any(ones(use, port, place) for port, numbers in use.inputs.items() for place, number in enumerate(numbers) if number < given)
 
 
-def _codes(flow: Flow) -> list[int]:
-    """For each weight the code of what is known of it."""
-    known, weights = _CODES.get, flow.weights
-    found = [known((item.init, item.shape, item.trainable)) for item in weights]
-    if None in found:
+def _codes(flow: Flow, tables: _Tables) -> list[int]:
+    """For each weight the number of its start."""
+    weights, known = flow.weights, tables.codes.get
+    found = [known((item.init, item.shape, item.trainable), -1) for item in weights]
+    if -1 in found:
         places = {item.address: number for number, item in enumerate(weights)}
         for number, code in enumerate(found):
-            if code is None:
-                found[number] = _code(weights[number].init, number, flow, places)
-    return found  # type: ignore[return-value]
+            if code < 0:
+                found[number] = _code(number, flow, places, tables)
+    return found
 
 
-def _code(init: str, number: int, flow: Flow, places: Mapping[str, int]) -> int:
-    """Copies start as their source does; of which they are is not known to all flows."""
+def _code(number: int, flow: Flow, places: Mapping[str, int], tables: _Tables) -> int:
+    """Copies start as their source does, and what that is another flow need not say."""
     item = flow.weights[number]
     source = flow.weights[source_of(number, flow.weights, places)]
     value = starts(source)._replace(single=starts(item).single)
-    start = _Start(value, item.trainable and value.bits != "")
-    code = _PLACES.get(start)
-    if code is None:
-        code = _PLACES[start] = len(_STARTS)
-        _STARTS.append(start)
-    if not init.startswith("copy("):
-        if len(_CODES) > MOST:
-            _CODES.clear()
-        _CODES[init, item.shape, item.trainable] = code
+    code = tables.code(_Start(value, item.trainable and value.bits != ""))
+    if not item.init.startswith("copy("):
+        tables.codes[item.init, item.shape, item.trainable] = code
     return code
 
 
-_PLACES: dict[_Start, int] = {}
-
-
 # --- one use ---
-def _learn(use: Use, key: tuple[Any, ...]) -> tuple[object, object, Answer | None]:
-    if len(_ANSWERS) > MOST:
-        _ANSWERS.clear()
-    _ANSWERS[key] = use.facts, use.definition, _judge(use, key[2], [_STARTS[code] for code in key[3]])
-    return _ANSWERS[key]
-
-
 def _judge(use: Use, given: Sequence[Carried], own: Sequence[_Start]) -> Answer | None:
     """What the rules say of one use on plain values, at the start and once its weights have moved."""
     at_start = _answer(use, given, [item.value for item in own])
