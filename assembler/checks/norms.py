@@ -95,8 +95,10 @@ def _in_series(flow: Flow, norm: Norm, names: _Names) -> Found:
                 readers[number] += 1
     for number in flow.outputs.values():
         readers[number] += 1
+    leading: dict[int, Step | None] = {}
     for use in flow.uses:
-        step = _leading(use.definition)
+        at = id(use.definition)
+        step = leading[at] if at in leading else leading.setdefault(at, _leading(use.definition))
         if step is None:
             continue
         (number,) = use.inputs[step.inputs[0]]
@@ -133,14 +135,24 @@ def _first_norm(flow: Flow, number: int, readers: Sequence[int]) -> Use | None:
 # --- a norm of one value ---
 def _of_one(flow: Flow, names: _Names) -> Found:
     """Norms over axes that hold a single value. (Group and batch norms demand two of their sizes.)"""
+    known: dict[int, str] = {}  # By the identity of facts, which alike leaves share.
     for use in flow.uses:
-        step = _leading(use.definition)
-        types = use.facts.inputs.get(step.inputs[0], ()) if step is not None else ()
-        if step is None or not types or len(types[0].dims) < max(-axis for axis in step.attributes.get("axes", (-1,))):
-            continue
-        if all(types[0].dims[axis] == 1 for axis in step.attributes.get("axes", (-1,))):
-            gives = "zero, whatever it is" if step.attributes["kind"] == "layer" else "its sign"
+        kind = known.get(id(use.facts))
+        if kind is None:
+            kind = known[id(use.facts)] = _norms_one(use)
+        if kind:
+            gives = "zero, whatever it is" if kind == "layer" else "its sign"
             yield id(use.node), Diagnostic("norm-of-one", f"`{names(use)}` norms a single value: what is left of it is {gives}", use.node.span, help="norm where there are several channels, or drop it")
+
+
+def _norms_one(use: Use) -> str:
+    """The kind of norm whose axes hold a single value; else empty."""
+    step = _leading(use.definition)
+    types = use.facts.inputs.get(step.inputs[0], ()) if step is not None else ()
+    if step is None or not types:
+        return ""
+    axes, dims = step.attributes.get("axes", (-1,)), types[0].dims
+    return str(step.attributes["kind"]) if len(dims) >= max(-axis for axis in axes) and all(dims[axis] == 1 for axis in axes) else ""
 
 
 # --- streams ---

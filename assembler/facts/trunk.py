@@ -7,8 +7,10 @@ operands carry. So one pass over the uses finds every stream, and no walk goes b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from assembler.facts.flow import Flow, Use
 from assembler.facts.norm import Norm
@@ -20,8 +22,7 @@ OPEN = frozenset({"raw", "stream"})
 """States that no norm and no bound keeps in size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """A value that was read from an operand of a sum, and how."""
 
     source: int
@@ -33,8 +34,7 @@ class Read:
     """The first use with weights on the way, or a norm; -1 while there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One more write onto a stream; its fields count the writes so far."""
 
     use: int
@@ -77,6 +77,12 @@ class _Card:
     """It has weights, or is a norm: who reads a stream."""
     passes: str
     """The one port that must be fed of a kind without weights; else empty."""
+    scales: bool
+    """It multiplies in the end."""
+
+
+_CARDS: dict[int, tuple[Definition, _Card]] = {}
+"""By the identity of definitions, which are held."""
 
 
 def trunks(flow: Flow, norm: Norm) -> Trunks:
@@ -87,9 +93,11 @@ def trunks(flow: Flow, norm: Norm) -> Trunks:
 class _Walk:
     def __init__(self, flow: Flow, norm: Norm) -> None:
         self.flow, self.norm, self.states = flow, norm, norm.states
-        cards: dict[int, _Card] = {}
-        self.cards = [cards.get(id(use.definition)) or cards.setdefault(id(use.definition), _card(use.definition)) for use in flow.uses]
-        self.operands = {number for use, card in zip(flow.uses, self.cards, strict=True) for port in card.sums for number in use.inputs.get(port, ())}
+        cards = {id(use.definition): use.definition for use in flow.uses}
+        known = {number: _known(definition) for number, definition in cards.items()}
+        self.cards = [known[id(use.definition)] for use in flow.uses]
+        sums = [(use, card) for use, card in zip(flow.uses, self.cards, strict=True) if card.sums]
+        self.operands = {number for use, card in sums for port in card.sums for number in use.inputs.get(port, ())}
         self.reads: dict[int, tuple[Read, ...]] = {}
         self.writes: dict[int, Write] = {}
         self.streams: set[int] = set()
@@ -100,7 +108,7 @@ class _Walk:
 
     def run(self) -> Trunks:
         for index, (use, card) in enumerate(zip(self.flow.uses, self.cards, strict=True)):
-            values = [number for port in card.sums for number in use.inputs.get(port, ())]
+            values = [number for port in card.sums for number in use.inputs.get(port, ())] if card.sums else ()
             if len(values) > 1:
                 self.sum(index, use, values)
             else:
@@ -108,10 +116,11 @@ class _Walk:
         heads = dict.fromkeys((read.source, read.reader) for read in self.bare if (read.source, read.reader) not in self.wrote)
         return Trunks(self.writes, self.posts, tuple(heads), self.norms)
 
-    def sum(self, index: int, use: Use, values: list[int]) -> None:
+    def sum(self, index: int, use: Use, values: Sequence[int]) -> None:
         """A write onto the first operand that another one was read from."""
-        reads = {number: {read.source: read for read in self.reads.get(number, ()) if read.reader >= 0} for number in values}
-        trunk = next((one for one in values if any(one in reads[other] for other in values if other != one)), None)
+        reads = {number: {read.source: read for read in self.reads[number] if read.reader >= 0} if number in self.reads else {} for number in values}
+        readers = Counter(source for number in reads for source in reads[number])
+        trunk = next((one for one in values if readers[one] > (one in reads[one])), None)
         if trunk is None:
             return
         last = self.writes.get(trunk)
@@ -132,16 +141,17 @@ class _Walk:
                 self.posts[out] = self.posts[trunk]
 
     def other(self, index: int, use: Use, card: _Card) -> None:
-        source = use.inputs.get(card.passes, ())
+        source = use.inputs.get(card.passes, ()) if card.passes else ()
         normed = use.inputs.get(next(iter(use.inputs), ""), ()) if card.norm else ()
         found = self.passed(index, use, card)
-        kept = not card.norm and not _scaled(use, self.norm) and not use.node.init.get("write")
+        kept = bool(found) and not card.norm and not (card.scales and _scaled(use, self.norm)) and not use.node.init.get("write")
+        if not (found or source or normed):
+            return
         for out in use.outputs.values():
-            state = self.states[out]
-            still = kept and state.kind in OPEN
-            carried = found if still else tuple(Read(read.source, False, read.pre, read.reader) for read in found)
-            self.reads[out] = carried
-            if source and source[0] in self.writes and state.kind in OPEN:
+            still = self.states[out].kind in OPEN
+            if found:
+                self.reads[out] = found if kept and still else tuple([read._replace(bare=False) if read.bare else read for read in found])
+            if still and source and source[0] in self.writes:
                 self.writes[out] = self.writes[source[0]]
                 if source[0] in self.posts:
                     self.posts[out] = self.posts[source[0]]
@@ -152,34 +162,31 @@ class _Walk:
     def passed(self, index: int, use: Use, card: _Card) -> tuple[Read, ...]:
         """What the outputs of a use are read from."""
         found: dict[int, Read] = {}
+        reads, operands, streams = self.reads, self.operands, self.streams
         for port, values in use.inputs.items():
             for number in values:
-                carried = self.reads.get(number, ())
-                if number in self.operands or number in self.streams:
+                carried = reads.get(number, ())
+                if number in operands or number in streams:
                     carried = (*carried, Read(number, True))
                 for read in carried:
-                    new = self._through(read, index, card, port)
-                    old = found.get(read.source)
-                    found[read.source] = new if old is None or (new.bare and not old.bare) else old
-                    if new.bare and new.reader == index and port in card.maps and read.source in self.writes:
-                        self.bare.append(new)
+                    source, bare, pre, reader = read
+                    first = reader < 0 and card.reads
+                    if first or (bare and port not in card.open):
+                        bare = bare and port in card.open
+                        read = Read(source, bare, pre or (first and card.norm), index if first else reader)
+                    old = found.get(source)
+                    if old is None or (bare and not old.bare):
+                        found[source] = read
+                    if bare and read.reader == index and port in card.maps and source in self.writes:
+                        self.bare.append(read)
         if len(found) > MOST:
             return tuple(found[source] for source in sorted(found)[-MOST:])
         return tuple(found.values())
-
-    def _through(self, read: Read, index: int, card: _Card, port: str) -> Read:
-        first = read.reader < 0 and card.reads
-        bare = read.bare and port in card.open
-        if not first and bare == read.bare:
-            return read
-        return Read(read.source, bare, read.pre or (first and card.norm), index if first else read.reader)
 
 
 def _scaled(use: Use, norm: Norm) -> bool:
     """Whether all that it does in the end is to make a value smaller."""
     body = use.definition.body
-    if not body or body[-1].op != "multiply":
-        return False
     factor = body[-1].attributes.get("scale", 1)
     values = [name for name in body[-1].inputs if name not in use.weights]
     if len(values) != 1 or not isinstance(factor, (int, float)):
@@ -193,6 +200,15 @@ def _scaled(use: Use, norm: Norm) -> bool:
     return bool(abs(factor) < 1.0)
 
 
+def _known(definition: Definition) -> _Card:
+    known = _CARDS.get(id(definition))
+    if known is None or known[0] is not definition:
+        if len(_CARDS) > 10_000:
+            _CARDS.clear()
+        known = _CARDS[id(definition)] = definition, _card(definition)
+    return known[1]
+
+
 def _card(definition: Definition) -> _Card:
     steps = {step.output: step for step in definition.body}
     ports = frozenset(definition.inputs)
@@ -204,7 +220,7 @@ def _card(definition: Definition) -> _Card:
     if len(last) == 1 and last[0].op == "add" and all(name in ports for name in last[0].inputs) and last[0].attributes.get("scale", 1) == 1:
         sums = frozenset(last[0].inputs)
     norm = bool(definition.body) and definition.body[0].op == "norm" and not open_
-    return _Card(sums, open_ if definition.body else ports, maps, norm, norm or bool(definition.parameters), needed[0] if single and not norm else "")
+    return _Card(sums, open_ if definition.body else ports, maps, norm, norm or bool(definition.parameters), needed[0] if single and not norm else "", bool(definition.body) and definition.body[-1].op == "multiply")
 
 
 def _reach(body: tuple[Step, ...], ports: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
