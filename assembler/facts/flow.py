@@ -78,12 +78,8 @@ def flow(graph: Graph, facts: Facts) -> Flow | None:
         given = walk.scope(graph.scope, facts.root, "", "", {name: (value,) for name, value in inputs.items()})
     except _TooMany:
         return None
-    weights, numbers = walk.owned()
-    uses = tuple([
-        Use(item.address, item.node, item.facts, item.definition, item.inputs, item.outputs, known)
-        for item, known in zip(walk.uses, numbers, strict=True)
-    ])  # fmt: skip
-    return Flow(uses, weights, inputs, {name: given[name] for name in graph.scope.outputs if name in given}, tuple(walk.makers), walk.places)
+    weights = walk.owned()
+    return Flow(tuple(walk.uses), weights, inputs, {name: given[name] for name in graph.scope.outputs if name in given}, tuple(walk.makers), walk.places)
 
 
 class _TooMany(Exception):
@@ -91,18 +87,6 @@ class _TooMany(Exception):
 
 
 Fed = Mapping[str, tuple[int, ...]]
-
-
-class _Draft(NamedTuple):
-    """A use before its weights are known: `owner` is the node whose module it is one more use of."""
-
-    address: str
-    owner: str
-    node: Leaf
-    facts: NodeFacts
-    definition: Definition
-    inputs: Fed
-    outputs: Mapping[str, int]
 
 
 class _Card(NamedTuple):
@@ -125,7 +109,11 @@ class _Walk:
     """Addresses are those of copies: a segment that is a number is one."""
 
     root: Scope
-    uses: list[_Draft] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
+    owners: list[str] = field(default_factory=list)
+    """For each use the node whose module it is one more use of."""
+    numbers: list[dict[str, int]] = field(default_factory=list)
+    """The weights of each use, which are known in the end."""
     makers: list[int] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
 
@@ -171,7 +159,10 @@ class _Walk:
             raise _TooMany
         definition = facts.definition or node.definition
         outputs = {port: self.value(number) for port in definition.outputs}
-        self.uses.append(_Draft(address, owner, node, facts, definition, fed, outputs))
+        weights: dict[str, int] = {}
+        self.uses.append(Use(address, node, facts, definition, fed, outputs, weights))
+        self.owners.append(owner)
+        self.numbers.append(weights)
         return outputs
 
     def copies(self, node: Repeat, facts: NodeFacts, address: str, owner: str, fed: Fed) -> dict[str, int]:
@@ -215,44 +206,48 @@ class _Walk:
             found.append(str(int(last) % here.count))
         return ".".join(found)
 
-    def owned(self) -> tuple[tuple[Weight, ...], list[dict[str, int]]]:
-        """All weights, and for each use their numbers by name on the card."""
-        frozen = {item.owner for item in self.uses if item.node.freeze}
+    def owned(self) -> tuple[Weight, ...]:
+        """All weights; each use is told their numbers by name on the card."""
+        frozen = {owner for item, owner in zip(self.uses, self.owners, strict=True) if item.node.freeze}
         made: dict[str, int] = {}
         weights: list[Weight] = []
         ties: dict[str, str] = {}
-        numbers: list[dict[str, int]] = [{} for _ in self.uses]
         later: list[tuple[int, str, str]] = []
-        whole = [*range(len(self.uses))]
-        whole.sort(key=lambda place: self.uses[place].address != self.uses[place].owner)
-        for place in whole:
-            item = self.uses[place]
-            if not item.definition.parameters:
-                continue
-            node, known = item.node, numbers[place]
-            trained = item.owner not in frozen
-            for card in _cards(node, item.facts, item.definition):
-                address = f"{item.owner}.{card.key}"
+        copies = False
+        for place in self._owners_first():
+            item, owner, known = self.uses[place], self.owners[place], self.numbers[place]
+            node, trained = item.node, owner not in frozen
+            for key, shape, start, writes, buffer, trains in _cards(node, item.facts, item.definition):
+                address = f"{owner}.{key}"
                 if address in made or address in ties:
-                    later.append((place, card.key, address))
+                    later.append((place, key, address))
                     continue
-                if card.key in node.ties:
-                    ties[address] = self._tied(node.ties[card.key], item.address)
-                    later.append((place, card.key, address))
+                if node.ties and key in node.ties:
+                    ties[address] = self._tied(node.ties[key], item.address)
+                    later.append((place, key, address))
                     continue
-                made[address] = known[card.key] = len(weights)
-                trainable = not card.buffer and (trained if card.trains is None else card.trains)
-                weights.append(Weight(address, card.key, card.shape, self._begin(card.start, item.address), node, card.writes, card.buffer, trainable))
+                if start.startswith("copy("):
+                    start, copies = self._begin(start, item.address), True
+                made[address] = known[key] = len(weights)
+                trainable = not buffer and (trained if trains is None else trains)
+                weights.append(Weight(address, key, shape, start, node, writes, buffer, trainable))
         for place, key, address in later:
             at = _end(address, ties)
             if at in made:
-                numbers[place][key] = made[at]
-        _follow(weights, made, ties)
-        return tuple(weights), numbers
+                self.numbers[place][key] = made[at]
+        if copies:
+            _follow(weights, made, ties)
+        return tuple(weights)
+
+    def _owners_first(self) -> list[int]:
+        """Uses with weights, those that stand where their module does before all others."""
+        asking = [place for place, item in enumerate(self.uses) if item.definition.parameters]
+        own = [place for place in asking if self.uses[place].address == self.owners[place]]
+        return own if len(own) == len(asking) else [*own, *(place for place in asking if self.uses[place].address != self.owners[place])]
 
     def _begin(self, start: str, asking: str) -> str:
-        """A start as the copy at the address `asking` has it."""
-        return f"copy({self._tied(start[5:-1], asking)})" if start.startswith("copy(") else start
+        """A `copy(address)` as the copy at the address `asking` has it."""
+        return f"copy({self._tied(start[5:-1], asking)})"
 
     def _tied(self, address: str, asking: str) -> str:
         """The weight that a tie names: `*` and slices mean the asking copy."""
