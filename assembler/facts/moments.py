@@ -101,17 +101,19 @@ def _sigmoid(x: float) -> float:
     return e / (1 + e)
 
 
-def _normal(x: float) -> float:
+def normal(x: float) -> float:
+    """Density of N(0, 1)."""
     return math.exp(-x * x / 2) / math.sqrt(2 * math.pi) if abs(x) < 38 else 0.0
 
 
-def _below(x: float) -> float:
+def below(x: float) -> float:
+    """Of N(0, 1), what lies below."""
     return 0.5 * math.erfc(-x / math.sqrt(2))
 
 
 def _gelu(x: float) -> tuple[float, float]:
-    below = _below(x)
-    return x * below, below + x * _normal(x)
+    share = below(x)
+    return x * share, share + x * normal(x)
 
 
 def _gelu_tanh(x: float) -> tuple[float, float]:
@@ -228,8 +230,8 @@ def _closed(pieces: Sequence[Piece], m: float, s: float) -> Moments:
 
 def _powers(a: float, b: float) -> list[float]:
     """The integrals of z^p times the normal density from a to b, p = 0 .. 4."""
-    low, high = _normal(a), _normal(b)
-    found = [_below(b) - _below(a), low - high]
+    low, high = normal(a), normal(b)
+    found = [below(b) - below(a), low - high]
     for p in range(2, 5):
         edge = (a ** (p - 1) * low if low else 0.0) - (b ** (p - 1) * high if high else 0.0)
         found.append(edge + (p - 1) * found[p - 2])
@@ -238,10 +240,10 @@ def _powers(a: float, b: float) -> list[float]:
 
 def _integrals(a: float, b: float, terms: int) -> list[float]:
     """The integrals of He_k / sqrt(k!) times the normal density from a to b."""
-    low, high = _normal(a), _normal(b)
+    low, high = normal(a), normal(b)
     left = _hermite(a, terms) if low else [0.0] * (terms + 1)
     right = _hermite(b, terms) if high else [0.0] * (terms + 1)
-    return [_below(b) - _below(a)] + [(low * left[k - 1] - high * right[k - 1]) / math.sqrt(k) for k in range(1, terms + 1)]
+    return [below(b) - below(a)] + [(low * left[k - 1] - high * right[k - 1]) / math.sqrt(k) for k in range(1, terms + 1)]
 
 
 _LEGENDRE = (
@@ -260,7 +262,7 @@ def _quadrature(f: Callable[[float], tuple[float, float]], m: float, s: float) -
         middle, half = (a + b) / 2, (b - a) / 2
         for node, weight in _LEGENDRE:
             for z in (middle - half * node, middle + half * node):
-                w = weight * half * _normal(z)
+                w = weight * half * normal(z)
                 y, d = f(m + s * z)
                 q += w * y * y
                 slope += w * d
@@ -275,38 +277,10 @@ def skewed_relu(m: float, v: float, skew: float) -> tuple[Moments, float]:
     """Of relu where the argument's third central moment is skew v^1.5 (Gram and Charlier's density); and the result's own skew."""
     found, s = near("relu", m, v), math.sqrt(v)
     t = m / s
-    density, below = _normal(t), _below(t)
+    density, share = normal(t), below(t)
     lean = skew / 6 * (t * t - 1) * density
     mean, q = found.m - skew / 6 * t * density * s, found.q + skew / 3 * density * v
-    third = s**3 * ((t**3 + 3 * t) * below + (t * t + 2) * density + skew * below)
+    third = s**3 * ((t**3 + 3 * t) * share + (t * t + 2) * density + skew * share)
     left = q - mean * mean
     own = (third - 3 * mean * q + 2 * mean**3) / left**1.5 if left > 0 else 0.0
     return found._replace(m=mean, q=q, slope=found.slope + lean, chi=found.chi + lean), own
-
-
-# --- the largest of several ---
-@lru_cache(maxsize=1024)
-def largest(k: float) -> tuple[float, float]:
-    """Mean and variance of the largest of k independent standard normals (k >= 1, also between whole numbers)."""
-    mean = square = 0.0
-    steps = 400
-    for i in range(steps):
-        z = -8 + 16 * (i + 0.5) / steps
-        w = 16 / steps * k * _normal(z) * _below(z) ** (k - 1)
-        mean += w * z
-        square += w * z * z
-    return mean, square - mean * mean
-
-
-def harmonic_like(n: float, a: float) -> float:
-    """The sum of 1/(t - 1 + a) for t = 1 .. n."""
-    return _digamma(n + a) - _digamma(a)
-
-
-def _digamma(x: float) -> float:
-    total = 0.0
-    while x < 6:
-        total -= 1 / x
-        x += 1
-    f = 1 / (x * x)
-    return total + math.log(x) - 0.5 / x - f * (1 / 12 - f * (1 / 120 - f / 252))

@@ -8,6 +8,7 @@ docs/contracts-scale.md. An estimate is never a proof: of zeros and identities, 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from typing import NamedTuple
 from assembler.facts import scale_mix, scale_norm, scale_pointwise
 from assembler.facts.flow import Flow, Use
 from assembler.facts.model import Facts
-from assembler.facts.scale_linear import gathered
+from assembler.facts.scale_join import gathered
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_rules import Ready, ready
 from assembler.facts.scale_signal import Fresh, Given, Ids, Part, Signal, Unknown, Value, part, tokens
@@ -93,7 +94,8 @@ class _Walk:
         first = fresh.next()
         for _ in flow.weights:
             fresh.next()
-        self.run = Run(fresh, {})
+        uses = Counter(number for use in flow.uses for number in use.weights.values())
+        self.run = Run(fresh, {}, often=frozenset(number for number, count in uses.items() if count > 1))
         self.weights = givens(flow, first)
         self.values: list[Value] = [Unknown("not computed")] * len(flow.makers)
         self.kinds = facts.root.inputs
@@ -112,6 +114,8 @@ class _Walk:
             found = self.values[value]
             if isinstance(found, Signal):
                 self.reach(value, _unit(found, self.run.fresh))
+            elif isinstance(found, Unknown):
+                self.reach(value, found)
         for index in range(len(self.flow.uses) - 1, -1, -1):
             self.backward(self.flow.uses[index], self.envs[index])
         return Scale(tuple(self.estimate(number) for number in range(len(self.values))), self.sizes, tuple(self.scores), tuple(self.norms))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import exp, sqrt
 from typing import Any, NamedTuple
 
-from assembler.facts.moments import harmonic_like
+from assembler.facts.moments_row import harmonic_like
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_pointwise import kappa
 from assembler.facts.scale_signal import Part, Signal, Unknown, Value, part, refined
@@ -66,7 +66,7 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
         part(item.n, label, value.c + spread * read.one + value.q * read.one * (1 / keep - 1), value.c + spread * read.two, value.b, value.m)
         for item, read in zip(q.parts, reads, strict=True)
     )
-    return Signal((*q.shape[:-1], v.shape[-1]), q.roles, parts, 0.0, v.noise, ripple=_ripple(value, reads[0].s2, value.n) if at.get("causal") else v.ripple * reads[0].one)
+    return Signal((*q.shape[:-1], v.shape[-1]), q.roles, parts, 0.0, v.noise, ripple=_ripple(value, reads[0].s2, value.n) if at.get("causal") else v.ripple * reads[0].one, narrow=v.narrow)
 
 
 def _ripple(v: Part, s2: float, n: float) -> float:
@@ -105,9 +105,11 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     scale = 1 / q.shape[-1] if at.get("scale") is None else float(at["scale"]) ** 2
     spread = scale * v.shape[-1] * max(0.0, value.q - value.c)
     keys = max(0.0, key.q - key.c)
+    # Keys and values of one source: the sum over tokens of (g v) k holds its covariance, of so many dimensions.
+    both = k.together if k.source is not None and k.source is v.source else 0.0
     parts = []
     for p, r in zip(refined(g.parts, [p.n for p in q.parts], label), reads, strict=True):
-        parts.append(part(p.n, label, r.one * (1 - r.one) * p.q * even * spread * keys, r.two * (1 - r.two) * p.c * spread * keys))
+        parts.append(part(p.n, label, _through(r.one, both) * p.q * even * spread * keys, _through(r.two, both) * p.c * spread * keys))
     gq = q.of(parts)._replace(noise=g.noise, band=max(g.band, band, WIDE), ripple=0.0, curve=0.0)
     square = read.one * (1 - read.one) * query.q * item.q * even + (total - 1) * read.two * (1 - read.two) * max(0.0, query.c * item.c)
     gk = _spread_back(k, heads * total / n * square * spread, 0.0, other)._replace(noise=g.noise, band=max(g.band, band, WIDE), ripple=0.0)
@@ -118,6 +120,11 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
         samples = (len(q.shape) > 3 and q.shape[0]) or 1
         run.extra[at["bias"]] = bias.of((part(bias.n, other, ds * samples),))._replace(band=WIDE)
     return gq, gk, back
+
+
+def _through(read: float, both: float) -> float:
+    """Of the gradient of a query, in the softmax's weights: of independent tokens, and of what they have in common."""
+    return read * (1 - read) + both * (1 - read) ** 2
 
 
 def _spread_back(x: Signal, q: float, c: float, label: int) -> Signal:

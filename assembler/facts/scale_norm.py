@@ -88,7 +88,7 @@ def _centred(item: Part) -> Part:
 
 def _clean(x: Signal, parts: list[Part]) -> Signal:
     """What a norm gives does not remember how much finite widths made its scale fluctuate."""
-    return Signal(x.shape, x.roles, tuple(parts), x.curve, 0.0)
+    return Signal(x.shape, x.roles, tuple(parts), x.curve, 0.0, source=x.source, together=x.together, narrow=x.narrow, bent=x.bent)
 
 
 FEWEST = 32

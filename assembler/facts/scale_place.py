@@ -20,6 +20,19 @@ class Run:
     """(atom, start, stop) -> atom of that run of its features: other features are independent."""
     extra: dict[str, Signal] = field(default_factory=dict)
     """Gradients of values that a step names in an attribute."""
+    often: frozenset[int] = frozenset()
+    """Numbers of the weights that are used more than once."""
+    images: dict[tuple[int | str, int], int] = field(default_factory=dict)
+    """(map, atom) -> what that map makes of the atom: values that share an atom share its image."""
+    roots: dict[int, frozenset[int]] = field(default_factory=dict)
+    """Atom that a product made -> the atoms that it is a product of."""
+
+    def image(self, of: int | str, atom: int) -> int:
+        """The atom that one map makes of another, wherever it is used."""
+        key = (of, atom)
+        if key not in self.images:
+            self.images[key] = self.fresh.next()
+        return self.images[key]
 
     def named(self, name: str | None) -> Value | None:
         """The value that an attribute names; None where it is not fed."""

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from assembler.facts.moments import Moments, largest, near, skewed_relu
+from assembler.facts.moments import Moments, near, skewed_relu
+from assembler.facts.moments_row import largest, softmax_squares
 from assembler.facts.scale_conv import each, taps
-from assembler.facts.scale_linear import rest
+from assembler.facts.scale_join import rest
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_signal import Part, Signal, Unknown, Value, part, refined, tokens
 
@@ -27,7 +28,8 @@ def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
         return x.of(_dropped(run, label, item, at["p"]) for item in x.parts)
     if fn == "rotary":
         keep = _turned(x.n, x.shape[-1], at["base"])
-        return x.of(part(item.n, label, item.q, item.c * keep, item.b * keep) for item in x.parts)
+        turned = x.of(part(item.n, label, item.q, item.c * keep, item.b * keep) for item in x.parts)
+        return turned._replace(together=x.together * max(0.0, keep))
     exponent = float(at.get("exponent", 1))
     if fn == "power" and (exponent < 0 or exponent != int(exponent)):
         return Unknown(f"power {exponent:g} of a value that may be negative or zero")
@@ -40,7 +42,19 @@ def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
         parts = tuple(_through(run, label, item, near(fn, item.m, item.v, exponent)) for item in x.parts)
     v = item.v
     law = (fn, item.m, v, (item.c - item.m**2) / v, (item.b - item.m**2) / v) if len(parts) == 1 and v > 0 else None
-    return Signal(x.shape, x.roles, parts, CURVES.get(fn, 0.0), x.noise, 1.0, x.ripple, skew, law=law)
+    inherited = frozenset().union(*(run.roots.get(atom, ()) for p in x.parts for atom in p.atoms)) if run.roots else frozenset()
+    if inherited:
+        run.roots[label] = inherited
+    return Signal(x.shape, x.roles, parts, CURVES.get(fn, 0.0), x.noise, 1.0, x.ripple, skew, law=law, narrow=_narrow(x, item, parts[0], at), bent=True)
+
+
+def _narrow(x: Signal, before: Part, after: Part, at: Mapping[str, Any]) -> float:
+    """Of f's covariances only the linear part is as large as they were."""
+    if not x.narrow or before.v <= 0 or after.v <= 0:
+        return 0.0
+    slope = near(at["fn"], before.m, before.v, float(at.get("exponent", 1))).slope
+    wide = 1 / max(1, x.width)
+    return wide + max(0.0, x.lean - wide) * min(1.0, slope * slope * before.v / after.v) ** 2
 
 
 def _through(run: Run, label: int, x: Part, f: Moments) -> Part:
@@ -121,24 +135,36 @@ def kappa(s2: float, n: float) -> float:
 def softmax(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if not isinstance(x, Signal):
         return Unknown("`softmax` of a parameter")
+    if x.bent:
+        return Unknown("`softmax` of what is far from Gaussian")
     axis = at.get("axis", -1)
     n, role, label = x.shape[axis], x.roles[axis], run.fresh.next()
     parts = []
     for item in x.parts:
         s2, shared = _spread(item, role)
         both = kappa(shared, n) / n
-        parts.append(part(item.n, label, kappa(s2, n) / n, both, max(1 / n**2, kappa(max(0.0, item.b - item.m**2), n) / n), 1 / n))
-    return Signal(x.shape, x.roles, tuple(parts), 0.0, x.noise)
+        square = _uneven(s2, n, x.ripple)[0]
+        parts.append(part(item.n, label, square, min(both, square), min(square, max(1 / n**2, kappa(max(0.0, item.b - item.m**2), n) / n)), 1 / n))
+    return Signal(x.shape, x.roles, tuple(parts), 0.0, x.noise, bent=True)
+
+
+def _uneven(s2: float, n: int, ripple: float) -> tuple[float, float]:
+    """`softmax_squares` over rows whose variance differs from row to row: of two sorts."""
+    off = min(0.9, math.sqrt(max(0.0, ripple)))
+    found = [softmax_squares(round(s2 * (1 + side), 4), n) for side in ((off, -off) if off else (0.0,))]
+    return sum(item[0] for item in found) / len(found), sum(item[1] for item in found) / len(found)
 
 
 def softmax_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
+    """p_i (g_i - sum p g)."""
     if not isinstance(x, Signal):
         return (None,)
-    n, label = x.shape[at.get("axis", -1)], run.fresh.next()
+    axis = at.get("axis", -1)
+    n, role, label = x.shape[axis], x.roles[axis], run.fresh.next()
     parts = []
-    for item, y in zip(g.parts, out.parts, strict=True):
-        left = max(0.0, 1 - n * y.q)
-        parts.append(part(item.n, label, y.q * left * item.q, y.c * left * item.c))
+    for item, y, before in zip(g.parts, out.parts, x.parts, strict=True):
+        left = _uneven(_spread(before, role)[0], n, x.ripple)[1]
+        parts.append(part(item.n, label, left * item.q, min(left, y.c) * item.c))
     return (g.of(parts),)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from assembler.facts import scale_conv, scale_linear, scale_mix, scale_norm, scale_pointwise, scale_shape
+from assembler.facts import scale_conv, scale_join, scale_linear, scale_mix, scale_norm, scale_pointwise, scale_shape
 from assembler.facts.flow import Use
 from assembler.facts.number import number
 from assembler.facts.scale_signal import Signal, Unknown, Value
@@ -15,8 +15,8 @@ Rule = Callable[..., Value]
 Back = Callable[..., tuple[Signal | Unknown | None, ...]]
 RULES: Mapping[str, tuple[Rule, Back]] = {
     "matmul": (scale_linear.matmul, scale_linear.matmul_back),
-    "add": (scale_linear.add, scale_linear.add_back),
-    "multiply": (scale_linear.multiply, scale_linear.multiply_back),
+    "add": (scale_join.add, scale_join.add_back),
+    "multiply": (scale_join.multiply, scale_join.multiply_back),
     "conv": (scale_conv.conv, scale_conv.conv_back),
     "gather": (scale_conv.gather, scale_shape.nothing_back),
     "pointwise": (scale_pointwise.pointwise, scale_pointwise.pointwise_back),

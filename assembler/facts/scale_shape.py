@@ -8,7 +8,20 @@ from math import cos, prod, sin, sqrt
 from typing import Any
 
 from assembler.facts.scale_place import Run, broadcast, fit, signal_of
-from assembler.facts.scale_signal import Given, Ids, Part, Signal, Unknown, Value, merged, part, refined, tokens, window
+from assembler.facts.scale_signal import (
+    Given,
+    Ids,
+    Part,
+    Signal,
+    Unknown,
+    Value,
+    few,
+    merged,
+    part,
+    refined,
+    tokens,
+    window,
+)
 from assembler.library.cards import pattern as patterns
 
 _parse = lru_cache(maxsize=1024)(patterns.parse)
@@ -34,7 +47,7 @@ def _again(run: Run, x: Signal, shape: tuple[int, ...], roles: str) -> Signal:
         return x._replace(shape=shape, roles=roles)
     label = run.fresh.next()
     item = refined(x.parts, [x.n], label)[0]
-    return Signal(shape, roles, (part(n, label, item.q, item.c if n > 1 else item.b, item.b, item.m),), x.curve, x.noise, x.band, x.ripple)
+    return Signal(shape, roles, (part(n, label, item.q, item.c if n > 1 else item.b, item.b, item.m),), x.curve, x.noise, x.band, x.ripple, bent=x.bent)
 
 
 @lru_cache(maxsize=4096)
@@ -128,7 +141,7 @@ def _side_by_side(run: Run, values: list[Signal], axis: int, new: bool) -> Signa
     items = [refined(x.parts, [x.n], label)[0] for x in values]
     q, c, b, m = (sum(w * getattr(item, name) for w, item in zip(weights, items, strict=True)) / total for name in ("q", "c", "b", "m"))
     noise = sum(w * item.q * x.noise for w, item, x in zip(weights, items, values, strict=True)) / (total * q) if q > 0 else 0.0
-    return Signal(shape, roles, (part(n, label, q, max(c, m * m), max(b, m * m), m),), max(x.curve for x in values), noise)
+    return Signal(shape, roles, (part(n, label, q, max(c, m * m), max(b, m * m), m),), max(x.curve for x in values), noise, bent=any(x.bent for x in values))
 
 
 def concat_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: Value) -> tuple[Signal | None, ...]:
@@ -138,14 +151,27 @@ def concat_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: Va
     for x in xs:
         if not isinstance(x, Signal):
             found.append(None)
-            start += x.shape[axis] if isinstance(x, Given) else 0
+            start += 1 if at.get("new", False) else x.shape[axis] if isinstance(x, Given) else 0
             continue
-        parts: Sequence[Part] = g.parts
-        if row:
-            parts = tuple(window(g.parts, start, start + x.n))
-            start += x.n
+        wide = x.n if row else 1.0 if at.get("new", False) else x.shape[axis]
+        # What two features, or two tokens, do not share is independent: the pieces of a gradient do not add up as one.
+        parts: Sequence[Part] = [_piece(run, item, int(start), int(start + wide), row) for item in (window(g.parts, start, start + wide) if row else g.parts)]
+        start += wide
         found.append(x.of(refined(parts, [item.n for item in x.parts], run.fresh.next()))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0))
     return tuple(found)
+
+
+def _piece(run: Run, item: Part, start: int, stop: int, row: bool) -> Part:
+    atoms: dict[int, tuple[float, float, float]] = {}
+    for label, (a, t, b) in item.atoms.items():
+        own = _slice(run, label, start, stop)
+        if row and t > 0:
+            common_, rest = t, 1 - t
+            atoms[label] = (a * sqrt(common_), 1.0, min(1.0, b / common_))
+            atoms[own] = (a * sqrt(rest), 0.0, 0.0)
+        else:
+            atoms[own] = (a, t, b)
+    return Part(item.n, item.m, few(atoms, run.fresh))
 
 
 def select(run: Run, at: Mapping[str, Any], x: Value) -> Value:

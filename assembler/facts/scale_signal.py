@@ -91,6 +91,14 @@ class Signal(NamedTuple):
     """Relative variance, from channel to channel, of the variance: each is a sum with weights of its own."""
     law: tuple[str, float, float, float, float] | None = None
     """f of a Gaussian: fn, mean, variance, correlation between tokens, between samples."""
+    source: tuple[Part, ...] | None = None
+    """Of what a weight made: the parts of what it read, and `together`. Keys and values of one source are not independent."""
+    together: float = 0.0
+    """1 / dimensions of the source, and what rotation leaves of it."""
+    narrow: float = 0.0
+    """1 / dimensions that its tokens vary in (tr C^2 / (tr C)^2 of their covariance); 0: as many as it has features."""
+    bent: bool = False
+    """Far from Gaussian: an activation, a product or a softmax, and no sum over features since."""
 
     @property
     def n(self) -> float:
@@ -116,6 +124,11 @@ class Signal(NamedTuple):
     @property
     def b(self) -> float:
         return _mean(self.parts, "b") if len(self.parts) > 1 else self.parts[0].b
+
+    @property
+    def lean(self) -> float:
+        """1 / dimensions that its tokens vary in."""
+        return max(self.narrow, 1 / max(1, self.width))
 
     def of(self, parts: Iterable[Part]) -> Signal:
         """Like this one, with other moments."""

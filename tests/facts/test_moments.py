@@ -6,8 +6,10 @@ import math
 from typing import get_args
 
 import pytest
+import torch
 
-from assembler.facts.moments import PIECES, SMOOTH, at, harmonic_like, largest, moments, near
+from assembler.facts.moments import PIECES, SMOOTH, at, moments, near
+from assembler.facts.moments_row import harmonic_like, largest, softmax_squares
 from assembler.library.cards.common import Activation
 
 TABLE = {
@@ -97,3 +99,13 @@ def test_largest_of_some() -> None:
 
 def test_sums_of_reciprocals() -> None:
     assert harmonic_like(50, 1.7) == pytest.approx(sum(1 / (t - 1 + 1.7) for t in range(1, 51)))
+
+
+@pytest.mark.parametrize(("s2", "n"), [(1.5, 8), (4.0, 8), (0.375, 64), (2.0, 64), (0.01, 2)])
+def test_squares_of_a_softmax_of_few_and_of_uneven_scores(s2: float, n: int) -> None:
+    """The mean-field e^s2 / (n - 1 + e^s2) is 1.4 too large for eight scores of variance 1.5."""
+    torch.manual_seed(0)
+    p = (torch.randn(1_600_000 // n, n) * math.sqrt(s2)).softmax(-1)
+    square, slope = softmax_squares(s2, n)
+    assert square == pytest.approx(float((p**2).mean()), rel=0.01)
+    assert slope == pytest.approx(float((p**2 * (1 - 2 * p + (p**2).sum(-1, keepdim=True))).mean()), rel=0.01)
