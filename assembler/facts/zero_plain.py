@@ -108,7 +108,7 @@ def plain(flow: Flow) -> Found | None:
             for number in numbers:
                 item = feeds[place]
                 place += 1
-                if number < given:
+                if number < given and (not readers or readers[-1] is not use):
                     readers.append(use)
                 if item is not None:
                     here = arrived[number]

@@ -18,7 +18,6 @@ from assembler.facts.zero_values import (
     Axes,
     Body,
     Value,
-    broadcast,
     common,
     constant,
     dropped,
@@ -67,7 +66,7 @@ def _add(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     first = left[0]
     made = fresh(step, even, single)
     known = [number_of(item) for item in left]
-    if broadcast(operands, first) or any(broadcast(operands, item) for item in left[1:]):
+    if any(item.single - single for item in left):  # The result is of another shape.
         return made._replace(math=total(left, scale, made.bits))
     alike = all(item.bits == first.bits for item in left)
     count = len(left)
@@ -102,7 +101,7 @@ def _multiply(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     if not rest:
         return _number(step, product, single) if exact else constant(product, single, False, ("step", step.output))
     made = fresh(step, even, single)
-    if len(rest) > 1 or broadcast(operands, rest[0]):
+    if len(rest) > 1 or rest[0].single - single:
         return made
     if exact and product == 1.0 and all(power_of_two(item) for item in factors):
         return rest[0]

@@ -99,11 +99,6 @@ def power_of_two(number: float) -> bool:
     return math.frexp(abs(number))[0] == 0.5
 
 
-def broadcast(values: Sequence[Value], lead: Value) -> bool:
-    """Whether the result of joining `values` is of another shape than `lead`."""
-    return any(lead.single - value.single for value in values)
-
-
 def common(values: Sequence[Value]) -> tuple[Axes, Axes]:
     """(even, single) of what is made of `values` element by element."""
     even, single = values[0].even, values[0].single
