@@ -22,7 +22,7 @@ Neural networks as YAML recipes: checked before training, compiled to plain PyTo
   new NAME                         write a starter recipe, NAME.yaml
   check RECIPE ... [KEY=VALUE ...] all findings, with the lines of both ends
   show RECIPE [KEY=VALUE ...]      every node with its types and parameters
-  why RECIPE ADDRESS [KEY=VALUE ...]  how one shape came about, line by line
+  why RECIPE ADDRESS [KEY=VALUE ...]  how one shape (norm, start, scale) came about, line by line
   explain [CODE]                   what a code means; a bad recipe and a good one
   kinds [NAME]                     the catalogue: ports, options, defaults
   schema                           JSON Schema of recipes, for editors

@@ -15,8 +15,8 @@ from assembler.report.terminal import style_of, write
 
 if TYPE_CHECKING:
     from assembler.facts.model import Facts
-    from assembler.graph.model import Graph
     from assembler.facts.scale import Scale
+    from assembler.graph.model import Graph
     from assembler.report import Report
     from assembler.report.tree import Asked
 

@@ -93,7 +93,7 @@ def plain(flow: Flow) -> Found | None:
     for number in flow.outputs.values():
         arrived[number] = PLAIN
     live, noise, still = set[int](), set[int](), set[int]()
-    given, readers = len(flow.inputs), []
+    given, readers = len(flow.inputs), list[Use]()
     for use in reversed(flow.uses):
         own = use.weights
         key = (id(use.facts), id(use.definition), tuple([arrived[number] for number in use.outputs.values()]), tuple([codes[number] for number in own.values()]))
