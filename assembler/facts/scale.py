@@ -110,6 +110,7 @@ class _Walk:
             self.values[value] = self.input(self.kinds.get(name))
         for index, use in enumerate(self.flow.uses):
             self.envs.append(self.forward(index, use))
+        self.run.pooled = False
         for value in self.flow.outputs.values():
             found = self.values[value]
             if isinstance(found, Signal):

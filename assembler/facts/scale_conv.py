@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import prod, sqrt
 from typing import Any
 
-from assembler.facts.scale_linear import HANIN
+from assembler.facts.scale_linear import HANIN, seen
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_signal import Given, Ids, Signal, Unknown, Value, part, refined, tokens
 
@@ -60,6 +60,9 @@ def conv(run: Run, at: Mapping[str, Any], x: Value, w: Value) -> Value:
     item, channels = refined(x.parts, [x.n], label)[0], w.shape[1]
     q, c, b = (channels * w.var * y for y in (read * item.q, both * item.c, both * item.b))
     k = channels * prod(kernel)
+    if w.number in run.often and not w.mean:
+        same = seen(run, w.number, item, channels * w.var * read, both / read if read else 0.0)
+        return Signal(shape, roles, (same.with_n(n),), 0.0, x.noise + HANIN * x.curve / k, ripple=x.ripple / read if read else 0.0, uneven=w.spread / k)
     m = 0.0
     if w.mean:
         # All k products of a place with the one mean weight: places of one channel as correlated as c.
@@ -80,5 +83,8 @@ def conv_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value,
     both = prod(sum((count / size) ** 2 for count in counts) for (_, counts), size in zip(known, sizes, strict=True))
     label = run.fresh.next()
     item = refined(g.parts, [g.n], label)[0]
-    back = part(x.n, label, fan * read * item.q, fan * both * item.c)
+    if w.number in run.often:
+        back = seen(run, -1 - w.number, item, fan * read, both / read if read else 0.0).with_n(x.n)
+    else:
+        back = part(x.n, label, fan * read * item.q, fan * both * item.c)
     return x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0), None

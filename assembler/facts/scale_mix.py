@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from assembler.facts.moments_row import harmonic_like
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_pointwise import kappa
-from assembler.facts.scale_signal import Part, Signal, Unknown, Value, part, refined
+from assembler.facts.scale_signal import Given, Part, Signal, Unknown, Value, part, refined
 
 WIDE, WIDER, SCORES = 2.5, 3.0, 0.5
 """Bands of gradients: of q and k; behind causal attention whose scores vary by more than SCORES."""
@@ -21,6 +21,8 @@ class Read(NamedTuple):
     s2: float
     one: float
     two: float
+    shared: float = 0.0
+    """Covariance of two queries' scores."""
 
 
 def scores(at: Mapping[str, Any], q: Part, k: Part, d: int, bias: Value | None) -> tuple[float, float]:
@@ -33,10 +35,10 @@ def scores(at: Mapping[str, Any], q: Part, k: Part, d: int, bias: Value | None) 
 
 def _read(at: Mapping[str, Any], s2: float, shared: float, n: float) -> Read:
     if not at.get("causal") or n <= 1:
-        return Read(s2, kappa(s2, n), kappa(shared, n))
+        return Read(s2, kappa(s2, n), kappa(shared, n), shared)
     a, b = exp(min(s2, 50.0)), exp(min(shared, 50.0))
     two = 2 * b / (n * (n - 1)) * (n - b * harmonic_like(n, b))
-    return Read(s2, a * harmonic_like(n, a) / n, min(1.0, two))
+    return Read(s2, a * harmonic_like(n, a) / n, min(1.0, two), shared)
 
 
 def _reads(run: Run, at: Mapping[str, Any], q: Signal, k: Signal) -> tuple[list[Read], float]:
@@ -62,11 +64,32 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
     if keep <= 0:
         return Signal((*q.shape[:-1], v.shape[-1]), q.roles, tuple(Part(item.n, 0.0, {}) for item in q.parts))
     spread = value.q - value.c
+    if k.source is not None and k.source is v.source:
+        # Keys and values of one source lean together: of Gaussian tokens, the mean that is read moves along the query.
+        lean = k.together
+        reads = [read._replace(one=min(1.0, read.one + lean * read.s2 * (1 - read.one) ** 2), two=min(1.0, read.two + lean * read.shared * (1 - read.two) ** 2)) for read in reads]
     parts = tuple(
         part(item.n, label, value.c + spread * read.one + value.q * read.one * (1 / keep - 1), value.c + spread * read.two, value.b, value.m)
         for item, read in zip(q.parts, reads, strict=True)
     )
+    if _shared(run):
+        parts = tuple(_same(run, item.n, value, read, keep) for item, read in zip(q.parts, reads, strict=True))
     return Signal((*q.shape[:-1], v.shape[-1]), q.roles, parts, 0.0, v.noise, ripple=_ripple(value, reads[0].s2, value.n) if at.get("causal") else v.ripple * reads[0].one, narrow=v.narrow)
+
+
+def _shared(run: Run) -> bool:
+    """Whether a weight of the use that runs is used elsewhere too."""
+    return bool(run.often) and any(isinstance(value, Given) and value.number in run.often for values in run.env.values() for value in values)
+
+
+def _same(run: Run, n: float, v: Part, read: Read, keep: float) -> Part:
+    """Atom by atom, for models that use a weight twice: attentions that read alike make the same of the same."""
+    atoms = {}
+    for label, (a, t, b) in v.atoms.items():
+        one, two = t + (1 - t) * read.one + read.one * (1 / keep - 1), t + (1 - t) * read.two
+        if one > 0:
+            atoms[run.image("mix", label)] = (a * sqrt(one), max(-1.0, min(1.0, two / one)), min(1.0, b / one))
+    return Part(n, v.m, atoms)
 
 
 def _ripple(v: Part, s2: float, n: float) -> float:
@@ -80,7 +103,7 @@ def _ripple(v: Part, s2: float, n: float) -> float:
     return max(0.0, mean * inverse - 1)
 
 
-def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q: Value, k: Value, v: Value) -> tuple[Signal | None, ...]:
+def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q: Value, k: Value, v: Value) -> tuple[Signal | Unknown | None, ...]:
     assert isinstance(q, Signal)
     assert isinstance(k, Signal)
     assert isinstance(v, Signal)
@@ -94,6 +117,8 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     # Of the read that the gradient comes from: a part without gradient says nothing of keys and values.
     shares = [p.n * p.q / weight if weight > 0 else p.n / total for p in g.parts]
     read = Read(*(sum(share * r[i] for share, r in zip(shares, reads, strict=True)) for i in range(3)))
+    if read.s2 > SCORES and _shared(run):
+        return (Unknown("attention of large scores whose weights are used more than once: queries, keys and values are not independent"),) * 3
     one = read.one / max(1e-9, 1 - float(at.get("dropout", 0)))
     heads = q.shape[-3] / k.shape[-3] if len(q.shape) > 2 else 1.0
     band = WIDER if at.get("causal") and read.s2 > SCORES else 1.0
@@ -114,6 +139,13 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     square = read.one * (1 - read.one) * query.q * item.q * even + (total - 1) * read.two * (1 - read.two) * max(0.0, query.c * item.c)
     gk = _spread_back(k, heads * total / n * square * spread, 0.0, other)._replace(noise=g.noise, band=max(g.band, band, WIDE), ripple=0.0)
     back = _spread_back(v, gv, cv, label)._replace(noise=g.noise, band=max(g.band, band), ripple=0.0)
+    if item.q > 0 and gv > 0 and _shared(run):
+        same = min(1.0, max(-1.0, cv / gv))
+        sizes = {at: a * a * (one * even + (total - 1) * read.two * t * sqrt(even)) for at, (a, t, _) in item.atoms.items()}
+        whole = sum(max(0.0, size) for size in sizes.values())
+        if whole > 0:
+            atoms = {run.image("read", at): (sqrt(size / whole * gv), same, 0.0) for at, size in sizes.items() if size > 0}
+            back = back.of(refined((Part(v.n, 0.0, atoms),), [p.n for p in v.parts], label))
     bias = run.named(at.get("bias"))
     if isinstance(bias, Signal):
         ds = read.one * (1 - read.one) / n * item.q * v.shape[-1] * max(0.0, value.q - value.c)

@@ -27,6 +27,9 @@ class Run:
     roots: dict[int, frozenset[int]] = field(default_factory=dict)
     """Atom that a product made -> the atoms that it is a product of."""
 
+    pooled: bool = False
+    """Whether neighbouring places may correlate more than others, from an average pool before (forward or back)."""
+
     def image(self, of: int | str, atom: int) -> int:
         """The atom that one map makes of another, wherever it is used."""
         key = (of, atom)

@@ -197,6 +197,9 @@ def pool(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     n, label = tokens(shape, roles), run.fresh.next()
     item = refined(x.parts, [x.n], label)[0]
     if at["kind"] == "avg":
+        if run.pooled:
+            return Unknown("an average pool behind one whose windows overlap: neighbours correlate")
+        run.pooled = _neighbours(at, False) > 0
         q, c, b = (inside * (item.q + (inside - 1) * item.c) / k**2, (inside / k) ** 2 * item.c, (inside / k) ** 2 * item.b)
         c += (q - c) * _neighbours(at, False) / max(1, n - 1)
         return Signal(shape, roles, (part(n, label, q, c, b, item.m * inside / k),), x.curve, x.noise)
@@ -227,7 +230,7 @@ def _largest(n: float, label: int, k: float, law: tuple[str, float, float, float
     return part(n, label, f.q, c, b, f.m)
 
 
-def pool_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
+def pool_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | Unknown | None, ...]:
     if not isinstance(x, Signal):
         return (None,)
     (h, w), inside, k = _windows(at, x.shape)
@@ -239,6 +242,10 @@ def pool_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
         reached = h * w / places
         q, c = reached * (item.q + _neighbours(at, True) * item.c), reached**2 * item.c
     else:
+        overlaps = _neighbours(at, False) > 0
+        if overlaps and run.pooled:
+            return (Unknown("average pools one behind another, whose windows overlap: neighbours correlate"),)
+        run.pooled = True
         reached = h * w * inside / places
         q = (reached * item.q + h * w / places * inside * _neighbours(at, False) * item.c) / k**2
         whole = (inside / k) ** 2 * h * w * (item.q + (h * w - 1) * item.c)
