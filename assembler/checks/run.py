@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assembler.checks import cost, grafts, guards, learning, norms, optional, shares, slots, starts, types
+from assembler.checks import cost, guards, learning, norms, optional, shares, slots, starts, types
 from assembler.facts.count import leaves
 from assembler.facts.flow import MAX_USES
 from assembler.facts.model import Facts
@@ -35,4 +35,8 @@ def prove(graph: Graph, facts: Facts, signals: Signals | None) -> list[Diagnosti
     # A norm of one value gives zeros, so its gain does not learn: one cause, one finding.
     single = {item.span for item in found if item.code == "norm-of-one"}
     found += [item for item in learning.check(signals.flow, signals.zero) if item.span not in single]
-    return found + grafts.check(graph, signals.flow, signals.zero)
+    if graph.grafts:
+        from assembler.checks import grafts
+
+        found += grafts.check(graph, signals.flow, signals.zero)
+    return found

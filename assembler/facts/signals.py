@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assembler.facts import norm as norms
-from assembler.facts import zero_why
 from assembler.facts.flow import Flow, flow
 from assembler.facts.model import Facts
 from assembler.facts.norm import Norm, norm
+from assembler.facts.norm import why as norm_why
 from assembler.facts.why import Because
 from assembler.facts.zero import Zero, zero
 from assembler.graph.model import Graph
@@ -70,12 +69,16 @@ def _first(part: str) -> str:
 
 # --- derivations ---
 def why_norm(found: Signals, value: int) -> Sequence[Because]:
-    return norms.why(found.flow, found.norm, value)
+    return norm_why(found.flow, found.norm, value)
 
 
 def why_value(found: Signals, value: int) -> Sequence[Because]:
+    from assembler.facts import zero_why
+
     return zero_why.why_value(found.flow, found.zero, value)
 
 
 def why_weight(found: Signals, weight: int) -> Sequence[Because]:
+    from assembler.facts import zero_why
+
     return zero_why.why_weight(found.flow, found.zero, weight)

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from assembler.graph import accept, container, finish, graft, graft_record, init, wire
+from assembler.graph import accept, container, finish, init, wire
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env, wrong_expression
 from assembler.graph.feed import read_feeds
 from assembler.graph.forecast import forecast
-from assembler.graph.graft_place import Placed
-from assembler.graph.graft_spec import Overlay, splits
-from assembler.graph.model import Accepted, Graph
+from assembler.graph.model import Accepted, Graft, Graph
 from assembler.graph.options import Field, choose
 from assembler.graph.place import Resolved, Resolver
 from assembler.graph.plain import Plain, made, read_plain
@@ -32,6 +31,10 @@ from assembler_schemas.expression import ExpressionError
 from assembler_schemas.kind import Port
 from assembler_schemas.shape import Type, parse_port_type, port_type_data
 from assembler_schemas.span import Span
+
+if TYPE_CHECKING:
+    from assembler.graph.graft_place import Placed
+    from assembler.graph.graft_spec import Overlay
 
 MAX_WRITTEN = 30_000
 """Nodes that a recipe may spell out, slots unfolded."""
@@ -65,10 +68,15 @@ def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
     scope = builder.graph(recipe.graph, outer, At("", inherited={}), {})
     finish.finish(builder)
     inputs = {name: builder.types[name] for name in recipe.graph.inputs if name in builder.types}
+    grafts: tuple[Graft, ...] = ()
+    if builder.grafted:  # What only grafts need is imported for them alone: a check starts that much sooner.
+        from assembler.graph.graft_record import record
+
+        grafts = record(builder, scope)
     graph = Graph(
         recipe.name or "model", scope.freeze(), inputs, recipe.graph.policy or "auto", recipe.description,
         {**{f"inputs.{k}": v.span for k, v in recipe.graph.inputs.items()}, **{f"outputs.{k}": v.span for k, v in recipe.graph.outputs.items()}},
-        accepted=tuple(builder.accepted), grafts=graft_record.record(builder, scope),
+        accepted=tuple(builder.accepted), grafts=grafts,
     )  # fmt: skip
     return graph, builder.found
 
@@ -121,7 +129,7 @@ class Builder:
         for name, value in spec.inputs.items():
             self._input(scope, name, value, f"{path}inputs.{name}", root=not at.path)
         mark = self.rules.open(spec.rules, env, len(at.path))
-        overlays = graft.open_grafts(self, spec.grafts, env, len(at.path))
+        overlays = self._open_grafts(spec, env, at)
         scope.places = {name: (place, env) for name, place in spec.nodes.items()}
         if spec.slots and not self.rules.rules:
             self._foresee(spec)
@@ -131,6 +139,8 @@ class Builder:
             scope.nodes[name].broken = True  # said: one name for two things
         wire.wire(self, scope)
         if overlays:
+            from assembler.graph import graft
+
             graft.apply(self, overlays, scope, at, frozenset(str(value.data) for value in spec.outputs.values()))
         wire.outputs(self, scope, spec)
         self.rules.close(mark, at.path)
@@ -315,12 +325,21 @@ class Builder:
         for own, value in ties[0].items() if ties else ():
             self.tied.append((draft, scope, own, str(value.data), value.span.at(f"{draft.path}.tie.{own}")))
 
+    def _open_grafts(self, spec: GraphSpec, env: Env, at: At) -> list[Overlay]:
+        if not spec.grafts:
+            return []
+        from assembler.graph import graft
+
+        return graft.open_grafts(self, spec.grafts, env, len(at.path))
+
     def _repeat(self, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str], find: object, in_bus: bool) -> Draft:
         count = shared.repeat or 1
         name = resolved.place.name
         draft = Draft(name, at.address, resolved.place.span, share=shared.share, path=resolved.place.path, kind=resolved.kind)
         breaks = [0, count] if shared.share else self.rules.breaks(at.path, at.counts, count)
         if self.overlays and not shared.share:
+            from assembler.graph.graft_spec import splits
+
             breaks = sorted({*breaks, *(cut for overlay in self.overlays for cut in splits(overlay, at.path, at.counts, count))})
         for start, stop in pairwise(breaks):
             shown = "*" if stop - start == count else str(start) if stop - start == 1 else f"{start}:{stop}"
