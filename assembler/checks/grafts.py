@@ -32,7 +32,7 @@ class Certificate:
     disturbs: str = ""
     """Where it does: the first node of it that does."""
     steps: Mapping[str, int | None] = field(default_factory=dict)
-    """Parameter that learns -> the first step with a gradient; None: it never has one."""
+    """Parameter that learns -> the first step with a gradient; None: it never has one. Without those whose gradient cancels."""
     span: Span = NOWHERE
 
     @property
@@ -132,7 +132,7 @@ class _Certify:
         for node in match.nodes:
             for number in self._owned(node):
                 weight = self.flow.weights[number]
-                if weight.trainable:
+                if weight.trainable and number not in self.zero.noise:  # A gradient that cancels is nobody's death.
                     found[weight.address] = self.zero.steps[number]
         return found
 
