@@ -169,10 +169,8 @@ class _Walk:
         if step.op == "norm" and isinstance(operands[0], Signal):
             eps = step.at.get("eps")
             self.norms.append(Normed(index, min(scale_norm.variance(scale_norm.placed(operands[0], step.at), step.at)), scale_norm.EPS_F32 if eps is None else eps))
-        if step.op == "softmax_mix" and isinstance(found, Signal):
-            q, k = operands[0], operands[1]
-            assert isinstance(q, Signal)
-            assert isinstance(k, Signal)
+        q, k = operands[:2] if step.op == "softmax_mix" else (None, None)
+        if isinstance(q, Signal) and isinstance(k, Signal):
             self.scores.append(Score(index, scale_mix.score_variance(self.run, step.at, q, k)))
         return found
 

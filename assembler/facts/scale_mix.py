@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from math import exp, sqrt
 from typing import Any, NamedTuple
 
-from assembler.facts.moments_row import harmonic_like
+from assembler.facts.moments_row import harmonic_like, softmax_squares
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_pointwise import kappa
 from assembler.facts.scale_signal import Given, Part, Signal, Unknown, Value, part, refined
 
 WIDE, WIDER, SCORES = 2.5, 3.0, 0.5
 """Bands of gradients: of q and k; behind causal attention whose scores vary by more than SCORES."""
+
+
+EXACT, MOST, MOST_CAUSAL = 1.0, 16.0, 2.5
+"""Variance of scores from which a softmax is integrated, and beyond which nothing is predicted."""
 
 
 class Read(NamedTuple):
@@ -23,6 +27,8 @@ class Read(NamedTuple):
     two: float
     shared: float = 0.0
     """Covariance of two queries' scores."""
+    left: float | None = None
+    """What a gradient is multiplied by; None: one (1 - one)."""
 
 
 def scores(at: Mapping[str, Any], q: Part, k: Part, d: int, bias: Value | None) -> tuple[float, float]:
@@ -35,7 +41,10 @@ def scores(at: Mapping[str, Any], q: Part, k: Part, d: int, bias: Value | None) 
 
 def _read(at: Mapping[str, Any], s2: float, shared: float, n: float) -> Read:
     if not at.get("causal") or n <= 1:
-        return Read(s2, kappa(s2, n), kappa(shared, n), shared)
+        if not EXACT < s2 <= MOST:
+            return Read(s2, kappa(s2, n), kappa(shared, n), shared)
+        one, left = softmax_squares(round(s2, 1), int(n))
+        return Read(s2, n * one, kappa(shared, n), shared, n * left)
     a, b = exp(min(s2, 50.0)), exp(min(shared, 50.0))
     two = 2 * b / (n * (n - 1)) * (n - b * harmonic_like(n, b))
     return Read(s2, a * harmonic_like(n, a) / n, min(1.0, two), shared)
@@ -58,6 +67,9 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
     if not (isinstance(q, Signal) and isinstance(k, Signal) and isinstance(v, Signal)):
         return Unknown("attention over what is no value")
     reads, _ = _reads(run, at, q, k)
+    most = max(read.s2 for read in reads)
+    if most > (MOST_CAUSAL if at.get("causal") else MOST):
+        return Unknown(f"attention whose scores vary by {most:.3g}: few tokens are read, and which ones is chance")
     label = run.fresh.next()
     value = refined(v.parts, [v.n], label)[0]
     keep = 1 - float(at.get("dropout", 0))
@@ -116,7 +128,8 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     weight = sum(p.n * p.q for p in g.parts)
     # Of the read that the gradient comes from: a part without gradient says nothing of keys and values.
     shares = [p.n * p.q / weight if weight > 0 else p.n / total for p in g.parts]
-    read = Read(*(sum(share * r[i] for share, r in zip(shares, reads, strict=True)) for i in range(3)))
+    s2, one, two = (sum(share * r[i] for share, r in zip(shares, [r[:3] for r in reads], strict=True)) for i in range(3))
+    read = Read(s2, one, two)
     if read.s2 > SCORES and _shared(run):
         return (Unknown("attention of large scores whose weights are used more than once: queries, keys and values are not independent"),) * 3
     one = read.one / max(1e-9, 1 - float(at.get("dropout", 0)))
@@ -134,9 +147,10 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     both = k.together if k.source is not None and k.source is v.source else 0.0
     parts = []
     for p, r in zip(refined(g.parts, [p.n for p in q.parts], label), reads, strict=True):
-        parts.append(part(p.n, label, _through(r.one, both) * p.q * even * spread * keys, _through(r.two, both) * p.c * spread * keys))
+        parts.append(part(p.n, label, _through(r.one, both, r.left) * p.q * even * spread * keys, _through(r.two, both) * p.c * spread * keys))
     gq = q.of(parts)._replace(noise=g.noise, band=max(g.band, band, WIDE), ripple=0.0, curve=0.0)
-    square = read.one * (1 - read.one) * query.q * item.q * even + (total - 1) * read.two * (1 - read.two) * max(0.0, query.c * item.c)
+    own = read.one * (1 - read.one) if len(reads) > 1 or reads[0].left is None else reads[0].left
+    square = own * query.q * item.q * even + (total - 1) * read.two * (1 - read.two) * max(0.0, query.c * item.c)
     gk = _spread_back(k, heads * total / n * square * spread, 0.0, other)._replace(noise=g.noise, band=max(g.band, band, WIDE), ripple=0.0)
     back = _spread_back(v, gv, cv, label)._replace(noise=g.noise, band=max(g.band, band), ripple=0.0)
     if item.q > 0 and gv > 0 and _shared(run):
@@ -154,9 +168,9 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     return gq, gk, back
 
 
-def _through(read: float, both: float) -> float:
+def _through(read: float, both: float, left: float | None = None) -> float:
     """Of the gradient of a query, in the softmax's weights: of independent tokens, and of what they have in common."""
-    return read * (1 - read) + both * (1 - read) ** 2
+    return (read * (1 - read) if left is None else left) + both * (1 - read) ** 2
 
 
 def _spread_back(x: Signal, q: float, c: float, label: int) -> Signal:

@@ -146,3 +146,86 @@ def test_a_chain_of_a_thousand_nodes_keeps_few_atoms() -> None:
     for _ in range(60):
         exact += (exact + 1 / 16) / 3
     assert found.values[unfolded.outputs["y"]].q == pytest.approx(exact)
+
+
+def _named(nodes: dict[str, Any], outputs: dict[str, str], x: str = "[batch seq 16]", **sizes: int) -> dict[str, Any]:
+    unfolded, found = _scaled({"inputs": {"x": x}, "nodes": nodes, "outputs": outputs}, **sizes)
+    return {name: found.values[number] for name, number in {**unfolded.inputs, **unfolded.places}.items()}
+
+
+def test_pieces_of_the_gradient_of_a_value_beside_itself_are_independent() -> None:
+    found = _named({"k": {"kind": "concat", "from": ["x", "x"]}}, {"y": "k"})
+    assert found["x"].g == pytest.approx(2.0)
+
+
+def test_one_weight_read_twice_makes_the_same_twice() -> None:
+    nodes = {"a": {"kind": "linear", "out": 16, "bias": False, "from": "x"}, "b": {"same": "a", "from": "x"}, "s": {"kind": "add", "from": ["a", "b"]}}
+    found = _named(nodes, {"y": "s"})
+    assert found["s.y"].q == pytest.approx(4 / 3)
+    assert found["x"].g == pytest.approx(4 / 3)
+
+
+def test_one_kernel_read_twice_makes_the_same_twice() -> None:
+    nodes = {"a": {"kind": "conv2d", "out": 4, "kernel": 1, "bias": False, "from": "x"}, "b": {"same": "a", "from": "x"}, "s": {"kind": "add", "from": ["a", "b"]}}
+    found = _named(nodes, {"y": "s"}, "[batch 4 8 8]")
+    assert found["s.y"].q == pytest.approx(4 / 3)
+    assert found["x"].g == pytest.approx(4 / 3)
+
+
+def test_factors_that_hold_one_value_several_times_are_not_predicted() -> None:
+    found = _named({"a": {"kind": "multiply", "from": ["x", "x"]}, "b": {"kind": "multiply", "from": ["a", "x"]}}, {"y": "b"})
+    assert found["a.y"].q == pytest.approx(3.0)
+    assert found["b.y"].q is None
+    assert found["x"].g is None
+    assert "factors" in found["x"].no_gradient
+
+
+def test_a_softmax_of_what_is_far_from_gaussian_is_not_predicted() -> None:
+    found = _named({"a": {"kind": "activation", "activation": "relu", "from": "x"}, "b": {"kind": "softmax", "from": "a"}}, {"y": "b"})
+    assert "Gaussian" in found["b.y"].reason
+
+
+def test_an_average_pool_behind_one_that_overlaps_is_not_predicted() -> None:
+    nodes = {"a": {"kind": "avg_pool2d", "kernel": 3, "stride": 1, "from": "x"}, "b": {"kind": "avg_pool2d", "kernel": 2, "from": "a"}}
+    found = _named(nodes, {"y": "b"}, "[batch 4 16 16]")
+    assert found["a.y"].q == pytest.approx(1 / 9)
+    assert "overlap" in found["b.y"].reason
+
+
+def test_scores_that_vary_too_much_are_told_and_their_attention_is_not_predicted() -> None:
+    nodes = {"s": {"kind": "scale", "value": 4.0, "from": "x"}, "a": {"kind": "attention", "heads": 2, "init": "xavier", "from": "s"}}
+    unfolded, found = _scaled({"inputs": {"x": "[batch seq 16]"}, "nodes": nodes, "outputs": {"y": "a"}})
+    assert [item.s2 for item in found.scores] == [pytest.approx(256.0)]
+    assert "256" in found.values[unfolded.outputs["y"]].reason
+
+
+ATTENTIONS = [
+    Case(
+        f"attention of scores {value}^4",
+        {
+            "inputs": {"x": "[batch seq 16]"},
+            "nodes": {"s": {"kind": "scale", "value": value, "from": "x"}, "a": {"kind": "attention", "heads": 2, "init": "xavier", "from": "s"}},
+            "outputs": {"y": "a"},
+        },
+        {"batch": 4, "seq": 64},
+        seeds=12,
+    )
+    for value in (1.0, 1.41, 1.7)
+]
+"""Narrow, so that keys and values of one source lean together; scores of variance 1, 4 and 8, where e^s2 is no estimate."""
+
+
+@pytest.mark.parametrize("case", ATTENTIONS, ids=lambda case: case.name)
+def test_attention_over_few_features_and_of_large_scores(case: Case) -> None:
+    rows = tried(*case.graph(), case.sizes, range(case.seeds))
+    assert not [row for row in rows if row.predicted is None or not row.inside]
+
+
+def test_the_gradient_of_queries_over_a_long_memory_does_not_vanish() -> None:
+    """W_k C W_v' g: the covariance C of what is read keeps it at 1 / width, where 1 / length was predicted."""
+    nodes = {"a": {"kind": "cross_attention", "heads": 2, "from": {"x": "x", "memory": "memory"}}}
+    found = []
+    for length in (256, 4096):
+        unfolded, known = _scaled({"inputs": {"x": "[batch seq 16]", "memory": "[batch mem 16]"}, "nodes": nodes, "outputs": {"y": "a"}}, mem=length)
+        found.append(known.values[unfolded.inputs["x"]].g or 0.0)
+    assert found[1] > 0.8 * found[0]
