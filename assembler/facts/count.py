@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.facts.signature import signature
@@ -12,8 +12,7 @@ from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler_schemas.expression import ExpressionError
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """One leaf (or all like copies of it): its address, and how many parameters each copy has."""
 
     address: str
@@ -54,24 +53,48 @@ def _shapes(facts: NodeFacts) -> dict[str, tuple[int, ...]]:
     return found
 
 
+class _Sizes(NamedTuple):
+    """Parameters of all leaves that share their facts: how many elements each has, and all together."""
+
+    each: tuple[tuple[str, int, bool | None], ...]
+    """(key, elements, whether it learns whatever `freeze` says)."""
+    whole: int
+    plain: bool
+    """No parameter is trained whatever `freeze` says."""
+
+
+_SIZES: dict[int, tuple[NodeFacts, _Sizes]] = {}
+
+
+def _sizes(facts: NodeFacts) -> _Sizes:
+    known = _SIZES.get(id(facts))
+    if known is not None and known[0] is facts:
+        return known[1]
+    if len(_SIZES) > 50_000:
+        _SIZES.clear()
+    cards = facts.definition.parameters if facts.definition is not None else {}
+    each = tuple((name, prod(shape), cards[name].trains) for name, shape in shapes(facts).items() if not cards[name].buffer)
+    found = _Sizes(each, sum(number for _, number, _ in each), all(trains is None for _, _, trains in each))
+    _SIZES[id(facts)] = (facts, found)
+    return found
+
+
 def parameters(node: Leaf, facts: NodeFacts) -> int:
     """Parameters that one copy of a leaf owns: nothing for a `same`, nothing for what is tied."""
     if node.same or facts.definition is None or not facts.definition.parameters:
         return 0
-    cards = facts.definition.parameters
-    return sum(prod(shape) for name, shape in shapes(facts).items() if not cards[name].buffer and name not in node.ties)
+    found = _sizes(facts)
+    return sum(number for name, number, _ in found.each if name not in node.ties) if node.ties else found.whole
 
 
 def trained(node: Leaf, facts: NodeFacts) -> int:
     """Those of them that learn. A graft inside a kind learns though its host is frozen."""
     if node.same or facts.definition is None or not facts.definition.parameters:
         return 0
-    cards = facts.definition.parameters
-    return sum(
-        prod(shape)
-        for name, shape in shapes(facts).items()
-        if not cards[name].buffer and name not in node.ties and (not node.freeze if cards[name].trains is None else cards[name].trains)
-    )
+    found = _sizes(facts)
+    if found.plain and not node.ties:
+        return 0 if node.freeze else found.whole
+    return sum(number for name, number, trains in found.each if name not in node.ties and (not node.freeze if trains is None else trains))
 
 
 def leaves(graph: Graph, facts: Facts) -> Iterator[Counted]:
