@@ -32,7 +32,7 @@ def shapes(facts: NodeFacts) -> dict[str, tuple[int, ...]]:
     known = _SHAPES.get(id(facts))
     if known is not None and known[0] is facts:
         return known[1]
-    if len(_SHAPES) > 50_000:
+    if len(_SHAPES) > 5_000:
         _SHAPES.clear()
     found = _shapes(facts)
     _SHAPES[id(facts)] = (facts, found)
@@ -70,7 +70,7 @@ def _sizes(facts: NodeFacts) -> _Sizes:
     known = _SIZES.get(id(facts))
     if known is not None and known[0] is facts:
         return known[1]
-    if len(_SIZES) > 50_000:
+    if len(_SIZES) > 5_000:
         _SIZES.clear()
     cards = facts.definition.parameters if facts.definition is not None else {}
     each = tuple((name, prod(shape), cards[name].trains) for name, shape in shapes(facts).items() if not cards[name].buffer)

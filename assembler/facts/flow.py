@@ -318,7 +318,7 @@ def _cards(node: Leaf, facts: NodeFacts, definition: Definition) -> tuple[_Card,
     begins, sizes = starts(node, facts), shapes(facts)
     made = tuple(_Card(key, sizes.get(key, ()), begins[key], card.writes, card.buffer, card.trains) for key, card in definition.parameters.items())
     if not node.init:
-        if len(_CARDS) > 50_000:
+        if len(_CARDS) > 5_000:
             _CARDS.clear()
         _CARDS[id(facts)] = (facts, made)
     return made

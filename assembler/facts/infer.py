@@ -230,7 +230,7 @@ class _Walk:
         facts = NodeFacts(found.inputs, found.outputs, found.sizes, definition)
         quiet = not (found.findings or found.claims or found.equal or found.bridges or found.unknown)
         if quiet and key is not None and not any(is_open(value) for value in found.sizes.values()):
-            if len(_MEMO) > 50_000:
+            if len(_MEMO) > 5_000:
                 _MEMO.clear()
             _MEMO[key] = _Outcome(facts, found, True)
         self._report(found, node, address)

@@ -51,7 +51,7 @@ def norm(flow: Flow) -> Norm:
     return Norm((*given, *[states[code] for code in codes[len(given) :]]), tuple([states[code] for code in weights]))
 
 
-MOST = 50_000
+MOST = 5_000
 UNREAD = -1
 """The code of an input of the recipe: its state is for the use to say that reads it."""
 

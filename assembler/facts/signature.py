@@ -51,7 +51,7 @@ def signature(definition: Definition) -> Signature:
     if found is not None and found[0] is definition:
         return found[1]
     made = _make(definition)
-    if len(_CACHE) > 50_000:
+    if len(_CACHE) > 5_000:
         _CACHE.clear()
     _CACHE[id(definition)] = (definition, made)
     return made

@@ -22,7 +22,7 @@ from assembler.facts.zero_values import NO_AXES, ONE, Value
 
 Carried = Gradient | Literal["noise"] | None
 """What arrives at a value: a gradient, one that is zero in exact arithmetic only, or nothing."""
-MOST = 50_000
+MOST = 5_000
 """Answers and codes that are kept."""
 
 
