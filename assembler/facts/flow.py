@@ -14,9 +14,10 @@ from typing import NamedTuple
 from assembler.facts.count import shapes
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.facts.number import number, start_of
+from assembler.facts.owners import inside, run_at
 from assembler.facts.start import starts
 from assembler.graph.address import Slice, parse_address
-from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
+from assembler.graph.model import Graph, Leaf, Node, Repeat, Scope
 from assembler_schemas.kind import Definition
 
 MAX_USES = 20_000
@@ -80,6 +81,13 @@ def flow(graph: Graph, facts: Facts) -> Flow | None:
         return None
     weights = walk.owned()
     return Flow(tuple(walk.uses), weights, inputs, {name: given[name] for name in graph.scope.outputs if name in given}, tuple(walk.makers), walk.places)
+
+
+def named(found: Flow) -> dict[int, str]:
+    """What each value is called: an output of the use that makes it, or an input of the recipe."""
+    names = {value: f"{use.address}.{port}" for use in found.uses for port, value in use.outputs.items()}
+    names.update({value: name for name, value in found.inputs.items()})
+    return names
 
 
 class _TooMany(Exception):
@@ -199,8 +207,8 @@ class _Walk:
             elif isinstance(here, Repeat):
                 index = _copy(segment, here, path[place] if place < len(path) else "")
                 found.append(str(index))
-                here = _run(here, index)
-            inner = _inside(here)
+                here = run_at(here, index)[1]
+            inner = inside(here)
         if isinstance(here, Repeat) and not here.share:
             last = next((item for item in reversed(path) if item.isdigit()), "0")
             found.append(str(int(last) % here.count))
@@ -265,8 +273,8 @@ class _Walk:
             if isinstance(segment, str):
                 here = inner.nodes.get(segment) if inner is not None else None
             else:
-                here = _run(here, 0) if isinstance(here, Repeat) else None
-            inner = _inside(here)
+                here = run_at(here, 0)[1] if isinstance(here, Repeat) else None
+            inner = inside(here)
         if isinstance(here, Repeat) and here.share:
             here = here.runs[0].node
         return isinstance(here, Leaf)
@@ -287,20 +295,6 @@ def _end(address: str, ties: Mapping[str, str]) -> str:
         seen.add(address)
         address = ties[address]
     return address
-
-
-def _run(node: Repeat, index: int) -> Node:
-    for run in node.runs:
-        if index < run.count:
-            return run.node
-        index -= run.count
-    return node.runs[-1].node
-
-
-def _inside(node: Node | None) -> Scope | None:
-    if isinstance(node, Repeat) and node.share:
-        node = node.runs[0].node
-    return node.scope if isinstance(node, Group) else None
 
 
 def _copy(segment: int | Slice, node: Repeat, own: str) -> int:
@@ -324,4 +318,4 @@ def _cards(node: Leaf, facts: NodeFacts, definition: Definition) -> tuple[_Card,
     return made
 
 
-__all__ = ["MAX_USES", "Flow", "Use", "Weight", "flow", "number", "start_of"]
+__all__ = ["MAX_USES", "Flow", "Use", "Weight", "flow", "named", "number", "start_of"]

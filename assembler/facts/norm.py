@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from assembler.facts.flow import Flow, Use
+from assembler.facts.flow import Flow, Use, named
 from assembler.facts.norm_rules import RULES, Body
 from assembler.facts.norm_state import RAW, State, value
 from assembler.facts.why import Because
@@ -193,8 +193,7 @@ HOPS = 3
 
 def why(flow: Flow, found: Norm, number: int, hops: int = HOPS) -> tuple[Because, ...]:
     """How a value's state came about, from the value itself backward: at most `hops` values."""
-    names = {item: f"{use.address}.{port}" for use in flow.uses for port, item in use.outputs.items()}
-    names.update({item: name for name, item in flow.inputs.items()})
+    names = named(flow)
     lines: list[Because] = []
     here: int | None = number
     while here is not None and len(lines) < hops:

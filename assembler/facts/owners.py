@@ -37,11 +37,17 @@ def _met(scope: Scope, address: str) -> str:
         else:
             here = inner.nodes.get(part) if inner is not None else None
             met.append(part)
-        inside = here.runs[0].node if isinstance(here, Repeat) and here.share else here
-        inner = inside.scope if isinstance(inside, Group) else None
+        inner = inside(here)
     if isinstance(here, Repeat) and not here.share:
         met.append(run_at(here, 0)[0])
     return ".".join(met)
+
+
+def inside(node: Node | None) -> Scope | None:
+    """The scope below a node that an address goes on into; copies that share their weights have one."""
+    if isinstance(node, Repeat) and node.share:
+        node = node.runs[0].node
+    return node.scope if isinstance(node, Group) else None
 
 
 def run_at(node: Repeat, index: int) -> tuple[str, Node]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from assembler.facts.flow import Flow, Use
+from assembler.facts.flow import Flow, Use, named
 from assembler.facts.why import Because
 from assembler.facts.zero import Zero
 from assembler.facts.zero_run import names_of
@@ -144,7 +144,7 @@ def _back(item: Use, name: str, values: Mapping[str, tuple[Value, ...]]) -> str:
 def why_value(flow: Flow, found: Zero, number: int, hops: int = HOPS) -> tuple[Because, ...]:
     """Why a value is zero or equal to another, from the value itself backward; empty where neither is so."""
     lines: list[Because] = []
-    names = _names(flow)
+    names = named(flow)
     here = number
     while len(lines) < hops and flow.makers[here] >= 0 and found.zero(here):
         use = flow.uses[flow.makers[here]]
@@ -199,9 +199,3 @@ def said(flow: Flow, end: End) -> Because:
         "unread": "reaches no output",
     }[end.sort]
     return Because(name, text, use.node.span)
-
-
-def _names(flow: Flow) -> dict[int, str]:
-    found = {number: address for address, number in reversed(tuple(flow.places.items()))}
-    found.update({number: name for name, number in flow.inputs.items()})
-    return found

@@ -46,9 +46,9 @@ class Moment(NamedTuple):
         return self.predicted / most <= self.measured <= self.predicted * most
 
 
-def assumed(facts: Facts, sizes: Mapping[str, int], seed: int) -> dict[str, Tensor]:
-    """A batch as the analysis assumes it: N(0, 1), ids uniform, masks all true."""
-    batch = generated(facts, sizes, seed)
+def assumed(facts: Facts, sizes: Mapping[str, int], seed: int, floating: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """A batch as the analysis assumes it: N(0, 1), ids uniform, masks all true. `floating`: the model's own dtype."""
+    batch = generated(facts, sizes, seed, floating)
     return {name: torch.ones_like(value) if value.dtype is torch.bool else value for name, value in batch.items()}
 
 

@@ -19,8 +19,7 @@ from assembler.facts.scale import scale
 from assembler.facts.signals import Signals, signals
 from assembler.facts.zero import Zero
 from assembler.graph.model import Graph
-from assembler.lab.inputs import generated
-from assembler.lab.moments import Measured, Moment, compared, measure
+from assembler.lab.moments import Measured, Moment, assumed, compared, measure
 from assembler.lab.rows import Row
 from assembler.lab.starts import measure_starts
 
@@ -156,8 +155,8 @@ def _sizes(model: nn.Module, graph: Graph, facts: Facts, stated: Mapping[str, in
     device = next((item.device for item in model.parameters()), torch.device("cpu"))
 
     def run(one: nn.Module, number: int) -> Measured:
-        batch = generated(facts, estimated.sizes, seed + 1000 + number, own)
-        return _training(one, graph, facts, {name: (torch.ones_like(value) if value.dtype is torch.bool else value).to(device) for name, value in batch.items()}, seed + number)
+        batch = assumed(facts, estimated.sizes, seed + 1000 + number, own)
+        return _training(one, graph, facts, {name: value.to(device) for name, value in batch.items()}, seed + number)
 
     text = plan(graph, facts)
     few = text.parameters > SMALL

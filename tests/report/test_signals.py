@@ -79,3 +79,12 @@ def test_the_commands(words: list[str], tmp_path: Any, monkeypatch: pytest.Monke
     said = capsys.readouterr().out
     assert "raw" in said or "uniform(0.5)" in said
     assert main(["why", "r.yaml", "nothing.y", "--norm"]) == 2
+
+
+def test_why_names_the_values_of_copies_that_share_their_weights() -> None:
+    """Only the last copy's value stands under the address of the node: the others have a name too."""
+    parts = {"z": {"kind": "zero"}, "a": {"kind": "activation", "activation": "relu"}}
+    report = assembler.check({"name": "s", "inputs": {"x": "[batch 8]"}, "nodes": {"loop": {"kind": "sequence", "repeat": 3, "share": True, "from": "x", "parts": parts}}, "outputs": {"y": "loop"}})
+    assert report.signals is not None
+    assert why(report.signals, "loop.0", "init") == ["`loop.a.y` zero, since `loop.z.y` is", "`loop.z.y` zeros: `zero` makes nothing else"]
+    assert (why(report.signals, "loop", "init") or [])[0] == "`loop.a.y` zero, since `loop.z.y` is"
