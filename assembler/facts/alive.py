@@ -93,7 +93,7 @@ def _gather(body: Body, step: Step, operands: Sequence[Value], result: Value, g:
 # --- element by element ---
 def _pointwise(body: Body, step: Step, operands: Sequence[Value], result: Value, g: Gradient, mode: Mode) -> Given:
     (x,), fn = operands, step.attributes["fn"]
-    if mode == "reach" or fn in ("identity", "cast"):
+    if mode == "reach" or fn in ("identity", "cast", "gumbel"):
         return (g,)
     if fn == "dropout":
         p = float(number(step.attributes["p"], body.sizes)) if body.training else 0.0
@@ -164,6 +164,11 @@ def _nothing(body: Body, step: Step, operands: Sequence[Value], result: Value, g
     return [None] * len(operands)
 
 
+def _straight_through(body: Body, step: Step, operands: Sequence[Value], result: Value, g: Gradient, mode: Mode) -> Given:
+    """What is chosen forward gets nothing; the gradient is that of the other, whatever either is."""
+    return (None, g)
+
+
 Rule = Callable[[Body, Step, Sequence[Value], Value, Gradient, Mode], Given]
 RULES: Mapping[str, Rule] = {
     "matmul": _matmul,
@@ -182,5 +187,9 @@ RULES: Mapping[str, Rule] = {
     "select": _select,
     "expand": _expand,
     "detach": _nothing,
+    "argmax": _nothing,
+    "one_hot_max": _nothing,
+    "nearest": _nothing,
+    "straight_through": _straight_through,
     "constant": _nothing,
 }

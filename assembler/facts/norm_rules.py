@@ -115,7 +115,8 @@ def _gather(body: Body, step: Step, operands: Sequence[State]) -> State:
 _SHRINKING = frozenset({"relu", "gelu", "gelu_tanh", "silu", "tanh", "elu", "leaky_relu", "relu6", "hardswish", "mish", "quick_gelu"})
 """0 stays 0, and no element grows."""
 _LIMITS = {"tanh": 1.0, "sigmoid": 1.0, "relu6": 6.0}
-_SAME = frozenset({"identity", "dropout", "cast"})
+_SAME = frozenset({"identity", "dropout", "cast", "gumbel"})
+"""Outside training, or in expectation."""
 
 
 def _pointwise(body: Body, step: Step, operands: Sequence[State]) -> State:
@@ -182,6 +183,8 @@ def _reduce(body: Body, step: Step, operands: Sequence[State]) -> State:
     """The mean over other axes than its own leaves a simplex one, unless a mask may leave nothing of it."""
     (x,), axes = operands, step.attributes["axes"]
     known = bound(x)
+    if axes is None:
+        return ZERO if known == 0.0 else RAW if known is None or step.attributes["kind"] != "mean" else bounded(known, x)
     if known == 0.0:
         return ZERO
     if known is None or step.attributes["kind"] != "mean":
@@ -253,6 +256,14 @@ def _same(body: Body, step: Step, operands: Sequence[State]) -> State:
     return operands[0]
 
 
+def _one_hot_max(body: Body, step: Step, operands: Sequence[State]) -> State:
+    return State("simplex", (step.attributes.get("axis", -1),))
+
+
+def _ids(body: Body, step: Step, operands: Sequence[State]) -> State:
+    return RAW
+
+
 def _constant(body: Body, step: Step, operands: Sequence[State]) -> State:
     return State("bounded") if step.attributes["fn"] == "sinusoid" else ZERO
 
@@ -274,5 +285,9 @@ RULES: Mapping[str, Callable[[Body, Step, Sequence[State]], State]] = {
     "select": _select,
     "expand": _same,
     "detach": _same,
+    "argmax": _ids,
+    "one_hot_max": _one_hot_max,
+    "nearest": _ids,
+    "straight_through": _same,
     "constant": _constant,
 }

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from assembler.facts import scale_mix, scale_norm, scale_pointwise
@@ -68,8 +67,7 @@ class Normed(NamedTuple):
     eps: float
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(NamedTuple):
     """`values` by the numbers of the flow. `sizes`: what run-time sizes were taken to be."""
 
     values: tuple[Estimate, ...]
@@ -157,7 +155,7 @@ class _Walk:
 
     def step(self, index: int, use: Use, step: Ready, env: Mapping[str, tuple[Value, ...]]) -> Value:
         operands = [value for name in step.inputs for value in env[name]]
-        for value in operands:
+        for value in operands[:1] if step.op == "straight_through" else operands:  # Forward the other does not matter.
             if isinstance(value, Unknown):
                 return value
         try:

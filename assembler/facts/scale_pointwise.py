@@ -8,6 +8,7 @@ from typing import Any
 
 from assembler.facts.moments import Moments, near, skewed_relu
 from assembler.facts.moments_row import largest, softmax_squares
+from assembler.facts.scale_choice import gumbel
 from assembler.facts.scale_conv import each, taps
 from assembler.facts.scale_join import rest
 from assembler.facts.scale_place import Run
@@ -26,6 +27,8 @@ def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     label = run.fresh.next()
     if fn == "dropout":
         return x.of(_dropped(run, label, item, at["p"]) for item in x.parts)
+    if fn == "gumbel":
+        return gumbel(run, x)
     if fn == "rotary":
         keep = _turned(x.n, x.shape[-1], at["base"])
         turned = x.of(part(item.n, label, item.q, item.c * keep, item.b * keep) for item in x.parts)
@@ -86,7 +89,7 @@ def _turned(n: float, d: int, base: float) -> float:
 
 def pointwise_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
     fn = at["fn"]
-    if fn == "cast" or fn == "identity" or not isinstance(x, Signal):
+    if fn in ("cast", "identity", "gumbel") or not isinstance(x, Signal):
         return (g if isinstance(x, Signal) else None,)
     label = run.fresh.next()
     if fn == "dropout":

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from assembler.facts import scale_conv, scale_join, scale_linear, scale_mix, scale_norm, scale_pointwise, scale_shape
+from assembler.facts import (
+    scale_choice,
+    scale_conv,
+    scale_join,
+    scale_linear,
+    scale_mix,
+    scale_norm,
+    scale_pointwise,
+    scale_shape,
+)
 from assembler.facts.flow import Use
 from assembler.facts.number import number
 from assembler.facts.scale_signal import Signal, Unknown, Value
@@ -30,6 +39,10 @@ RULES: Mapping[str, tuple[Rule, Back]] = {
     "select": (scale_shape.select, scale_shape.select_back),
     "expand": (scale_shape.expand, scale_shape.expand_back),
     "detach": (scale_shape.detach, scale_shape.nothing_back),
+    "argmax": (scale_choice.ids, scale_shape.nothing_back),
+    "nearest": (scale_choice.ids, scale_shape.nothing_back),
+    "one_hot_max": (scale_choice.one_hot_max, scale_shape.nothing_back),
+    "straight_through": (scale_choice.straight_through, scale_choice.straight_through_back),
     "constant": (scale_shape.constant, scale_shape.nothing_back),
 }
 

@@ -137,6 +137,8 @@ def _pointwise(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     (x,), fn = operands, step.attributes["fn"]
     if fn == "dropout":
         return _dropout(body, step, x)
+    if fn == "gumbel":
+        return fresh(step, NO_AXES, x.single) if body.training else x
     if fn == "power":
         return _power(body, step, x)
     if fn == "identity":
@@ -224,6 +226,8 @@ def _softmax_mix(body: Body, step: Step, operands: Sequence[Value]) -> Value:
 
 def _reduce(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     (x,), gone, keep = operands, step.attributes["axes"], step.attributes.get("keep", False)
+    if gone is None:
+        return _zero_or(step, x.zero, ALL, ALL)
     even, single = dropped(x.even, gone, keep), dropped(x.single, gone, keep)
     return _zero_or(step, x.zero, even if step.attributes.get("mask") not in body.fed else NO_AXES, single)
 
@@ -279,6 +283,25 @@ def _detach(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     return operands[0]
 
 
+# --- choices ---
+def _argmax(body: Body, step: Step, operands: Sequence[Value]) -> Value:
+    """Of equal entries the first wins: its place is 0."""
+    (x,), axis = operands, step.attributes.get("axis", -1)
+    even, single = dropped(x.even, (axis,), False), dropped(x.single, (axis,), False)
+    return _zero_or(step, axis in x.even, even, single)
+
+
+def _one_hot_max(body: Body, step: Step, operands: Sequence[Value]) -> Value:
+    (x,), axis = operands, step.attributes.get("axis", -1)
+    return constant(1.0, x.single) if axis in x.single else fresh(step, x.even - {axis}, x.single)
+
+
+def _nearest(body: Body, step: Step, operands: Sequence[Value]) -> Value:
+    x, table = operands
+    even, single = dropped(x.even, (-1,), False), dropped(x.single, (-1,), False)
+    return _zero_or(step, -2 in table.even, even, single)
+
+
 def _constant(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     if step.attributes["fn"] == "zero":
         return zeros(ALL)
@@ -306,5 +329,9 @@ RULES: Mapping[str, Callable[[Body, Step, Sequence[Value]], Value]] = {
     "select": _select,
     "expand": _expand,
     "detach": _detach,
+    "argmax": _argmax,
+    "one_hot_max": _one_hot_max,
+    "nearest": _nearest,
+    "straight_through": _detach,
     "constant": _constant,
 }

@@ -34,7 +34,7 @@ Numbers = dict[Hashable, int]
 """What is known of equality so far: a description -> its number, as `bits` and `math` hold it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Ran:
     """The body of one use on values that are named as they come, so that alike uses have one."""
 
@@ -43,7 +43,7 @@ class Ran:
     back: dict[tuple[Mode, tuple[Gradient | None, ...]], Mapping[str, tuple[Gradient | None, ...]]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Pass:
     """All values and bodies, at one step of the training."""
 
@@ -105,7 +105,7 @@ class Runner:
         found = self._asks.get(id(definition))
         if found is None:
             sizes = any(isinstance(step.attributes.get(key), str) for step in definition.body for key in ("scale", "exponent", "groups", "p", "start", "stop"))
-            training = any(step.attributes.get("fn") == "dropout" or step.attributes.get("kind") in ("batch", "group") for step in definition.body)
+            training = any(step.attributes.get("fn") in ("dropout", "gumbel") or step.attributes.get("kind") in ("batch", "group") for step in definition.body)
             sizes = sizes or any(step.attributes.get("kind") == "group" for step in definition.body)
             found = self._asks[id(definition)] = (sizes, training)
         return found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from assembler.facts.flow import Flow, Use, named
 from assembler.facts.why import Because
@@ -20,8 +19,7 @@ MOST = 10_000
 Sort = Literal["weight", "zeros", "detach", "single", "flat", "unread"]
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """What holds a gradient back, or makes a value zero.
 
     `weight`: a weight that starts as zeros and stays so (number `weight`); `zeros`: zeros that the
@@ -91,7 +89,7 @@ class Reader:
         return name if name in item.outputs else End("unread", use)
 
     def _blocked(self, use: int, step: Step, name: str, names: list[str], values: Mapping[str, tuple[Value, ...]]) -> End:
-        if step.op in ("detach", "constant", "gather"):
+        if step.op in ("detach", "constant", "gather", "argmax", "one_hot_max", "nearest", "straight_through"):
             return End("zeros" if step.op == "constant" else "detach", use)
         others = [other for other in names if other != name and any(value.zero for value in values[other])]
         if others and step.op != "softmax_mix":

@@ -19,13 +19,16 @@ _FILES = {
     "mix": "concat stack add multiply mean",
     "basic": "activation dropout scale softmax identity zero",
     "contain": "graph sequence parallel bus",
+    "sparse": "moe route compete",
     "attention": "attention cross_attention",
     "conv": "conv1d conv2d max_pool2d avg_pool2d",
     "statistics_norm": "batch_norm group_norm",
     "token": "patch_embed mean_pool cls_token cls_pool",
     "gate": "gate",
+    "gating": "gating combine jitter",
     "reshape": "flatten rearrange",
     "adapt": "permute low_rank cast detach",
+    "bridge": "argmax straight_through gumbel vector_quantize",
     "loss": "no_loss loss_sum",
 }
 

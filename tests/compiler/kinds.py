@@ -77,6 +77,10 @@ RECIPES: dict[str, tuple[str, str]] = {
     "sequence": (ROWS, "k: {kind: sequence, repeat: 2, from: x, parts: {a: {kind: linear, out: 8}, g: {kind: activation}}}"),
     "parallel": (ROWS, "k: {kind: parallel, join: concat, from: x, parts: {a: {kind: linear, out: 4}, b: {kind: mlp, out: 3}}}"),
     "bus": (ROWS, f"k: {{kind: bus, {BUS}, from: x}}"),
+    "argmax": (ROWS, f"{_FRONT}, i: {{kind: argmax, from: front}}, e: {{kind: embedding, out: 8, from: i}}, k: {{kind: add, from: [e, front]}}"),
+    "straight_through": (ROWS, f"{_FRONT}, k: {{kind: straight_through, temperature: 0.5, from: front}}"),
+    "gumbel": (ROWS, f"{_FRONT}, k: {{kind: gumbel, temperature: 0.5, from: front}}"),
+    "vector_quantize": (ROWS, f"{_FRONT}, k: {{kind: vector_quantize, codes: 7, from: front}}"),
     "no_loss": (ROWS, f"{_FRONT}, k: {{kind: identity, from: front}}"),
     "loss_sum": (ROWS, f"{_FRONT}, k: {{kind: identity, from: front}}"),
 }
@@ -86,8 +90,8 @@ RECIPES: dict[str, tuple[str, str]] = {
 def text(kind: str) -> str:
     inputs, nodes = RECIPES[kind]
     # Nobody writes these two: they are what `losses` becomes.
-    losses = ", aux: losses" if kind in ("no_loss", "loss_sum") else ""
-    last = "k.y, z: k.z" if kind == "graph" else "j" if ", j:" in nodes else "k"
+    losses = ", aux: losses" if kind in ("no_loss", "loss_sum", "vector_quantize") else ""
+    last = "k.y, z: k.z" if kind == "graph" else "k, i: k.index" if kind == "vector_quantize" else "j" if ", j:" in nodes else "k"
     return f"{{name: one-{kind.replace('_', '-')}, inputs: {inputs}, nodes: {{{nodes}}}, outputs: {{y: {last}{losses}}}}}"
 
 

@@ -187,6 +187,7 @@ POINTWISE: dict[str, Callable[[_Run, Tensor], Tensor]] = {
     "identity": lambda run, x: x,
     "dropout": lambda run, x: F.dropout(x, run.number("p"), run.training),
     "power": lambda run, x: x ** run.number("exponent"),
+    "gumbel": lambda run, x: x - torch.empty_like(x).exponential_().log() if run.training else x,
     "cast": lambda run, x: x.to(DTYPES[run.get("dtype")]),
     "rotary": lambda run, x: _rotary(x, run.get("base")),
 }
@@ -235,7 +236,8 @@ def _pool(run: _Run, x: Tensor) -> Tensor:
 
 
 def _reduce(run: _Run, x: Tensor) -> Tensor:
-    axes, keep, mask = tuple(run.get("axes")), run.get("keep", False), run.value("mask")
+    keep, mask = run.get("keep", False), run.value("mask")
+    axes = tuple(range(x.dim()) if run.get("axes") is None else run.get("axes"))
     counts = torch.ones_like(x)
     if mask is not None:
         counts = counts * mask.reshape(*mask.shape, *[1] * (x.dim() - mask.dim()))
@@ -264,6 +266,28 @@ def _expand(run: _Run, x: Tensor) -> Tensor:
     like = run.value("like")
     assert like is not None
     return x.expand(like.shape[: like.dim() - x.dim()] + x.shape)
+
+
+def _first_largest(x: Tensor, axis: int) -> Tensor:
+    """Where the largest entry along the axis is, the first of equal ones; the axis stays, as one of one."""
+    places = torch.arange(x.shape[axis]).view(-1, *[1] * (x.dim() - 1 - axis % x.dim()))
+    largest = x.detach() == x.detach().amax(axis, keepdim=True)
+    return torch.where(largest, places, x.shape[axis]).amin(axis, keepdim=True)
+
+
+def _argmax(run: _Run, x: Tensor) -> Tensor:
+    axis = run.get("axis", -1)
+    return _first_largest(x, axis).squeeze(axis)
+
+
+def _one_hot_max(run: _Run, x: Tensor) -> Tensor:
+    axis = run.get("axis", -1)
+    places = torch.arange(x.shape[axis]).view(-1, *[1] * (x.dim() - 1 - axis % x.dim()))
+    return (places == _first_largest(x, axis)).to(x.dtype)
+
+
+def _nearest(run: _Run, x: Tensor, table: Tensor) -> Tensor:
+    return (x.detach()[..., None, :] - table.detach()).square().sum(-1).argmin(-1)
 
 
 def _constant(run: _Run, *like: Tensor) -> Tensor:
@@ -296,6 +320,10 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "select": _select,
     "expand": _expand,
     "detach": lambda run, x: x.detach(),
+    "argmax": _argmax,
+    "one_hot_max": _one_hot_max,
+    "nearest": _nearest,
+    "straight_through": lambda run, hard, soft: hard.detach() + (soft - soft.detach()),
     "reduce": _reduce,
     "constant": _constant,
 }

@@ -114,4 +114,13 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "cast": [Sample({"dtype": dtype}, {"x": ()}, leads=((), (6,), (2, 3))) for dtype in ("f64", "f32", "bf16", "f16")],
     "detach": [Sample({}, {"x": ()}, leads=((), (6,), (2, 3)))],
+    "argmax": [Sample({}, {"x": (6,)}), Sample({}, {"x": (1,)})],
+    "straight_through": [Sample({}, {"x": (6,)}), Sample({"temperature": 0.3}, {"x": (1,)})],
+    "gumbel": [Sample({"hard": hard, "temperature": 0.7}, {"x": (6,)}) for hard in (True, False)]
+    + [Sample({}, {"x": (1,)})],
+    "vector_quantize": [
+        Sample({"codes": 5}, {"x": (6,)}),
+        Sample({"codes": 1, "commit": 1.0, "decay": 0.5, "eps": 0.1}, {"x": (1,)}),
+        Sample({"codes": 5, "ema": False, "commit": 0.5}, {"x": (6,)}),
+    ],
 }

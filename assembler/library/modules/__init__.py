@@ -2,6 +2,9 @@
 
 from assembler.library.modules.adapt import LowRank
 from assembler.library.modules.attention import Attention, CrossAttention
+from assembler.library.modules.bridge import GumbelSoftmax, StraightThrough, VectorQuantize
+from assembler.library.modules.combine import SparseCombine, sparse_combine
+from assembler.library.modules.gating import Gating, Jitter
 from assembler.library.modules.graft import GraftedLinear
 from assembler.library.modules.mlp import GLU, MLP, GatedMLP, QuickGELU
 from assembler.library.modules.position import LearnedPosition, SinusoidalPosition
@@ -15,7 +18,10 @@ __all__ = [
     "ClsToken",
     "CrossAttention",
     "GatedMLP",
+    "Gating",
     "GraftedLinear",
+    "GumbelSoftmax",
+    "Jitter",
     "LearnedPosition",
     "LowRank",
     "MeanPool",
@@ -23,4 +29,8 @@ __all__ = [
     "QuickGELU",
     "Scale",
     "SinusoidalPosition",
+    "SparseCombine",
+    "StraightThrough",
+    "VectorQuantize",
+    "sparse_combine",
 ]
