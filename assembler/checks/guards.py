@@ -17,7 +17,11 @@ def check(every: Sequence[Counted], facts: Facts) -> list[Diagnostic]:
         if item.node.adapter:
             given, out = next(iter(item.facts.inputs.values()), (None,))[0], next(iter(item.facts.outputs.values()), None)
             asked = "asked for" if item.node.adapter == "asked" else "unasked"
-            found.append(Diagnostic("adapter-inserted", f"`{item.address}` ({item.node.kind.name}, {asked}) takes {given} to {out}: {item.parameters * item.copies:,} parameters", item.node.span))
+            from assembler.adapters import bridges
+
+            known = bridges.bridge(item.node.kind.name, item.facts)
+            does = f", {bridges.in_words(known)}" if known is not None else ""
+            found.append(Diagnostic("adapter-inserted", f"`{item.address}` ({item.node.kind.name}, {asked}) takes {given} to {out}: {item.parameters * item.copies:,} parameters{does}", item.node.span))
     for guard in facts.guards:
         found.append(Diagnostic("entry-guard", f"asserted at the model's entry: {in_words(guard)} (`{guard.address}`: {_plain(guard.about)})", guard.span))
     return found

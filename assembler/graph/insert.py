@@ -47,6 +47,10 @@ ADAPTERS: dict[str, str] = {
     "conv": "conv2d",
     "pool": "mean_pool",
     "softmax": "softmax",
+    "argmax": "argmax",
+    "gumbel": "gumbel",
+    "straight_through": "straight_through",
+    "vector_quantize": "vector_quantize",
     "detach": "detach",
 }
 """What `adapt:` may name -> the kind that does it. An adapter is a kind and a row."""
