@@ -63,8 +63,20 @@ _STOPS = frozenset({"detach", "constant", "argmax", "one_hot_max", "nearest", "c
 _DRAWS = frozenset({"gumbel"})
 
 
+_EFFECTS: dict[int, tuple[Definition, Effect]] = {}
+
+
 def gradient(definition: Definition) -> Effect:
-    """What reaches the first input from the main output."""
+    """What reaches the first input from the main output; worked out once for each definition."""
+    known = _EFFECTS.get(id(definition))
+    if known is None or known[0] is not definition:
+        if len(_EFFECTS) > 5_000:
+            _EFFECTS.clear()
+        known = _EFFECTS[id(definition)] = definition, _gradient(definition)
+    return known[1]
+
+
+def _gradient(definition: Definition) -> Effect:
     if not definition.body or not definition.inputs:
         return "exact"
     main = definition.main or next((name for name, port in definition.outputs.items() if not port.loss), "")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from assembler.adapters import bridges
 from assembler.report.report import Report
 from assembler.report.walk import Row, total, walk
 from assembler_schemas.diagnostic import Diagnostic, Fix
@@ -180,6 +181,13 @@ def _node(row: Row, copies: int) -> Data:
     }
     if row.node.cause:
         entry["cause"] = _text(row.node.cause)
+    if known is not None and known.definition is not None:
+        effect = bridges.gradient(known.definition)
+        found = bridges.bridge(row.kind, known) if row.adapter else None
+        if found is not None:
+            entry |= {"macs": found.macs, "loses": found.loses, "gradient": effect}
+        elif effect in ("estimated", "none"):
+            entry["gradient"] = effect
     if not row.built:
         entry["built"] = False
     same = getattr(row.node, "same", "")

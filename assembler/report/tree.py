@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from assembler.facts.model import Facts, Guard, NodeFacts
 from assembler.graph.model import Graph, Group, Leaf, Repeat, Scope
@@ -15,8 +15,7 @@ from assembler_schemas.shape import Type
 MAX_LINES = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     depth: int
     name: str
     kind: str
@@ -108,6 +107,10 @@ def _line(row: Row, rows: list[Row], level: int, asked: str) -> _Line:
                  count(row.parameters) if row.parameters != 0 else "", _remark(row), asked)  # fmt: skip
 
 
+_EFFECTS = {"estimated": "gradient estimated", "none": "no gradient back"}
+"""What is said of a node that does not hand its gradient on as the derivative says."""
+
+
 def _remark(row: Row) -> str:
     node, said = row.node, []
     if node.cause:
@@ -118,6 +121,10 @@ def _remark(row: Row) -> str:
         said.append("not built: no output needs it")
     if isinstance(node, (Leaf, Group)) and node.same:
         said.append(f"same weights as {node.same}")
+    from assembler.adapters.bridges import gradient  # `check` prints a summary of the rows and needs none of it
+
+    effect = gradient(row.facts.definition) if row.facts is not None and row.facts.definition is not None else "exact"
+    said += [_EFFECTS[effect]] if effect in _EFFECTS else []
     if isinstance(node, Leaf):
         said += [f"{key} is {owner}" for key, owner in node.ties.items()]
         said += ["frozen"] if node.freeze and row.parameters else []
