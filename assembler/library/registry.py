@@ -26,6 +26,7 @@ _FILES = {
     "token": "patch_embed mean_pool cls_token cls_pool",
     "gate": "gate",
     "gating": "gating combine jitter",
+    "gating": "gating combine jitter",
     "reshape": "flatten rearrange",
     "adapt": "permute low_rank cast detach",
     "bridge": "argmax straight_through gumbel vector_quantize",
