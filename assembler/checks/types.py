@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
+from assembler.facts.match import FLOATS
 from assembler.facts.model import Conflict, Facts
 from assembler.facts.why import Because, locate, origin
 from assembler.graph.model import Edge, Graph, Leaf
@@ -37,16 +39,23 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     return list(found.values())
 
 
+def offers() -> ModuleType:
+    """What mends an edge; imported for a recipe that has one to mend."""
+    from assembler.adapters import offers
+
+    return offers
+
+
 class _Sources:
     """Where a conflict's values come from."""
 
     def __init__(self, graph: Graph, facts: Facts, conflict: Conflict) -> None:
         self.graph = graph
         self.conflict = conflict
-        self.frame = None
+        self.frame, self.known = None, None
         place = locate(graph, facts, conflict.address)
         if place is not None:
-            self.frame = place[0]
+            self.frame, self.known = place[0], place[2]
 
     def why(self, edge: Edge | None, axis: int) -> Because | None:
         """Who decided the size that arrives over an edge."""
@@ -101,7 +110,7 @@ def _mismatch(conflict: Conflict, sources: _Sources) -> Diagnostic:
     stated = bool(conflict.detail.get("stated"))
     other = conflict.detail.get("other_edge")
     rival = sources.why(other, int(str(conflict.detail.get("other_axis", -1)))) if isinstance(other, Edge) else None
-    projection = f"ask for a projection: `from: {{port: {_address(conflict.edge)}, adapt: linear}}`"
+    projection = f"ask for a {offers().projection(conflict)}: `from: {{port: {_address(conflict.edge)}, adapt: linear}}`"
     help_text = f"drop `{name}: {wanted}`, or {projection}" if stated and axis == -1 else projection if axis == -1 else "make the two sizes one"
     return Diagnostic("shape-mismatch", f"{sources.giver()} does not fit `{conflict.address}.{conflict.port}`: {_axis(axis)} {found} against {wanted}", _place(conflict),
                       label=f"{wanted} stated here" if stated else f"{wanted} wanted here", related=_notes(sources.why(conflict.edge, axis), rival), help=help_text)  # fmt: skip
@@ -157,7 +166,7 @@ def _rank(conflict: Conflict, sources: _Sources) -> Diagnostic:
     given = conflict.found
     wanted = conflict.wanted if isinstance(conflict.wanted, str) else f"[{' '.join(['...' if not conflict.wanted else '', *map(show, conflict.wanted)]).strip()} d] like the others" if isinstance(conflict.wanted, tuple) else str(conflict.wanted)
     return Diagnostic("shape-rank", f"{sources.giver()} is {given} where `{conflict.address}.{conflict.port}` takes {wanted}", _place(conflict), label="the number of axes differs",
-                      related=() if conflict.edge is not None and conflict.edge.source.node else _notes(sources.why(conflict.edge, -1)), help="put a `flatten`, `rearrange` or a pool between them, or feed another value")  # fmt: skip
+                      related=() if conflict.edge is not None and conflict.edge.source.node else _notes(sources.why(conflict.edge, -1)), help=offers().axes(conflict, _address, sources.known) or "put a `flatten`, `rearrange` or a pool between them, or feed another value")  # fmt: skip
 
 
 def _dtype(conflict: Conflict, sources: _Sources) -> Diagnostic:
@@ -165,7 +174,9 @@ def _dtype(conflict: Conflict, sources: _Sources) -> Diagnostic:
     have = given.dtype if isinstance(given, Type) else str(given)
     medium = given.medium if isinstance(given, Type) else ""
     shown = have if medium in ("", "dense") else f"{have} ({given})"
-    help_text = "ids become vectors in an `embedding`" if medium == "ids" else f"ask for it: `from: {{port: {_address(conflict.edge)}, adapt: {{kind: cast, dtype: {conflict.wanted}}}}}`" if have in ("f32", "bf16", "f16", "f64", "float") and conflict.wanted not in ("int", "bool") else "feed another value"
+    help_text = offers().across(conflict, _address(conflict.edge))
+    if not help_text:
+        help_text = f"ask for it: `from: {{port: {_address(conflict.edge)}, adapt: {{kind: cast, dtype: {conflict.wanted}}}}}`" if have in FLOATS and conflict.wanted not in ("int", "bool") else "feed another value"
     return Diagnostic("dtype-mismatch", f"{sources.giver()} is {shown}, where `{conflict.address}.{conflict.port}` takes {conflict.wanted}", _place(conflict), label=f"{conflict.wanted} wanted here",
                       related=_notes(sources.why(conflict.edge, -1)), help=help_text)  # fmt: skip
 
