@@ -7,6 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from assembler.lab.routing import metrics
 from assembler.lab.routing.probe import experts
 from assembler.library.modules.combine import sparse_combine
 from assembler.library.modules.gating import Gating
+from benchmarks.routing import WAYS, outcome, wrong
 
 torch.set_num_threads(1)
 WIDTH, EXPERTS = 6, 4
@@ -430,3 +432,36 @@ def test_a_compiled_model_is_watched_from_its_first_call() -> None:
         found = health.report()["gating"]
     assert found.rows == 1200
     assert found.load == pytest.approx(load.tolist())
+
+
+# --- toy truths ---
+def test_the_toy_of_the_benchmark_is_exact_where_it_can_be() -> None:
+    """Expert choice is balanced whatever it learns; the same seed is the same run."""
+    found = {way: outcome(options, 0, 50) for way, options in WAYS.items()}
+    assert found["expert choice"].mixture.max_violation == 0
+    assert found["expert choice"].mixture.dead == 0
+    assert all(run.mixture.rows == 1024 for run in found.values())
+    assert outcome(WAYS["none"], 0, 50) == found["none"]
+
+
+def test_the_benchmark_says_what_is_wrong() -> None:
+    run = outcome(WAYS["expert choice"], 0, 0)
+    healthy, ill = (
+        run._replace(mixture=replace(run.mixture, verdict=verdict, max_violation=violation, cka=0.1))
+        for verdict, violation in (((), 0.0), (("collapse",), 9.0))
+    )
+    idle = healthy._replace(
+        flips=0.9, mixture=replace(healthy.mixture, verdict=("flat router",), max_violation=1.0, cka=0.9)
+    )
+    fallen = [ill._replace(mixture=replace(ill.mixture, max_violation=violation)) for violation in (7.0, 5.0, 3.0)]
+    right = dict(zip(WAYS, ([one] for one in (*fallen, idle, healthy)), strict=True))
+    assert wrong(right) == []
+    for way, other in (
+        ("none", healthy),
+        ("none", idle),
+        ("bias 5e-3, sigmoid", healthy),
+        ("bias 5e-3, sigmoid", ill),
+        ("expert choice", idle),
+        ("expert choice", ill),
+    ):
+        assert wrong({**right, way: [other]}), way
