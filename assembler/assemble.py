@@ -149,9 +149,7 @@ def checked(source: Source) -> tuple[Graph, Facts]:
     report = check(source)
     if not report.ok or report.graph is None or report.facts is None:
         raise RecipeError(report)
-    from dataclasses import replace
-
-    return replace(report.graph, scope=prune(report.graph.scope)), report.facts
+    return report.graph._replace(scope=prune(report.graph.scope)), report.facts
 
 
 # --- building ---

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from assembler.facts.infer import infer
 from assembler.facts.model import Bridging, Facts
 from assembler.graph.env import Env
@@ -32,7 +30,7 @@ def adapt(graph: Graph, facts: Facts, frozen: bool = False) -> tuple[Graph, Fact
             said.extend(refused)
             break
         said.extend(_spared(leaf) for leaf, _ in unneeded)
-        graph = replace(graph, scope=_mend(graph.scope, allowed, {id(leaf) for leaf, _ in unneeded}))
+        graph = graph._replace(scope=_mend(graph.scope, allowed, {id(leaf) for leaf, _ in unneeded}))
         facts = infer(graph)
     return graph, facts, said
 
@@ -124,8 +122,8 @@ def _put(nodes: dict[str, Node], bridge: Bridging) -> None:
                    card, chosen.options, chosen.definition, {}, adapter="auto", freeze=isinstance(consumer, Leaf) and consumer.freeze, dtype=None if bridge.dtype == "float" else bridge.dtype,
                    init=serving({"init": consumer.init}).get("init", {}) if isinstance(consumer, Leaf) else {})  # fmt: skip
     edges = list(consumer.inputs[bridge.port])
-    edges[bridge.index] = replace(edge, source=Ref(name, "y"))
-    changed = replace(consumer, inputs={**consumer.inputs, bridge.port: tuple(edges)})
+    edges[bridge.index] = edge._replace(source=Ref(name, "y"))
+    changed = consumer._replace(inputs={**consumer.inputs, bridge.port: tuple(edges)})
     rest = dict(nodes)
     nodes.clear()
     for key, node in rest.items():
@@ -141,8 +139,8 @@ def _take_out(nodes: dict[str, Node], name: str) -> None:
     source = next(iter(gone.inputs.values()))[0].source
     for key, node in nodes.items():
         if any(edge.source.node == name for edges in node.inputs.values() for edge in edges):
-            inputs = {port: tuple(replace(edge, source=source) if edge.source.node == name else edge for edge in edges) for port, edges in node.inputs.items()}
-            nodes[key] = replace(node, inputs=inputs)
+            inputs = {port: tuple(edge._replace(source=source) if edge.source.node == name else edge for edge in edges) for port, edges in node.inputs.items()}
+            nodes[key] = node._replace(inputs=inputs)
 
 
 def _unneeded(scope: Scope, facts: Facts) -> list[tuple[Leaf, str]]:

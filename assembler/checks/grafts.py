@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from assembler.facts.flow import Flow, Use
 from assembler.facts.zero import Level, Zero
@@ -18,8 +19,7 @@ from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.span import NOWHERE, Span
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(NamedTuple):
     """What is certified of one graft at all of its places together."""
 
     name: str
@@ -31,7 +31,7 @@ class Certificate:
     """The weakest level over its places; None: somewhere it disturbs the host."""
     disturbs: str = ""
     """Where it does: the first node of it that does."""
-    steps: Mapping[str, int | None] = field(default_factory=dict)
+    steps: Mapping[str, int | None] = MappingProxyType({})
     """Parameter that learns -> the first step with a gradient; None: it never has one. Without those whose gradient cancels."""
     span: Span = NOWHERE
 

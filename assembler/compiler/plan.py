@@ -93,7 +93,7 @@ class Planner:
         outputs = self._shared.get(_names(target_of(node.same)) if node.same else _names(path))
         if outputs is None:
             return node.scope, Wanted(inputs, tuple(name for name in node.scope.outputs if name in read))
-        return replace(node.scope, outputs={**outputs, **node.scope.outputs}), Wanted(tuple(node.scope.inputs), tuple(outputs))
+        return node.scope._replace(outputs={**outputs, **node.scope.outputs}), Wanted(tuple(node.scope.inputs), tuple(outputs))
 
     def container(
         self, scope: Scope, facts: ScopeFacts | None, path: Path, wanted: Wanted, kind: str, maybe: frozenset[str], repeated: bool = False

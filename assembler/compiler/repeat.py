@@ -156,7 +156,7 @@ class RepeatBuilder:
         target = target_of(targets.pop())
         owner = find(self.planner.graph.scope, target)
         listed = isinstance(owner, Repeat) and not owner.share
-        if listed and (self.node.share or owner is None or owner.count != self.node.count):  # type: ignore[union-attr]
+        if listed and (self.node.share or owner is None or owner.count != self.node.count):
             raise PlanError(f"`{self.node.name}` has other copies than what it is the same as")
         times = 0 if listed or self.node.share else self.node.count
         frozen = any(isinstance(run.node, Leaf) and run.node.freeze for run in self.node.runs)

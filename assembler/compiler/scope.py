@@ -17,7 +17,7 @@ from assembler.compiler.values import LoopOp, Op, Piece
 from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts, ScopeFacts
 from assembler.facts.start import stated
-from assembler.graph.model import Common, Group, Leaf, Node, Ref, Repeat, Scope
+from assembler.graph.model import Group, Leaf, Node, Ref, Repeat, Scope
 from assembler_schemas.kind import Inline, Module
 from assembler_schemas.span import Span
 
@@ -153,7 +153,7 @@ class ScopeBuilder:
         for port, value in outputs.items():
             self.give(node, port, value)
 
-    def give(self, node: Common, port: str, value: int, address: str = "") -> None:
+    def give(self, node: Node, port: str, value: int, address: str = "") -> None:
         self.draft.values[Ref(node.name, port)] = value
         self.draft.see(address or f"{node.name}.{port}", value)
 

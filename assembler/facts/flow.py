@@ -55,8 +55,7 @@ class Use(NamedTuple):
     """By name on the card; a shared or tied weight has one number wherever it is used."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(NamedTuple):
     """A whole graph, unfolded."""
 
     uses: tuple[Use, ...]
@@ -112,7 +111,7 @@ _CARDS: dict[int, tuple[NodeFacts, tuple[_Card, ...]]] = {}
 """By the identity of facts, which all leaves that are alike share."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Walk:
     """Addresses are those of copies: a segment that is a number is one."""
 

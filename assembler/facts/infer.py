@@ -64,7 +64,7 @@ def infer(graph: Graph) -> Facts:
     return Facts(root, needed(list(reversed(guards.values()))), (*walk.conflicts, *ambiguous), tuple(walk.bridges))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Outcome:
     """What one leaf came to; shared by all leaves that are alike."""
 
@@ -79,7 +79,7 @@ _RANKED: dict[tuple[int, int], tuple[Options, Definition]] = {}
 """Definitions of `by_rank` kinds, by the identity of their options and the rank."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Walk:
     solved: Mapping[str, Mapping[str, Dim]]
     """Leaf -> the sizes that earlier rounds found."""

@@ -72,7 +72,7 @@ class Condition(NamedTuple):
     about: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Match:
     """What came out of matching one node."""
 

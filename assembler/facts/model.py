@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from assembler.graph.model import Edge, Node, Scope
 from assembler_schemas.kind import Definition
@@ -11,8 +12,7 @@ from assembler_schemas.shape import Dim, Type
 from assembler_schemas.span import NOWHERE, Span
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeFacts(NamedTuple):
     """What is known of one node: the type at every port, and every solved size.
 
     An input's type is that of the value *after* the edge (a `many` port lists each edge).
@@ -23,22 +23,20 @@ class NodeFacts:
     inputs: Mapping[str, tuple[Type, ...]]
     outputs: Mapping[str, Type | None]
     """None: unknown, because of something that is said elsewhere."""
-    sizes: Mapping[str, Dim] = field(default_factory=dict)
+    sizes: Mapping[str, Dim] = MappingProxyType({})
     definition: Definition | None = None
     """A leaf's definition (for `by_rank` kinds the one for the rank that was found)."""
     inner: ScopeFacts | None = None
     runs: tuple[tuple[int, NodeFacts], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeFacts:
+class ScopeFacts(NamedTuple):
     inputs: Mapping[str, Type | None]
     nodes: Mapping[str, NodeFacts]
     outputs: Mapping[str, Type | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(NamedTuple):
     """A condition on run-time sizes: `left` is a multiple of / at most / equal to `right`.
 
     Asserted once at the model's entry; both sides are over the names of the recipe's inputs.
@@ -52,8 +50,7 @@ class Guard:
     about: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(NamedTuple):
     """What does not fit. `code` is the diagnostic's; the message is written by `checks`."""
 
     code: str
@@ -63,18 +60,17 @@ class Conflict:
     edge: Edge | None = None
     found: object = None
     wanted: object = None
-    detail: Mapping[str, object] = field(default_factory=dict)
+    detail: Mapping[str, object] = MappingProxyType({})
     node: Node | None = None
     span: Span = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Bridging:
+class Bridging(NamedTuple):
     """An edge whose width must change from `source` to `target`: a place for an adapter."""
 
     address: str
     port: str
-    index: int
+    index: int  # type: ignore[assignment]
     source: Dim
     target: Dim
     edge: Edge
@@ -85,8 +81,7 @@ class Bridging:
     """Of the value that crosses the edge: the adapter works in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     root: ScopeFacts
     guards: tuple[Guard, ...] = ()
     conflicts: tuple[Conflict, ...] = ()

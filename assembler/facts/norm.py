@@ -10,8 +10,8 @@ States and their order stand in `norm_state`, what each primitive does to them i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
 
 from assembler.facts.flow import Flow, Use, named
 from assembler.facts.norm_rules import RULES, Body
@@ -22,8 +22,7 @@ from assembler_schemas.kind import Definition, Step
 __all__ = ["Norm", "State", "inside", "norm", "why"]
 
 
-@dataclass(frozen=True, slots=True)
-class Norm:
+class Norm(NamedTuple):
     """The state of each value of one flow, by number."""
 
     states: tuple[State, ...]

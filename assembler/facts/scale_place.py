@@ -9,7 +9,7 @@ from math import prod, sqrt
 from assembler.facts.scale_signal import Fresh, Given, Part, Signal, Unknown, Value, part, refined, tokens
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Run:
     """What the rules share. `env`: the values of the use that runs, by name. `tables`: atom -> (weight, rows) of a table it is a row of."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from assembler.facts.flow import Flow, flow
 from assembler.facts.model import Facts
@@ -14,8 +14,7 @@ from assembler.facts.zero import Zero, zero
 from assembler.graph.model import Graph
 
 
-@dataclass(frozen=True, slots=True)
-class Signals:
+class Signals(NamedTuple):
     """Norm states, and what is zero, equal and learning, of one graph without conflicts."""
 
     flow: Flow

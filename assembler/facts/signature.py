@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from assembler_schemas.expression import Expression, parse_expression
 from assembler_schemas.kind import Definition, Expr, Inline, Module
@@ -16,8 +16,7 @@ Pattern = int | str | Expression
 """One axis of a port: a number, a name, or an expression to work out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(NamedTuple):
     """One port: its parsed type and its axes."""
 
     port: str
@@ -29,8 +28,7 @@ class Side:
     vocabulary: Pattern | None
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     inputs: tuple[Side, ...]
     outputs: tuple[Side, ...]
     defaults: tuple[tuple[str, Expression], ...]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from assembler.facts.flow import Flow, Use
@@ -50,8 +49,7 @@ class Write(NamedTuple):
     """The value of the write before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trunks:
+class Trunks(NamedTuple):
     writes: Mapping[int, Write]
     """Values that are a stream (or one after an activation, a dropout, ...) -> the last write onto it."""
     posts: Mapping[int, int]
@@ -62,8 +60,7 @@ class Trunks:
     """Values of streams -> the use of a norm that reads them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Card:
+class _Card(NamedTuple):
     """What a definition does with streams."""
 
     sums: frozenset[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.facts.signature import Pattern, Side, signature
@@ -14,8 +14,7 @@ from assembler_schemas.span import NOWHERE, Span
 MAX_STEPS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A scope on the way to a node: its facts, and the node of the outer scope that holds it."""
 
     scope: Scope
@@ -25,8 +24,7 @@ class Frame:
     address: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Because:
+class Because(NamedTuple):
     """One step: what is so at an address, and where it is written."""
 
     address: str

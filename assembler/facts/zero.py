@@ -13,9 +13,8 @@ plain SGD from the start. What is proven and what is not: docs/contracts-init.md
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from assembler.facts.alive import Gradient, Mode
 from assembler.facts.flow import Flow
@@ -56,8 +55,7 @@ class _Passes:
         return _steps(self.runner, self.first, "floats")
 
 
-@dataclass(frozen=True, slots=True)
-class Zero:
+class Zero(NamedTuple):
     """What analysis Z found of one flow. Values and weights by their numbers there."""
 
     steps: tuple[int | None, ...]
@@ -70,12 +68,12 @@ class Zero:
     """Weights to which autograd goes at all, whatever their numbers are."""
     plain: bool
     """No value that leaves a use or is normed is anything but some number, in training (`zero_plain.py`)."""
-    _passes: _Passes = field(repr=False)
+    passes: _Passes
 
     @property
     def states(self) -> Sequence[Value]:
         """What is known of each value outside training."""
-        return self._passes.still.values
+        return self.passes.still.values
 
     def root_bits(self, value: int) -> Atom:
         """Values with one root are equal bit for bit."""
@@ -99,7 +97,7 @@ class Zero:
 
     def body(self, use: int) -> Mapping[str, tuple[Value, ...]]:
         """The states of all names in one use's body; a `many` port has several."""
-        return self._passes.still.ran[use].environment
+        return self.passes.still.ran[use].environment
 
     def wakes(self, use: int, name: str) -> bool:
         """Whether a name in one use's body starts as zeros and is something else later in training."""
@@ -107,11 +105,11 @@ class Zero:
 
     def trained(self, use: int, start: bool = False) -> Mapping[str, tuple[Value, ...]]:
         """The states in one use's body in training: at its start, or once no further weight comes alive."""
-        return (self._passes.first if start else self._passes.end[1]).ran[use].environment
+        return (self.passes.first if start else self.passes.end[1]).ran[use].environment
 
     def at_the_end(self, flow: Flow, use: int) -> tuple[Mapping[str, tuple[Value, ...]], Mapping[str, tuple[Gradient | None, ...]]]:
         """(values, gradients) by the names of one use's body, once no further weight comes alive."""
-        _, last, arrived = self._passes.end
+        _, last, arrived = self.passes.end
         item, ran = flow.uses[use], last.ran[use]
         given = {port: arrived[number] for port, number in item.outputs.items()}
         return ran.environment, back(item.definition, ran, given, "floats")

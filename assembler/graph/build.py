@@ -6,9 +6,8 @@ Nodes are drafted first (`draft.py`), then each scope is wired (`wire.py`), then
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from assembler.graph import accept, container, finish, init, wire
 from assembler.graph.draft import Draft, ScopeDraft
@@ -43,8 +42,7 @@ MAX_UNFOLDED = 200_000
 MAX_NESTING = 64
 
 
-@dataclass(frozen=True, slots=True)
-class At:
+class At(NamedTuple):
     """Where we build: the address for texts, the address for rules, and what is inherited."""
 
     address: str
@@ -121,10 +119,10 @@ class Builder:
         env.define(spec.vars, {k: v for k, v in arguments.items() if k in spec.vars}, f"{path}vars")
         self._shadows(spec, outer, env)
         if not at.path:
-            at = replace(at, inherited={key: (value, env) for key, value in spec.inherited.items()})
+            at = at._replace(inherited={key: (value, env) for key, value in spec.inherited.items()})
             init.of_recipe(at.inherited.get("init"), self.say)
         scope = ScopeDraft(at.address, env, known=frozenset(spec.nodes), policy=spec.policy or at.policy)
-        at = replace(at, policy=scope.policy)
+        at = at._replace(policy=scope.policy)
         self.graphs.append((spec, scope))
         for name, value in spec.inputs.items():
             self._input(scope, name, value, f"{path}inputs.{name}", root=not at.path)
@@ -293,7 +291,7 @@ class Builder:
         """One node without its copies and norms."""
         name, kind = resolved.place.name, resolved.kind
         draft = Draft(name, at.address, resolved.place.span, kind=kind, path=resolved.place.path)
-        below = replace(at, inherited={**at.inherited, **shared.inherited}) if shared.inherited else at
+        below = at._replace(inherited={**at.inherited, **shared.inherited}) if shared.inherited else at
         mark = len(self.resolver.within)
         self.resolver.within.extend(resolved.hops)
         if kind.container and "tie" in resolved.fields:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import graphlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -155,7 +154,7 @@ def _with(at: At, norm: Field | None) -> At:
     inherited = {key: item for key, item in at.inherited.items() if key != "norm"}
     if norm is not None:
         inherited["norm"] = norm
-    return replace(at, inherited=inherited)
+    return at._replace(inherited=inherited)
 
 
 def _inherited(at: At) -> dict[str, object]:
@@ -253,7 +252,7 @@ def _norms_inside(builder: Builder, copy: Draft, inner: ScopeDraft, shared: Shar
             behind = Ref(norm.name, norm.main)
             for draft in inner.nodes.values():
                 for port, edges in draft.edges.items():
-                    draft.edges[port] = [replace(edge, source=behind) if edge.source == stream else edge for edge in edges]
+                    draft.edges[port] = [edge._replace(source=behind) if edge.source == stream else edge for edge in edges]
             norm.edges["x"] = [Edge(stream, copy.span)]
     if shared.norm in ("out", "both") and copy.main:
         norm = norm_node(builder, inner, f"{copy.name}_out_norm", shared, f"out norm of {copy.address}", copy)

@@ -19,7 +19,7 @@ ANY = Port("")
 """A container's input or output: it has the type of what it is fed."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Draft:
     """A node that is being built: a leaf (`chosen`), a group (`inner`) or a repeat (`runs`)."""
 
@@ -85,7 +85,7 @@ class Draft:
         return Group(**common, scope=self.inner.freeze(), kind=self.kind.name if self.kind else "graph", same=self.said.get("same", ""))
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ScopeDraft:
     """The inside of a graph or container while it is being built."""
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from assembler.graph.build import At, Builder
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Readers:
     """Who reads a value, in each scope that a graft stands in: found once, kept up to date."""
 
@@ -63,7 +63,7 @@ class Readers:
         for name, port in readers:
             if name:
                 edges = scope.nodes[name].edges
-                edges[port] = [replace(edge, source=merged) if edge.source == host else edge for edge in edges[port]]
+                edges[port] = [edge._replace(source=merged) if edge.source == host else edge for edge in edges[port]]
             elif scope.outputs.get(port) == host:
                 scope.outputs[port] = merged
 
@@ -146,7 +146,7 @@ def _may_stand(builder: Builder, overlay: Overlay, target: Target) -> bool:
     return False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Host:
     """A graph while its grafts are put in."""
 
@@ -211,7 +211,7 @@ class _Host:
         if target.side == "copy-out":
             scope.outputs[target.port] = merged
         elif target.side == "in" and draft is not None:
-            draft.edges[target.port] = [replace(draft.edges[target.port][0], source=merged)]
+            draft.edges[target.port] = [draft.edges[target.port][0]._replace(source=merged)]
             self.readers.add(scope, draft)
         else:
             self.readers.turn(scope, host, merged)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assembler.graph.address import parse_address
 from assembler.graph.container import norm_node
@@ -41,8 +41,7 @@ _NUMBERS = ("scale", "width")
 """Attributes of steps that are texts over sizes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Inner:
+class _Inner(NamedTuple):
     """A linear map inside a kind: the values that it takes and gives, and their widths as texts over the host's sizes."""
 
     x: str
@@ -132,7 +131,7 @@ def _parts(builder: Builder, overlay: Overlay, target: Target, at: At) -> list[D
     level, name = target.level, overlay.name
     scope = ScopeDraft(f"{target.draft.address}.{target.port}" if target.draft is not None else "", level.scope.env, policy="never")
     inherited = {key: item for key, item in level.inherited.items() if key == "norm_kind"}
-    here = replace(at, address=f"{scope.address}.{name}", path=(*level.path, str(target.draft.name if target.draft else ""), target.port, name), counts=(*level.counts, 0, 0, 0), inherited=inherited)
+    here = at._replace(address=f"{scope.address}.{name}", path=(*level.path, str(target.draft.name if target.draft else ""), target.port, name), counts=(*level.counts, 0, 0, 0), inherited=inherited)
     claims = len(builder.tied) + len(builder.later) + len(builder.copied)
     part = builder.node(replace(overlay.spec.part, name=name), scope, here)
     if part.broken:
@@ -205,9 +204,9 @@ class _Splice:
         self.steps.append(Step(inner.y, "add", (before, value)))
         branch = Branch(name, self.place, self.reads, factor, tuple(self.modules), inner.y)
         at = max(index for index, step in enumerate(self.host.body) if step.output == inner.y)
-        body = [*self.host.body[:at], replace(self.host.body[at], output=before), *self.steps, *self.host.body[at + 1 :]]
-        return replace(
-            self.host, body=tuple(body), parameters={**self.host.parameters, **self.parameters},
+        body = [*self.host.body[:at], self.host.body[at]._replace(output=before), *self.steps, *self.host.body[at + 1 :]]
+        return self.host._replace(
+            body=tuple(body), parameters={**self.host.parameters, **self.parameters},
             requires=(*self.host.requires, *self.requires), branches=(*self.host.branches, branch),
         )  # fmt: skip
 
@@ -236,13 +235,13 @@ class _Splice:
             inputs = tuple(known.get(item, item) for item in step.inputs)
             self.steps.append(Step(known[step.output], step.op, inputs, _attributes(step.attributes, text, known)))
         build = Module(own.build.name, tuple((key, Expr(text(item.text)) if isinstance(item, Expr) else item) for key, item in own.build.arguments))
-        self.modules.append((part.name, replace(build, frozen=bool(part.said.get("freeze")))))
+        self.modules.append((part.name, build._replace(frozen=bool(part.said.get("freeze")))))
         return known[out], names[outof[1]]
 
     def parameter(self, part: Draft, card: Parameter, text: Callable[[str], str]) -> Parameter:
         zero = card.writes and part.said.get("init", {}).get("write") == "zero"
         shape = tuple(text(item) for item in card.shape)
-        return replace(card, shape=shape, init="zeros" if zero else text(card.init), writes=False, trains=not part.said.get("freeze", False), stated=zero)
+        return card._replace(shape=shape, init="zeros" if zero else text(card.init), writes=False, trains=not part.said.get("freeze", False), stated=zero)
 
     def widths(self, own: Definition, into: str, outof: str, width: str) -> dict[str, str] | str:
         """The part's sizes as texts over the host's."""

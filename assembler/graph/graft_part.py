@@ -30,7 +30,7 @@ def draft_part(builder: Builder, overlay: Overlay, target: Target, origin: Ref, 
     inherited = {key: item for key, item in level.inherited.items() if key not in ("freeze", "norm")}
     address = f"{level.scope.address}.{overlay.name}" if level.scope.address else overlay.name
     # What the host inherits, the part does too, but for `freeze`: a host is frozen so that the graft learns.
-    here = replace(at, address=address, path=(*level.path, overlay.name), counts=(*level.counts, 0), inherited=inherited)
+    here = at._replace(address=address, path=(*level.path, overlay.name), counts=(*level.counts, 0), inherited=inherited)
     part = builder.node(replace(overlay.spec.part, name=overlay.name), level.scope, here)
     if part.broken or not _whole(builder, overlay, part):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from assembler.graph.address import ALL, Segment, copies
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from assembler.graph.build import At, Builder
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """A scope on the way down to a place. `run`: it is the inside of these like copies of `container`."""
 
     scope: ScopeDraft
@@ -31,7 +30,7 @@ class Level:
     path: tuple[str | int, ...] = ()
     """Address of the scope for rules, and how many copies there are where it has a copy's number."""
     counts: tuple[int, ...] = ()
-    inherited: dict[str, Field] = field(default_factory=dict)
+    inherited: Mapping[str, Field] = MappingProxyType({})
 
 
 class Target(NamedTuple):

@@ -6,8 +6,7 @@ itself is `checks/grafts.py`'s: here the form is chosen, and what can never be s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.graft_place import Target
@@ -26,8 +25,7 @@ ZEROED = frozenset({"linear", "mlp", "low_rank", "conv"})
 LEARN = "write `scale: learned`: it starts at 0, and the part as it likes"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How a graft starts. `form` "": as its parts do; `scale`: a learned factor at zero; `norm`: the
     gain of the norm behind the part at zero; `write`: the part's writing layer at zero; `adapter`: that of
     the adapter that `write` asks for; `columns`: new columns at zero; `eye`: the part is the identity."""

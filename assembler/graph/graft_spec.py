@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from assembler.graph.address import Address, copies, matches, parse_address
 from assembler.graph.env import Env, Say
@@ -29,8 +29,7 @@ _INSTEAD = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(NamedTuple):
     """The factor of what the part gives. `value` None: not stated."""
 
     value: float | None = None
@@ -39,7 +38,10 @@ class Scale:
     span: Span = NOWHERE
 
 
-@dataclass(slots=True)
+UNSCALED = Scale()
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Overlay:
     """A graft, read. Its addresses are looked up in the graph that states it, `depth` names down from the recipe."""
 
@@ -51,7 +53,7 @@ class Overlay:
     mode: str
     reads: Feeds
     form: str = "one_plus"
-    scale: Scale = Scale()
+    scale: Scale = UNSCALED
     norm: str = ""
     norm_kind: Field | None = None
     demand: str = ""

@@ -9,7 +9,7 @@ the group. So each scope can be inferred, compiled and read by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from assembler_schemas.kind import Definition, Kind, Options, Port
@@ -26,8 +26,7 @@ class Ref(NamedTuple):
     port: str
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """What feeds one input: a value of the same scope, and what the recipe says of this edge."""
 
     source: Ref
@@ -38,41 +37,34 @@ class Edge:
     """An adapter on it must turn zeros into zeros: it has no bias (a graft that starts silent)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What every node has. `name` is its name in its scope."""
-
-    name: str
-    inputs: Mapping[str, tuple[Edge, ...]]
-    span: Span = NOWHERE
-    cause: str = ""
-    """Why we put it there (`pre norm of encoder.attend`); empty for a node of the recipe."""
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf(Common):
+class Leaf(NamedTuple):
     """One use of a kind."""
 
-    kind: Kind = None  # type: ignore[assignment]
-    options: Options = None  # type: ignore[assignment]
-    definition: Definition = None  # type: ignore[assignment]
+    name: str
+    """In its scope."""
+    inputs: Mapping[str, tuple[Edge, ...]]
+    span: Span
+    cause: str
+    """Why we put it there (`pre norm of encoder.attend`); empty for a node of the recipe."""
+    kind: Kind
+    options: Options
+    definition: Definition
     """For `by_rank` kinds without a rank: the names of the ports; facts hold the whole one."""
-    spans: Mapping[str, Span] = field(default_factory=dict)
+    spans: Mapping[str, Span] = MappingProxyType({})
     """Where each stated option stands."""
     same: str = ""
     """Address of the node whose module this is one more use of."""
-    ties: Mapping[str, str] = field(default_factory=dict)
+    ties: Mapping[str, str] = MappingProxyType({})
     """Own parameter -> address of the parameter it is tied to."""
     freeze: bool = False
     adapter: str = ""
     """`asked` by an edge's `adapt:`, `auto` where we put it unasked; empty for any other node."""
     seed: int | None = None
     dtype: str | None = None
-    init: Mapping[str, Any] = field(default_factory=dict)
+    init: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """Named nodes and what of them the outside sees. `nodes` is in topological order."""
 
     inputs: Mapping[str, Port]
@@ -87,25 +79,26 @@ class Scope:
     """When an adapter may be put on an edge of this scope: auto, explicit, never."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group(Common):
+class Group(NamedTuple):
     """A scope used as a node: `kind: graph`, a bus, a sequence, a parallel."""
 
-    scope: Scope = None  # type: ignore[assignment]
+    name: str
+    inputs: Mapping[str, tuple[Edge, ...]]
+    span: Span
+    cause: str
+    scope: Scope
     kind: str = "graph"
     same: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """`count` copies in a row that are alike. The node's inputs are those of the repeat, by name."""
 
-    count: int
+    count: int  # type: ignore[assignment]
     node: Leaf | Group
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat(Common):
+class Repeat(NamedTuple):
     """Copies in a row: the stream output of one feeds the stream input of the next, every other
     input goes to each copy, losses add up. Copy 3 has the address `<address>.3`.
 
@@ -113,16 +106,20 @@ class Repeat(Common):
     `taps`: outputs of single copies that somebody reads, as addresses below the repeat: `1.y`.
     """
 
-    runs: tuple[Run, ...] = ()
+    name: str
+    inputs: Mapping[str, tuple[Edge, ...]]
+    span: Span
+    cause: str
+    runs: tuple[Run, ...]
     stream: tuple[str, str] = ("x", "y")
     share: bool = False
     taps: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
-    links: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = MappingProxyType({})
     """Input of single copies -> the tap of an earlier copy that feeds it (a graft's read: `1.y`)."""
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         return sum(run.count for run in self.runs)
 
 
@@ -160,8 +157,7 @@ class Match(NamedTuple):
     and `after` are names of values in that node's body."""
 
 
-@dataclass(frozen=True, slots=True)
-class Graft:
+class Graft(NamedTuple):
     """A graft of the recipe, and every place where it stands."""
 
     name: str
@@ -173,8 +169,7 @@ class Graft:
     """Where silence is demanded, else of its name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(NamedTuple):
     """A whole recipe as a graph."""
 
     name: str
@@ -184,7 +179,7 @@ class Graph:
     policy: str = "auto"
     """When an adapter may be put on an edge: auto, explicit, never."""
     description: str = ""
-    spans: Mapping[str, Span] = field(default_factory=dict)
+    spans: Mapping[str, Span] = MappingProxyType({})
     """Where each input (`inputs.x`), output (`outputs.y`) and rule stands."""
     accepted: tuple[Accepted, ...] = ()
     """The ports that slots keep, at every place that uses one."""

@@ -22,7 +22,7 @@ MAX_HOPS = 32
 """How many slots and `like`s may lead to one another before something is built."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Resolved:
     """A place worked out: one kind, every key with the env that its expressions are read in."""
 

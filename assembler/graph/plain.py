@@ -8,6 +8,7 @@ which share the places that no override touches.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from assembler.graph.env import Env, Say, Word
 from assembler.graph.feed import Feeds, read_feeds
@@ -18,8 +19,7 @@ from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.kind import Definition, Kind, Port
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(NamedTuple):
     """A leaf with its options fixed: what a draft takes of it. The ports are shared: nobody writes to them."""
 
     chosen: Chosen
@@ -39,7 +39,7 @@ def main_of(definition: Definition) -> str:
     return definition.main or (plain[0] if len(plain) == 1 else "")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Plain:
     """What a plain place says."""
 

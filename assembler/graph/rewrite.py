@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Set
-from dataclasses import replace
 
 from assembler.graph.address import parse_address
 from assembler.graph.model import Group, Node, Repeat, Run, Scope
@@ -17,9 +16,9 @@ def rewrite(scope: Scope, change: Change) -> Scope:
 
     def inside(node: Node) -> Node:
         if isinstance(node, Group):
-            return replace(node, scope=rewrite(node.scope, change))
+            return node._replace(scope=rewrite(node.scope, change))
         if isinstance(node, Repeat):
-            return replace(node, runs=tuple(Run(run.count, inside(run.node)) for run in node.runs))  # type: ignore[arg-type]
+            return node._replace(runs=tuple(Run(run.count, inside(run.node)) for run in node.runs))  # type: ignore[arg-type]
         return node
 
     nodes = change(scope, {name: inside(node) for name, node in scope.nodes.items()})
@@ -31,7 +30,7 @@ def rewrite(scope: Scope, change: Change) -> Scope:
             while ref.node in gone:
                 ref = next(iter(scope.nodes[ref.node].inputs.values()))[0].source
             outputs[name] = ref
-    return replace(scope, nodes=nodes, outputs=outputs)
+    return scope._replace(nodes=nodes, outputs=outputs)
 
 
 def prune(scope: Scope) -> Scope:
@@ -72,9 +71,9 @@ def _pruned(scope: Scope, wanted: Collection[str], at: Names, owners: Set[Names]
         if name not in ports:
             if here not in owners:
                 continue
-            node = replace(node, inputs={})  # nobody calls it: it only holds the weights
+            node = node._replace(inputs={})  # nobody calls it: it only holds the weights
         nodes[name] = _inside(node, ports.get(name, set()), here, owners, shared)
-    return replace(scope, nodes=nodes, outputs={name: ref for name, ref in scope.outputs.items() if name in wanted})
+    return scope._replace(nodes=nodes, outputs={name: ref for name, ref in scope.outputs.items() if name in wanted})
 
 
 def _inside(node: Node, read: Set[str], at: Names, owners: Set[Names], shared: Set[Names]) -> Node:
@@ -82,7 +81,7 @@ def _inside(node: Node, read: Set[str], at: Names, owners: Set[Names], shared: S
         if node.same:
             return node
         wanted = node.scope.outputs.keys() if at in shared else read & node.scope.outputs.keys()
-        return replace(node, scope=_pruned(node.scope, wanted, at, owners, shared))
+        return node._replace(scope=_pruned(node.scope, wanted, at, owners, shared))
     if isinstance(node, Repeat):
         read = {*read, *node.links.values()}
         runs, start = [], 0
@@ -90,7 +89,7 @@ def _inside(node: Node, read: Set[str], at: Names, owners: Set[Names], shared: S
             copies = range(node.count) if node.share else range(start, start + run.count)
             runs.append(Run(run.count, _inside(run.node, _of_copies(node, read, copies), at, owners, shared)))  # type: ignore[arg-type]
             start += run.count
-        return replace(node, runs=tuple(runs))
+        return node._replace(runs=tuple(runs))
     return node
 
 

@@ -20,7 +20,7 @@ Effective = Callable[[str], object]
 """The effective value of a key at a place, before any rule: an option, a default, or inherited."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class ActiveRule:
     """A rule of one graph, with the address of that graph."""
 
@@ -31,7 +31,7 @@ class ActiveRule:
     used: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class RuleBook:
     """The rules that hold where we build, outermost first."""
 

@@ -19,7 +19,7 @@ DTYPES = ("f32", "bf16", "f16", "f64")
 _KEYS = frozenset({"repeat", "share", "norm", *INHERITED})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Shared:
     """The shared keys of one place, worked out."""
 

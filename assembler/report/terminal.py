@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 MIN_WIDTH, MAX_WIDTH = 40, 400
 TAB = 4
@@ -18,8 +17,7 @@ _COLOURS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """How to print: `width` in columns, colour or none, and the encoding ("" = any character)."""
 
     width: int = 100

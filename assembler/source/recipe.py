@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from assembler.source.tree import Value
 from assembler_schemas.span import NOWHERE, Span
@@ -41,8 +42,7 @@ class Place:
     place has it, one that looks the same included (its spans are others)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """A replaceable place: what fills it (None: nothing yet), and the ports it must keep."""
 
     name: str
@@ -51,8 +51,7 @@ class Slot:
     accepts: Value | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """Something said about many places at once."""
 
     name: str
@@ -62,8 +61,7 @@ class Rule:
     set: Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Graft:
+class Graft(NamedTuple):
     """A part that is laid onto nodes from outside: what it reads, and where it merges."""
 
     name: str
@@ -74,27 +72,25 @@ class Graft:
     part: Place
 
 
-@dataclass(frozen=True, slots=True)
-class GraphSpec:
+class GraphSpec(NamedTuple):
     """One graph as it is written: the recipe itself, or `kind: graph` inside it."""
 
     path: str
     span: Span
-    vars: Mapping[str, Value] = field(default_factory=dict)
-    inputs: Mapping[str, Value] = field(default_factory=dict)
-    nodes: Mapping[str, Place] = field(default_factory=dict)
-    outputs: Mapping[str, Value] = field(default_factory=dict)
-    slots: Mapping[str, Slot] = field(default_factory=dict)
-    rules: Mapping[str, Rule] = field(default_factory=dict)
-    grafts: Mapping[str, Graft] = field(default_factory=dict)
-    inherited: Mapping[str, Value] = field(default_factory=dict)
+    vars: Mapping[str, Value] = MappingProxyType({})
+    inputs: Mapping[str, Value] = MappingProxyType({})
+    nodes: Mapping[str, Place] = MappingProxyType({})
+    outputs: Mapping[str, Value] = MappingProxyType({})
+    slots: Mapping[str, Slot] = MappingProxyType({})
+    rules: Mapping[str, Rule] = MappingProxyType({})
+    grafts: Mapping[str, Graft] = MappingProxyType({})
+    inherited: Mapping[str, Value] = MappingProxyType({})
     """What the recipe's own top level says of everything inside."""
     policy: str = ""
     """auto, explicit or never; empty where the graph does not say: then as around it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(NamedTuple):
     """A whole recipe, read and sorted. `tree` is what it was read from; overrides apply to that."""
 
     name: str

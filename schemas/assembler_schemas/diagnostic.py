@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from assembler_schemas.codes import CODES
 from assembler_schemas.span import NOWHERE, Span
@@ -11,24 +11,21 @@ from assembler_schemas.span import NOWHERE, Span
 Level = Literal["error", "warning", "note"]
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """A second place that belongs to a finding, with what is to be said of it."""
 
     message: str
     span: Span = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(NamedTuple):
     """Replace the text of `span` (end exclusive; empty span = insert) by `text`."""
 
     span: Span
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(NamedTuple):
     """Edits that mend a finding. `safe` ones may be applied unseen; `maybe` wants a look."""
 
     edits: tuple[Edit, ...]

@@ -7,9 +7,10 @@ Sizes that an option leaves open stay names in the definition; type inference so
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,8 +27,7 @@ class Options(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(NamedTuple):
     """One typed end of a node: `type` is spelled as in recipes, `[... seq d]`, `ids(vocab) [...]`.
 
     `many`: takes any number of edges (a join). `follows`: its width never decides, it adapts to
@@ -42,8 +42,7 @@ class Port:
     about: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Require:
+class Require(NamedTuple):
     """A demand on sizes, as expressions: `left` is a multiple of / at most / equal to `right`.
 
     `training`: holds in training only, so it is judged where both sides are numbers and never
@@ -57,8 +56,7 @@ class Require:
     training: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One parameter (or buffer): shape as expressions over the sizes, and how it starts.
 
     `writes`: it belongs to the writing layer, the last linear map of the kind (for init roles).
@@ -77,15 +75,14 @@ class Parameter:
     """`init` is what the recipe asks (a graft's), not what the module does by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One primitive of a body: `output = op(*inputs, **attributes)`. Inputs are ports,
     parameters or earlier outputs. The primitives are listed in docs/primitives.md."""
 
     output: str
     op: str
     inputs: tuple[str, ...]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = MappingProxyType({})
 
 
 def step(output: str, op: str, *inputs: str, **attributes: Any) -> Step:
@@ -99,8 +96,7 @@ class Expr:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(NamedTuple):
     """Built as a submodule: `nn.Linear`, or a class of `library/modules` (`Attention`).
 
     `arguments` are (name, value) in order; a value is a literal or an `Expr`. A name of "" is
@@ -112,8 +108,7 @@ class Module:
     frozen: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Inline:
+class Inline(NamedTuple):
     """Written as an expression, with no submodule: `{a} + {b}`, `torch.cat([{parts}], dim=-1)`.
 
     `{port}` is the value; of a `many` port its values joined by ", ". `{=expr}` is a solved size,
@@ -126,8 +121,7 @@ class Inline:
     fold: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(NamedTuple):
     """A graft inside a kind: what is added to the linear map at `place` of the module.
 
     `modules` follow one another, (name, module); the first takes what the map takes (`reads` "x"),
@@ -143,19 +137,18 @@ class Branch:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(NamedTuple):
     """A kind with its options fixed: everything that checking and compiling need to know."""
 
     inputs: Mapping[str, Port]
     outputs: Mapping[str, Port]
     build: Module | Inline
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = MappingProxyType({})
     """Sizes that the options state, by their names in the port texts."""
-    defaults: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = MappingProxyType({})
     """What an open size is when nothing else decides it *at all inputs known*: `{"out": "in"}`."""
     requires: tuple[Require, ...] = ()
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = MappingProxyType({})
     body: tuple[Step, ...] = ()
     main: str = ""
     """The output that the node's address means; the only non-loss one if empty."""

@@ -6,7 +6,6 @@ Sizes themselves are in `dim`, their spelling in `expression`; both are handed o
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -72,8 +71,7 @@ class Type(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PortType:
+class PortType(NamedTuple):
     """A port type as it was written; its axes are still expressions."""
 
     medium: str

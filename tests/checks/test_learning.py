@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from tests.recipes import shipped
 def found(report: assembler.Report) -> list[Diagnostic]:
     assert report.graph is not None
     assert report.facts is not None
-    unfolded = flow(replace(report.graph, scope=prune(report.graph.scope)), report.facts)
+    unfolded = flow(report.graph._replace(scope=prune(report.graph.scope)), report.facts)
     assert unfolded is not None
     return check(unfolded, zero(unfolded))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -33,8 +32,8 @@ TEXTS = [
 @pytest.mark.parametrize("text", TEXTS)
 def test_no_text_of_a_recipe_breaks_out_of_the_compiled_one(text: str) -> None:
     graph, facts = graph_of(DIGITS)
-    nodes = {name: replace(node, span=Span(text, 3, 1)) for name, node in graph.scope.nodes.items()}
-    hostile = replace(graph, name=text, description=text, scope=replace(graph.scope, nodes=nodes))
+    nodes = {name: node._replace(span=Span(text, 3, 1)) for name, node in graph.scope.nodes.items()}
+    hostile = graph._replace(name=text, description=text, scope=graph.scope._replace(nodes=nodes))
     plain, made = plan(graph, facts), plan(hostile, facts)
     for source in (emit(made), eject(made)):
         source.encode()
@@ -53,7 +52,7 @@ def test_a_hostile_node_name_never_reaches_the_text(name: str) -> None:
     graph, facts = graph_of(DIGITS)
     nodes = {(name if key == "pool" else key): node for key, node in graph.scope.nodes.items()}
     with pytest.raises((ValueError, KeyError)):
-        plan(replace(graph, scope=replace(graph.scope, nodes=nodes)), facts)
+        plan(graph._replace(scope=graph.scope._replace(nodes=nodes)), facts)
     with pytest.raises(ValueError, match="no name"):
         identifier(name)
 
@@ -110,7 +109,7 @@ def test_special_floats_round_trip() -> None:
 
 def test_a_long_description_is_cut() -> None:
     graph, facts = graph_of(DIGITS)
-    assert len(emit(plan(replace(graph, description="word " * 300_000), facts))) < 20_000
+    assert len(emit(plan(graph._replace(description="word " * 300_000), facts))) < 20_000
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from assembler.compiler.build import build
@@ -81,11 +79,11 @@ def _lossy(repeat: str) -> tuple[Graph, Facts]:
     for run in node.runs:
         assert isinstance(run.node, Group)
         scope = run.node.scope
-        scope = replace(scope, outputs={**scope.outputs, "losses": Ref("l", "y")}, losses=("losses",))
-        runs.append(Run(run.count, replace(run.node, scope=scope)))
-    node = replace(node, runs=tuple(runs), losses=("losses",))
+        scope = scope._replace(outputs={**scope.outputs, "losses": Ref("l", "y")}, losses=("losses",))
+        runs.append(Run(run.count, run.node._replace(scope=scope)))
+    node = node._replace(runs=tuple(runs), losses=("losses",))
     outputs = {**graph.scope.outputs, "aux": Ref("s", "losses"), "early": Ref("s", "1.losses")}
-    graph = replace(graph, scope=replace(graph.scope, nodes={**graph.scope.nodes, "s": node}, outputs=outputs))
+    graph = graph._replace(scope=graph.scope._replace(nodes={**graph.scope.nodes, "s": node}, outputs=outputs))
     return graph, facts
 
 
@@ -110,7 +108,7 @@ def test_losses_add_up_over_the_copies() -> None:
 def test_a_loop_of_losses_is_written_as_a_person_would() -> None:
     graph, facts = _lossy("repeat: 4")
     outputs = {key: ref for key, ref in graph.scope.outputs.items() if key != "early"}
-    text = emit(plan(replace(graph, scope=replace(graph.scope, outputs=outputs)), facts))
+    text = emit(plan(graph._replace(scope=graph.scope._replace(outputs=outputs)), facts))
     assert (
         "        loss = 0.0\n        for block in self.s:\n            x, part = block(x)\n            loss = loss + part\n            del part\n"
     ) in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,7 @@ def test_uses_and_weights_of_random_recipes(start: int) -> None:
         report = check_text(sample.text, sample.overrides)
         assert report.graph is not None
         assert report.facts is not None
-        graph = replace(report.graph, scope=prune(report.graph.scope))
+        graph = report.graph._replace(scope=prune(report.graph.scope))
         found = flow(graph, report.facts)
         assert found is not None
         _agree(found, build(plan(graph, report.facts), device="meta"))

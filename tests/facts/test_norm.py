@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 import torch
@@ -95,7 +94,7 @@ def test_states_of_random_recipes_are_measured(start: int) -> None:
         assert report.graph is not None
         assert report.facts is not None
         torch.manual_seed(seed)
-        graph = replace(report.graph, scope=prune(report.graph.scope))
+        graph = report.graph._replace(scope=prune(report.graph.scope))
         _judge(*_measured(graph, report.facts, _inputs(sample, 0), seed), kinds)
     assert set(kinds) == {"zero", "ln", "rms", "bn", "simplex", "bounded", "stream", "raw"}
 
@@ -155,7 +154,7 @@ def test_the_states_inside_a_use_are_known_by_name() -> None:
 def test_every_way_a_gain_may_start(start: str, shown: str) -> None:
     found, _ = _of({"nodes": {"n": {"kind": "layer_norm", "from": "x"}, "m": {"kind": "layer_norm", "from": "x"}}, "outputs": {"a": "n", "b": "m"}})
     weights = tuple(item._replace(init=start) if item.address == "m.weight" else item for item in found.weights)
-    states = norm(replace(found, weights=weights))
+    states = norm(found._replace(weights=weights))
     assert str(states.states[found.places["m.y"]]) == shown
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import replace
 
 import pytest
 
@@ -24,7 +23,7 @@ def sample(seed: int) -> Flow:
     recipe, share = drawn(seed)
     found = flow_of(recipe)
     stated = starts(random.Random(seed), share, [(item.address, item.init, item.shape) for item in found.weights])
-    return replace(found, weights=tuple(item._replace(init=stated.get(item.address, item.init)) for item in found.weights))
+    return found._replace(weights=tuple(item._replace(init=stated.get(item.address, item.init)) for item in found.weights))
 
 
 def _judge(seed: int) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ def flow_of(recipe: Mapping[str, Any], start: Mapping[str, str] | None = None, t
     for item in found.weights:
         stated = next((text for pattern, text in (start or {}).items() if re.fullmatch(pattern, item.address)), item.init)
         weights.append(item._replace(init=stated))
-    return replace(found, weights=tuple(weights))
+    return found._replace(weights=tuple(weights))
 
 
 def made(found: Flow, dtype: torch.dtype = torch.float64) -> list[Tensor]:

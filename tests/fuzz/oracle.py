@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,7 +86,7 @@ def judge_valid(sample: Sample) -> Disagreement | None:
 
 def run(sample: Sample, graph: Graph, facts: Facts) -> Disagreement | None:
     """The model of an accepted recipe, built and run at both assignments of sizes, against what was predicted."""
-    graph = replace(graph, scope=prune(graph.scope))
+    graph = graph._replace(scope=prune(graph.scope))
     plan = make_plan(graph, facts)
     torch.manual_seed(sample.seed)
     seen: dict[str, Shape] = {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from assembler.facts.flow import flow
@@ -20,7 +18,7 @@ def starts(text: str) -> dict[str, str]:
     report = good(text)
     assert report.graph is not None
     assert report.facts is not None
-    found = flow(replace(report.graph, scope=prune(report.graph.scope)), report.facts)
+    found = flow(report.graph._replace(scope=prune(report.graph.scope)), report.facts)
     assert found is not None
     return {weight.address: weight.init for weight in found.weights if "norm" not in weight.address}
 

@@ -117,7 +117,7 @@ def test_a_kind_that_is_registered_anew_under_its_old_name_is_read_anew() -> Non
 
     def widened(options: object) -> Definition:
         definition = card.define(options)
-        return replace(definition, inputs={"x": replace(definition.inputs["x"], type="[batch 9]")})
+        return definition._replace(inputs={"x": definition.inputs["x"]._replace(type="[batch 9]")})
 
     try:
         registry.register(replace(card, name="mine"))

@@ -5,8 +5,6 @@ from assembler.library.modules.attention import Attention, CrossAttention
 from assembler.library.modules.bridge import GumbelSoftmax, StraightThrough, VectorQuantize
 from assembler.library.modules.combine import SparseCombine, sparse_combine
 from assembler.library.modules.gating import Gating, Jitter
-from assembler.library.modules.combine import SparseCombine, sparse_combine
-from assembler.library.modules.gating import Gating, Jitter
 from assembler.library.modules.graft import GraftedLinear
 from assembler.library.modules.mlp import GLU, MLP, GatedMLP, QuickGELU
 from assembler.library.modules.position import LearnedPosition, SinusoidalPosition
@@ -21,9 +19,7 @@ __all__ = [
     "CrossAttention",
     "GatedMLP",
     "Gating",
-    "Gating",
     "GraftedLinear",
-    "Jitter",
     "GumbelSoftmax",
     "Jitter",
     "LearnedPosition",
@@ -33,8 +29,6 @@ __all__ = [
     "QuickGELU",
     "Scale",
     "SinusoidalPosition",
-    "SparseCombine",
-    "sparse_combine",
     "SparseCombine",
     "StraightThrough",
     "VectorQuantize",
