@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.routing import WAYS, outcome, wrong
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from assembler.lab.routing import metrics
 from assembler.lab.routing.probe import experts
 from assembler.library.modules.combine import sparse_combine
 from assembler.library.modules.gating import Gating
+from benchmarks.routing import WAYS, outcome, wrong
 
 torch.set_num_threads(1)
 WIDTH, EXPERTS = 6, 4
