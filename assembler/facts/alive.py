@@ -101,7 +101,9 @@ def _pointwise(body: Body, step: Step, operands: Sequence[Value], result: Value,
     if fn == "power":
         exponent = float(number(step.attributes["exponent"], body.sizes))
         return (None if exponent == 0.0 or (exponent > 1.0 and none(x, mode)) else through(g, x),)
-    if fn == "rotary":
+    if fn == "gaussian" and not body.training:
+        return (None,)
+    if fn in ("rotary", "gaussian", "jitter"):
         return (PLAIN,)
     return (None if fn in AT_ZERO and none(x, mode) else through(g, x),)
 
@@ -169,6 +171,14 @@ def _straight_through(body: Body, step: Step, operands: Sequence[Value], result:
     return (None, g)
 
 
+def _row_mean(body: Body, step: Step, operands: Sequence[Value], result: Value, g: Gradient, mode: Mode) -> Given:
+    return (g & frozenset({frozenset({-1})}),)
+
+
+def _logsumexp(body: Body, step: Step, operands: Sequence[Value], result: Value, g: Gradient, mode: Mode) -> Given:
+    return (PLAIN,)
+
+
 Rule = Callable[[Body, Step, Sequence[Value], Value, Gradient, Mode], Given]
 RULES: Mapping[str, Rule] = {
     "matmul": _matmul,
@@ -192,4 +202,8 @@ RULES: Mapping[str, Rule] = {
     "nearest": _nothing,
     "straight_through": _straight_through,
     "constant": _nothing,
+    "choose": _nothing,
+    "crop": _nothing,
+    "row_mean": _row_mean,
+    "logsumexp": _logsumexp,
 }

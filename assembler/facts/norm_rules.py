@@ -115,7 +115,7 @@ def _gather(body: Body, step: Step, operands: Sequence[State]) -> State:
 _SHRINKING = frozenset({"relu", "gelu", "gelu_tanh", "silu", "tanh", "elu", "leaky_relu", "relu6", "hardswish", "mish", "quick_gelu"})
 """0 stays 0, and no element grows."""
 _LIMITS = {"tanh": 1.0, "sigmoid": 1.0, "relu6": 6.0}
-_SAME = frozenset({"identity", "dropout", "cast", "gumbel"})
+_SAME = frozenset({"identity", "dropout", "cast", "gumbel", "jitter"})
 """Outside training, or in expectation."""
 
 
@@ -123,6 +123,8 @@ def _pointwise(body: Body, step: Step, operands: Sequence[State]) -> State:
     (x,), fn = operands, step.attributes["fn"]
     if fn in _SAME:
         return x
+    if fn == "gaussian":
+        return ZERO if x.zero else RAW
     if x.kind == "weight":
         return RANDOM if x.gain != 0.0 or fn in ("sigmoid", "softplus", "power") else x
     if fn == "rotary":
@@ -268,6 +270,31 @@ def _constant(body: Body, step: Step, operands: Sequence[State]) -> State:
     return State("bounded") if step.attributes["fn"] == "sinusoid" else ZERO
 
 
+# --- mixtures ---
+def _choose(body: Body, step: Step, operands: Sequence[State]) -> State:
+    """Zeros and ones; where each row chooses one expert, they sum to 1."""
+    one = step.attributes["by"] == "row" and number(step.attributes["top_k"], body.sizes) == 1
+    return State("simplex", (-1,)) if one else State("bounded")
+
+
+def _crop(body: Body, step: Step, operands: Sequence[State]) -> State:
+    (x,) = operands
+    known = bound(x)
+    return ZERO if x.zero else RAW if known is None else bounded(known, x)
+
+
+def _row_mean(body: Body, step: Step, operands: Sequence[State]) -> State:
+    (x,) = operands
+    if x.zero or (x.kind == "simplex" and x.axes == (-1,)):
+        return ZERO if x.zero else x
+    known = bound(x)
+    return RAW if known is None else bounded(known, x)
+
+
+def _logsumexp(body: Body, step: Step, operands: Sequence[State]) -> State:
+    return RAW
+
+
 RULES: Mapping[str, Callable[[Body, Step, Sequence[State]], State]] = {
     "matmul": _linear,
     "conv": _linear,
@@ -290,4 +317,8 @@ RULES: Mapping[str, Callable[[Body, Step, Sequence[State]], State]] = {
     "nearest": _ids,
     "straight_through": _same,
     "constant": _constant,
+    "choose": _choose,
+    "crop": _crop,
+    "row_mean": _row_mean,
+    "logsumexp": _logsumexp,
 }

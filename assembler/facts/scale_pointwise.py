@@ -29,6 +29,10 @@ def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
         return x.of(_dropped(run, label, item, at["p"]) for item in x.parts)
     if fn == "gumbel":
         return gumbel(run, x)
+    if fn == "jitter":
+        return x.of(_jittered(run, label, item, at["eps"]) for item in x.parts)
+    if fn == "gaussian":
+        return x.of((part(item.n, label, item.q) for item in x.parts))._replace(bent=True)
     if fn == "rotary":
         keep = _turned(x.n, x.shape[-1], at["base"])
         turned = x.of(part(item.n, label, item.q, item.c * keep, item.b * keep) for item in x.parts)
@@ -75,6 +79,11 @@ def _dropped(run: Run, label: int, x: Part, p: float) -> Part:
     return rest(run, label, x.n, x.m, x.q / (1 - p), x.c, x.b, dict(x.atoms))
 
 
+def _jittered(run: Run, label: int, x: Part, eps: float) -> Part:
+    """Times factors of mean 1 and variance eps²/3 that no two elements share."""
+    return rest(run, label, x.n, x.m, x.q * (1 + eps * eps / 3), x.c, x.b, dict(x.atoms))
+
+
 def _turned(n: float, d: int, base: float) -> float:
     """What rotary positions leave of the correlation between tokens: the mean of cos((t - t') w) over pairs and pairs of channels."""
     if n <= 1:
@@ -94,6 +103,10 @@ def pointwise_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: V
     label = run.fresh.next()
     if fn == "dropout":
         return (g.of(_dropped(run, label, item, at["p"]) for item in g.parts),)
+    if fn == "jitter":
+        return (g.of(_jittered(run, label, item, at["eps"]) for item in g.parts),)
+    if fn == "gaussian":
+        return (g.of(part(item.n, label, item.q) for item in g.parts),)
     if fn == "rotary":
         keep = _turned(g.n, g.shape[-1], at["base"])
         return (g.of(part(item.n, label, item.q, item.c * keep) for item in g.parts),)

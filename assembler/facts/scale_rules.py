@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from assembler.facts import (
     scale_choice,
     scale_conv,
+    scale_gates,
     scale_join,
     scale_linear,
     scale_mix,
@@ -44,6 +45,10 @@ RULES: Mapping[str, tuple[Rule, Back]] = {
     "one_hot_max": (scale_choice.one_hot_max, scale_shape.nothing_back),
     "straight_through": (scale_choice.straight_through, scale_choice.straight_through_back),
     "constant": (scale_shape.constant, scale_shape.nothing_back),
+    "choose": (scale_gates.choose, scale_shape.nothing_back),
+    "crop": (scale_gates.crop, scale_shape.nothing_back),
+    "row_mean": (scale_gates.row_mean, scale_gates.no_gradient),
+    "logsumexp": (scale_gates.logsumexp, scale_gates.no_gradient),
 }
 
 

@@ -137,6 +137,8 @@ def _pointwise(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     (x,), fn = operands, step.attributes["fn"]
     if fn == "dropout":
         return _dropout(body, step, x)
+    if fn in ("gaussian", "jitter"):
+        return _random(body, step, x)
     if fn == "gumbel":
         return fresh(step, NO_AXES, x.single) if body.training else x
     if fn == "power":
@@ -161,6 +163,13 @@ def _dropout(body: Body, step: Step, x: Value) -> Value:
     if not body.training or x.zero or not (p := float(number(step.attributes["p"], body.sizes))):
         return x
     return _zero_or(step, p >= 1.0, single=x.single)
+
+
+def _random(body: Body, step: Step, x: Value) -> Value:
+    """Times random numbers in training; times 1 (`jitter`) or 0 outside it."""
+    if body.training and float(number(step.attributes.get("eps", 1), body.sizes)):
+        return _zero_or(step, x.zero, single=x.single)
+    return x if step.attributes["fn"] == "jitter" else zeros(x.single)
 
 
 def _power(body: Body, step: Step, x: Value) -> Value:
@@ -312,6 +321,33 @@ def _constant(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     return Value(name, frozenset({(name, 1.0)}), single, single)
 
 
+# --- mixtures ---
+def _choose(body: Body, step: Step, operands: Sequence[Value]) -> Value:
+    """All are ones where as many are chosen as there are; else some are. Rows that are equal choose the same."""
+    (x,) = operands
+    experts = body.sizes.get("experts")
+    if -1 in x.single or (isinstance(experts, int) and number(step.attributes["top_k"], body.sizes) >= experts):
+        return constant(1.0, x.single)
+    return fresh(step, NO_AXES, x.single)
+
+
+def _crop(body: Body, step: Step, operands: Sequence[Value]) -> Value:
+    return _zero_or(step, operands[0].zero, NO_AXES, operands[0].single)
+
+
+def _row_mean(body: Body, step: Step, operands: Sequence[Value]) -> Value:
+    (x,) = operands
+    single, known = (ALL - {-1}) | (x.single & {-1}), number_of(x)
+    if known is not None:
+        return constant(known, single, x.zero or x.bits == ("constant", 1.0), ("step", step.output))
+    return fresh(step, x.even & {-1}, single)
+
+
+def _logsumexp(body: Body, step: Step, operands: Sequence[Value]) -> Value:
+    (x,) = operands
+    return x if -1 in x.single else fresh(step, x.even, x.single | {-1})
+
+
 RULES: Mapping[str, Callable[[Body, Step, Sequence[Value]], Value]] = {
     "matmul": _matmul,
     "add": _add,
@@ -334,4 +370,8 @@ RULES: Mapping[str, Callable[[Body, Step, Sequence[Value]], Value]] = {
     "nearest": _nearest,
     "straight_through": _detach,
     "constant": _constant,
+    "choose": _choose,
+    "crop": _crop,
+    "row_mean": _row_mean,
+    "logsumexp": _logsumexp,
 }

@@ -89,7 +89,7 @@ class Reader:
         return name if name in item.outputs else End("unread", use)
 
     def _blocked(self, use: int, step: Step, name: str, names: list[str], values: Mapping[str, tuple[Value, ...]]) -> End:
-        if step.op in ("detach", "constant", "gather", "argmax", "one_hot_max", "nearest", "straight_through"):
+        if step.op in ("detach", "constant", "gather", "choose", "crop", "argmax", "one_hot_max", "nearest", "straight_through"):
             return End("zeros" if step.op == "constant" else "detach", use)
         others = [other for other in names if other != name and any(value.zero for value in values[other])]
         if others and step.op != "softmax_mix":

@@ -62,6 +62,9 @@ RECIPES: dict[str, tuple[str, str]] = {
     "flatten": (ROWS, f"{_FRONT}, k: {{kind: flatten, from: front}}"),
     "rearrange": (ROWS, f"{_FRONT}, k: {{kind: rearrange, pattern: 'b (h p) d -> b h (p d)', sizes: {{p: 2}}, from: front}}"),
     "concat": (TWO, f"{_FRONT}, k: {{kind: concat, axis: -2, from: [front, z]}}, j: {{kind: concat, from: [k, k]}}"),
+    "gating": (ROWS, f"{_FRONT}, p: {{kind: gating, top_k: 2, capacity: 1.5, z_loss: 0.001, from: front}}, k: {{kind: multiply, from: [p, front]}}"),
+    "combine": (ROWS, f"{_FRONT}, p: {{kind: linear, out: 2, from: x}}, k: {{kind: combine, from: {{gates: p, x: [front, x]}}}}"),
+    "jitter": (ROWS, f"{_FRONT}, k: {{kind: jitter, eps: 0.0, from: front}}"),
     "stack": (TWO, f"{_FRONT}, k: {{kind: stack, from: [front, z]}}"),
     "add": (TWO, f"{_FRONT}, k: {{kind: add, from: [front, z]}}"),
     "multiply": (TWO, f"{_FRONT}, k: {{kind: multiply, from: [front, z]}}"),
@@ -90,7 +93,7 @@ RECIPES: dict[str, tuple[str, str]] = {
 def text(kind: str) -> str:
     inputs, nodes = RECIPES[kind]
     # Nobody writes these two: they are what `losses` becomes.
-    losses = ", aux: losses" if kind in ("no_loss", "loss_sum", "vector_quantize") else ""
+    losses = ", aux: losses" if kind in ("no_loss", "loss_sum", "vector_quantize", "gating") else ""
     last = "k.y, z: k.z" if kind == "graph" else "k, i: k.index" if kind == "vector_quantize" else "j" if ", j:" in nodes else "k"
     return f"{{name: one-{kind.replace('_', '-')}, inputs: {inputs}, nodes: {{{nodes}}}, outputs: {{y: {last}{losses}}}}}"
 

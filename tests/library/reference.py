@@ -187,6 +187,8 @@ POINTWISE: dict[str, Callable[[_Run, Tensor], Tensor]] = {
     "identity": lambda run, x: x,
     "dropout": lambda run, x: F.dropout(x, run.number("p"), run.training),
     "power": lambda run, x: x ** run.number("exponent"),
+    "gaussian": lambda run, x: x * torch.randn_like(x) if run.training else torch.zeros_like(x),
+    "jitter": lambda run, x: x * (1 + run.number("eps") * (2 * torch.rand_like(x) - 1)) if run.training else x,
     "gumbel": lambda run, x: x - torch.empty_like(x).exponential_().log() if run.training else x,
     "cast": lambda run, x: x.to(DTYPES[run.get("dtype")]),
     "rotary": lambda run, x: _rotary(x, run.get("base")),
@@ -304,6 +306,36 @@ def _constant(run: _Run, *like: Tensor) -> Tensor:
     return code.to(x.dtype)
 
 
+def _rows(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _choose(run: _Run, x: Tensor) -> Tensor:
+    rows, k = _rows(x.detach()), run.number("top_k")
+    stays = torch.ones(rows.shape[1], dtype=torch.bool)
+    if run.training and run.number("dropout", 0.0):
+        draw = torch.rand(rows.shape[1])
+        stays = (draw >= run.number("dropout")) | (draw >= draw.sort().values[-k])
+    worth = rows.masked_fill(~stays, -math.inf)
+    if run.get("by") == "row":
+        chosen = torch.zeros_like(rows)
+        for row, places in enumerate(worth.argsort(dim=1, descending=True)[:, :k].tolist()):
+            chosen[row, places] = 1.0
+    else:
+        chosen = torch.zeros_like(rows)
+        for place, taken in enumerate(rows.argsort(dim=0, descending=True)[: math.ceil(k * rows.shape[0] / rows.shape[1])].t().tolist()):
+            chosen[taken, place] = float(stays[place])
+    return chosen.reshape(x.shape)
+
+
+def _crop(run: _Run, x: Tensor) -> Tensor:
+    rows = _rows(x).clone()
+    room = math.ceil(run.number("top_k") * rows.shape[0] / rows.shape[1] * run.number("capacity") - 1e-9)
+    for place in range(rows.shape[1]):
+        rows[rows[:, place].nonzero().flatten()[room:], place] = 0.0
+    return rows.reshape(x.shape)
+
+
 OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "matmul": _matmul,
     "add": _add,
@@ -326,4 +358,8 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "straight_through": lambda run, hard, soft: hard.detach() + (soft - soft.detach()),
     "reduce": _reduce,
     "constant": _constant,
+    "choose": _choose,
+    "crop": _crop,
+    "row_mean": lambda run, x: _rows(x).sum(0) / max(1, _rows(x).shape[0]),
+    "logsumexp": lambda run, x: x.exp().sum(-1, keepdim=True).log(),
 }

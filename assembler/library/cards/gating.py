@@ -150,7 +150,7 @@ def _body(options: GatingOptions) -> Iterator[Step]:
         yield step("logits", "multiply", logits, scale=1.0 / options.temperature)
         logits = "logits"
     yield step("p", "pointwise", logits, fn="sigmoid") if options.score == "sigmoid" else step("p", "softmax", logits)
-    worth = logits
+    worth = "p" if by_expert else logits
     if balance == "bias":
         yield step("worth", "add", "p", "bias")
         worth = "worth"
@@ -166,8 +166,7 @@ def _body(options: GatingOptions) -> Iterator[Step]:
     if options.z_loss:
         yield step("whole", "logsumexp", "scores")
         yield step("whole_squared", "multiply", "whole", "whole", scale=options.z_loss)
-        yield step("whole_mean", "row_mean", "whole_squared")
-        yield step("z_loss", "reduce", "whole_mean", kind="sum", axes=(-1,))
+        yield step("z_loss", "reduce", "whole_squared", kind="mean", axes=None)
 
 
 def _gate_steps(options: GatingOptions, kept: str) -> Iterator[Step]:
@@ -175,14 +174,11 @@ def _gate_steps(options: GatingOptions, kept: str) -> Iterator[Step]:
         if options.straight_through is None:
             yield step("gates", "add", kept)
             return
-        yield step("still", "detach", "p")
-        yield step("back", "multiply", "still", scale=-1)
-        yield step("change", "add", "p", "back")
-        change = "change"
+        soft = "p"
         if options.straight_through == "winner":
-            yield step("winner_change", "multiply", kept, "change")
-            change = "winner_change"
-        yield step("gates", "add", kept, change)
+            yield step("picked", "multiply", "p", kept)
+            soft = "picked"
+        yield step("gates", "straight_through", kept, soft)
     elif renormalizes(options):
         yield step("picked", "multiply", "p", "chosen")
         yield step("picked_sum", "reduce", "picked", kind="sum", axes=(-1,), keep=True)
@@ -213,15 +209,17 @@ def _balance_steps(options: GatingOptions, balance: str) -> Iterator[Step]:
         share = "share"
     yield step("share_mean", "row_mean", share)
     if balance == "switch":
-        factor = f"{options.balance_weight / options.top_k!r}*experts"
         yield step("chosen_mean", "row_mean", "chosen")
-        yield step("balanced", "multiply", "chosen_mean", "share_mean", scale=factor)
+        yield step("balanced", "multiply", "chosen_mean", "share_mean", scale="experts")
+        factor = options.balance_weight / options.top_k
     else:
         yield step("share_middle", "reduce", "share_mean", kind="mean", axes=(-1,), keep=True)
         yield step("share_back", "multiply", "share_middle", scale=-1)
         yield step("share_off", "add", "share_mean", "share_back")
-        yield step("balanced", "multiply", "share_off", "share_off", scale=f"{options.balance_weight!r}*experts")
-    yield step("balance_loss", "reduce", "balanced", kind="sum", axes=(-1,))
+        yield step("balanced", "multiply", "share_off", "share_off", scale="experts")
+        factor = options.balance_weight
+    yield step("balanced_sum", "reduce", "balanced", kind="sum", axes=(-1,))
+    yield step("balance_loss", "multiply", "balanced_sum", scale=factor)
 
 
 def _combine(options: Options) -> Definition:
