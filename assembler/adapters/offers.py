@@ -49,6 +49,8 @@ def across(conflict: Conflict, address: str) -> str:
         return "a mask says which places count, and nothing makes numbers of one: feed it to a port that takes a mask"
     if take == "int":
         return _to_ids(given, address)
+    if port.lead is None and len(given.dims) + 1 != len(port.dims):
+        return f"ids become vectors in an `embedding`, and `{conflict.port}` takes {len(port.dims)} axes: feed another value"
     edit = f"write `from: {{port: {address}, adapt: {_embedding(ports, conflict.port, node.definition.sizes)}}}`"
     return f"ids become vectors in an `embedding`: {edit}" + (
         ", a row of logits for each id" if port.medium == "logits" else ""

@@ -13,6 +13,8 @@ from assembler.facts.zero_values import Value
 from assembler_schemas.kind import Step
 
 HOPS = 3
+CHOICES = frozenset({"argmax", "nearest"})
+"""What gives ids: no gradient ever arrives at one."""
 MOST = 10_000
 """Values and steps that are followed; longer ways than any graph has."""
 
@@ -78,15 +80,23 @@ class Reader:
         """The step in a body that holds gradients back from a name, or the output port that gets none."""
         item = self.flow.uses[use]
         values, gradients = self.found.at_the_end(self.flow, use)
+        reached, chosen = {name}, False
         for step in item.definition.body:
             names = names_of(step, values)
-            if name not in names:
+            here = next((found for found in names if found in reached), "")
+            if not here:
                 continue
-            if gradients[step.output][0] is None:
-                name = step.output
-                continue
-            return self._blocked(use, step, name, names, values)
-        return name if name in item.outputs else End("unread", use)
+            if gradients[step.output][0] is not None:
+                return self._blocked(use, step, here, names, values)
+            if step.op in CHOICES:
+                chosen = True  # What is read of it has no gradient to give back, whatever becomes of it.
+            else:
+                reached.add(step.output)
+        ports = [port for port in item.outputs if port in reached]
+        read = [port for port in ports if item.outputs[port] in self.readers]
+        if not read and chosen:
+            return End("detach", use)
+        return (read or ports)[0] if ports else End("unread", use)
 
     def _blocked(self, use: int, step: Step, name: str, names: list[str], values: Mapping[str, tuple[Value, ...]]) -> End:
         if step.op in ("detach", "constant", "gather", "choose", "crop", "argmax", "one_hot_max", "nearest", "straight_through"):
