@@ -77,7 +77,7 @@ def _place(item: Diagnostic) -> tuple[object, ...]:
 
 _WHERE = re.compile(r"`[^`]*\.")
 """All of an address but what it ends in: the name of a node or a port."""
-_NAMED = frozenset({"nodes", "parts", "inputs"})
+_NAMED = frozenset({"nodes", "parts", "experts", "inputs"})
 """Mappings whose keys are what addresses name."""
 
 

@@ -17,6 +17,10 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     found = types.check(graph, facts) + optional.check(graph)
     if not found:
         every = list(leaves(graph, facts))
+        if any(item.node.kind.name == "gating" for item in every):
+            from assembler.checks import mixtures
+
+            found += mixtures.check(every, graph)
         found += shares.check(every, graph, facts)
         found += starts.check(every, graph, facts)
         found += slots.check(graph, facts)
@@ -35,6 +39,10 @@ def prove(graph: Graph, facts: Facts, signals: Signals | None) -> list[Diagnosti
     # A norm of one value gives zeros, so its gain does not learn: one cause, one finding.
     single = {item.span for item in found if item.code == "norm-of-one"}
     found += [item for item in learning.check(signals.flow, signals.zero) if item.span not in single]
+    if any(use.node.kind.name == "gating" for use in signals.flow.uses):
+        from assembler.checks import mixtures
+
+        found += mixtures.prove(signals.flow, signals.zero)
     if graph.grafts:
         from assembler.checks import grafts
 

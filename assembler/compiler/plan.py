@@ -34,9 +34,12 @@ class Made(NamedTuple):
     starts: Mapping[str, str]
 
 
-def plan(graph: Graph, facts: Facts) -> Plan:
-    """The plan of a checked graph. `PlanError` where the graph is not one that `checks` would pass."""
-    planner = Planner(graph)
+def plan(graph: Graph, facts: Facts, dense: bool = False) -> Plan:
+    """The plan of a checked graph. `PlanError` where the graph is not one that `checks` would pass.
+
+    `dense`: the experts of a mixture run on all rows, as the graph says, so that every value is one of its own.
+    """
+    planner = Planner(graph, dense)
     scope = graph.scope
     inputs = tuple(scope.inputs)
     for name in inputs:
@@ -68,8 +71,8 @@ def plan(graph: Graph, facts: Facts) -> Plan:
 class Planner:
     """What is shared while one graph is planned: the classes made so far, and who shares what."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, dense: bool) -> None:
+        self.graph, self.dense = graph, dense
         self.classes: dict[object, ClassPlan] = {}
         self.library: set[str] = set()
         self.taken: set[str] = {class_name(graph.name, library.names()), *library.names()}
@@ -101,7 +104,7 @@ class Planner:
         """The class of a scope; one that was made already if it has the same text."""
         if facts is None:
             raise PlanError(f"nothing is known of `{show(path)}`")
-        builder = ScopeBuilder(self, scope, facts, path, wanted)
+        builder = ScopeBuilder(self, scope, facts, path, wanted, kind)
         draft = builder.run()
         if not path:
             draft.entry[:0] = [(name, draft.values[Ref("", name)]) for name in wanted.inputs]

@@ -170,6 +170,13 @@ class RepeatBuilder:
         if not stream:
             raise PlanError(f"nothing feeds `{self.stream_in}` of `{self.node.name}`")
         sums: dict[str, int] = {}
+        if self.node.beside:
+            for part in parts:
+                for index in range(part.start, part.stop):
+                    self._single(part, index, stream[0], sums, self.taps.get(index, set()))
+            for name, total in sums.items():
+                self.outer.give(self.node, name, total)
+            return
         value = self._joined(parts, stream)
         for part, start, stop in self._segments(parts):
             value = self._segment(part, start, stop, value, sums)

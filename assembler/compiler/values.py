@@ -20,7 +20,7 @@ Piece = str | int
 
 @dataclass(slots=True)
 class Op:
-    """`outputs = text`. `at` as in `Statement`; `probes`: (address, value)."""
+    """`outputs = text`. `at` as in `Statement`; `probes`: (address, value); `ports`: what several outputs are called."""
 
     outputs: tuple[int, ...]
     pieces: tuple[Piece, ...]
@@ -28,6 +28,7 @@ class Op:
     at: str | None = None
     probes: list[tuple[str, int]] = field(default_factory=list)
     place: str = ""
+    ports: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -158,7 +159,7 @@ class _Settle:
 
     def _simple(self, op: Op, dying: list[int], final: bool) -> None:
         text = self._text(op.pieces)
-        heir = self._heir(op, dying) if op.outputs and op.outputs[0] in self.last else None
+        heir = self._heir(op, dying) if op.outputs and op.outputs[0] in self.last and not op.ports else None
         rest = [value for value in dying if value != heir]
         targets, unread = [], False
         for index, value in enumerate(op.outputs):
@@ -167,6 +168,8 @@ class _Settle:
                 unread = True
             elif index == 0 and heir is not None:
                 targets.append(self._bind(value, self.names[heir]))
+            elif op.ports:
+                targets.append(self._bind(value, fresh(variable(op.ports[index]), self.live)))
             else:
                 targets.append(self._bind(value, self._fresh(op.name, value)))
         known = dict(zip(op.outputs, targets, strict=True))

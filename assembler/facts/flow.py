@@ -184,7 +184,7 @@ class _Walk:
             here = "" if node.share else f".{index}"
             linked = {port: (result[tap],) for port, tap in node.links.items() if tap in result}
             last = self.node(inner, item, address + here, owner + here, {**fed, **linked})
-            if out in last:
+            if out in last and not node.beside:
                 fed = {**fed, into: (last[out],)}
             result.update({f"{index}.{port}": value for port, value in last.items()})
         return {**result, **last}

@@ -171,7 +171,7 @@ class _Walk:
                 out = facts.outputs.get(main)
                 given = here[0].type
                 rest = run.count - done
-                settled = out is None or out == given or rest == 1 or len(self.conflicts) > before
+                settled = node.beside or out is None or out == given or rest == 1 or len(self.conflicts) > before
                 if not settled and given is not None and out is not None and any(is_open(dim) for dim in (*out.dims, *given.dims)):
                     self.equal.extend((a, b) for a, b in zip(out.dims, given.dims, strict=False) if a != b)
                     settled = True
@@ -185,7 +185,8 @@ class _Walk:
                     count = rest
                 runs.append((count, facts))
                 done += count
-                here = [Arrival(out, False)]
+                if not node.beside:
+                    here = [Arrival(out, False)]
             start += run.count
         last = runs[-1][1]
         outputs: dict[str, Type | None] = dict(last.outputs)

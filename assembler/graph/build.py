@@ -209,18 +209,22 @@ class Builder:
 
     # --- nodes ---
     def node(
-        self, place: Place, scope: ScopeDraft, at: At, in_bus: bool = False
+        self, place: Place, scope: ScopeDraft, at: At, in_bus: bool = False, beside: int | None = None
     ) -> Draft:  # fmt: skip
-        """Draft one place and put it, with its norms, into the scope. A broken one stays as a name."""
-        draft = self._node(place, scope, at, in_bus)
+        """Draft one place and put it, with its norms, into the scope. A broken one stays as a name.
+
+        `beside`: it is called by what it stands in, and holds its norms itself; n copies of it stand
+        side by side, or (0) it stands alone under its own name.
+        """
+        draft = self._node(place, scope, at, in_bus, beside)
         if draft.broken:
             self.rules.lose(at.path)
         return draft
 
-    def _node(self, place: Place, scope: ScopeDraft, at: At, in_bus: bool) -> Draft:
+    def _node(self, place: Place, scope: ScopeDraft, at: At, in_bus: bool, beside: int | None) -> Draft:
         if self._limits(place, at):
             return self._broken(place, scope, at)
-        plain = None if self.rules.rules or at.inherited else read_plain(place, scope.env)
+        plain = None if self.rules.rules or at.inherited or beside is not None else read_plain(place, scope.env)
         if plain is not None:
             return self._plain(plain, place, scope, at)
         find = lambda text, span: finish.find_place(self, scope, text, span)  # noqa: E731
@@ -236,10 +240,15 @@ class Builder:
         feeds = read_feeds(resolved.fields.get("from"), place.path, self.say)
         misfed = len(self.found) > said
         offered = scope.offered.union(list(feeds.entries)[1:])
-        if shared.repeat is None:
-            draft = self.single(resolved, shared, scope, at, offered)
+        if beside is not None and shared.repeat is not None:
+            self.say(Diagnostic("place-conflict", f"`{place.name}` stands beside others: its copies in a row are a sequence inside it", resolved.span("repeat"), help="write `kind: sequence, parts: {...}`, with `repeat` at its part"))
+            return self._broken(place, scope, at)
+        if beside == 0:
+            draft = container.copy_of(self, resolved, shared, scope, at, offered, called=True)
+        elif beside is not None or shared.repeat is not None:
+            draft = self._repeat(resolved, shared, scope, at, offered, find, in_bus, beside)
         else:
-            draft = self._repeat(resolved, shared, scope, at, offered, find, in_bus)
+            draft = self.single(resolved, shared, scope, at, offered)
         draft.feeds, draft.path, draft.span, draft.shared = feeds, place.path, place.span, shared
         draft.broken |= misfed
         if resolved.same is not None and not draft.broken:
@@ -247,7 +256,7 @@ class Builder:
         scope.add(draft)
         if resolved.slot and not draft.broken:
             accept.keep(self, resolved, draft, scope)
-        if not draft.broken and shared.repeat is None:
+        if not draft.broken and shared.repeat is None and beside is None:
             container.norms(self, draft, shared, scope)
         return draft
 
@@ -330,8 +339,8 @@ class Builder:
 
         return graft.open_grafts(self, spec.grafts, env, len(at.path))
 
-    def _repeat(self, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str], find: object, in_bus: bool) -> Draft:
-        count = shared.repeat or 1
+    def _repeat(self, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str], find: object, in_bus: bool, beside: int | None) -> Draft:
+        count = beside or shared.repeat or 1
         name = resolved.place.name
         draft = Draft(name, at.address, resolved.place.span, share=shared.share, path=resolved.place.path, kind=resolved.kind)
         breaks = [0, count] if shared.share else self.rules.breaks(at.path, at.counts, count)
@@ -347,12 +356,16 @@ class Builder:
                 again = self.resolver.resolve(resolved.place, scope.env, at.path, at.counts, at.inherited, find, (here.path, here.counts))  # type: ignore[arg-type]
                 copy = again or resolved
                 own = read_shared(copy, at.inherited, in_bus, self.say) or shared
-            node = container.copy_of(self, copy, own, scope, here, offered)
+            node = container.copy_of(self, copy, own, scope, here, offered, called=beside is not None)
             if node.broken:
                 draft.broken = True
                 return draft
             draft.runs.append((stop - start, node))
         container.join_runs(self, draft, resolved)
+        if beside is not None:
+            draft.beside, draft.main = draft.main, ""
+            draft.gives = {name: port for name, port in draft.gives.items() if port.loss}
+            draft.taps = {f"{index}.{draft.beside}": None for index in range(count)}
         return draft
 
     def weigh(self, draft: Draft) -> None:

@@ -13,17 +13,22 @@ from assembler.graph.insert import insert
 from assembler.graph.model import Edge, Ref
 from assembler.graph.options import Field, choose
 from assembler.graph.place import Resolved
-from assembler.graph.resolve import no_main
+from assembler.graph.resolve import no_main, take
 from assembler.graph.shared import Shared
 from assembler.library import registry
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import Place
+from assembler.source.wording import listed
 from assembler_schemas.diagnostic import Diagnostic, Note
-from assembler_schemas.kind import Port
+from assembler_schemas.kind import Inline, Options, Port
 
 if TYPE_CHECKING:
     from assembler.graph.build import At, Builder
 
+PARTS: Mapping[str, tuple[str, ...]] = {"moe": ("expert", "experts", "shared"), "route": ("router", "parts"), "compete": ("selector", "parts")}
+"""Keys that hold parts, of the kinds whose parts are not all under `parts`."""
+JOINS = ("add", "mean", "concat", "stack", "multiply", "gate", "blend", "multi_blend", "median", "vote", "attend", "select")
+"""Kinds that make one value of what the parts of a `parallel` give."""
 STREAM = "x"
 """A container's first input, whatever the label in `from`."""
 
@@ -108,28 +113,53 @@ def ordered(parts: Mapping[str, Place], say: Callable[[Diagnostic], None]) -> li
 
 
 def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str]) -> None:
-    """The inside of a sequence, a bus or a parallel."""
-    parts = resolved.parts
-    if not parts:
+    """The inside of a container."""
+    parts, mixture = resolved.parts or {}, resolved.kind.name in PARTS
+    if not parts and not mixture:
         builder.say(Diagnostic("missing-key", f"`{draft.name}` has no parts", draft.span.at(draft.path), help="write `parts: {name: {kind: ...}}`"))
         draft.broken = True
         return
-    if choose(resolved.kind, {k: v for k, v in resolved.fields.items() if k != "parts"}, draft.path, draft.name, builder.say) is None:
+    held = PARTS.get(resolved.kind.name, ("parts",))
+    fields = {key: item for key, item in resolved.fields.items() if key not in held or not isinstance(item[0].data, dict)}
+    chosen = choose(resolved.kind, fields, draft.path, draft.name, builder.say)
+    if chosen is None:
         draft.broken = True
         return
-    inner = ScopeDraft(at.address, resolved.env, scope, {STREAM: ANY}, offered, known=frozenset(parts), policy=scope.policy)
+    inner = ScopeDraft(at.address, resolved.env, scope, {STREAM: ANY}, frozenset() if mixture else offered, known=frozenset(parts), policy=scope.policy)
     draft.inner = inner
     inner.places = {name: (place, resolved.env) for name, place in parts.items()}
-    order = ordered(parts, builder.say) if resolved.kind.name != "parallel" else list(parts.values())
+    order = ordered(parts, builder.say) if resolved.kind.name in ("sequence", "bus") else list(parts.values())
     is_bus = resolved.kind.name == "bus"
     if is_bus and shared.norm is not None:
         at = _with(at, norm=resolved.fields.get("norm") or at.inherited.get("norm"))
     else:
         at = _with(at, norm=None)
+    if mixture:
+        from assembler.graph import sparse
+
+        drafts = sparse.unfold(builder, draft, resolved, inner, at, chosen.options, _inherited(at))
+        if draft.broken:
+            return
+        wire.wire(builder, inner)
+        sparse.one_input(builder, draft, drafts)
+    else:
+        drafts = _dense(builder, resolved, inner, at, order, chosen.options)
+        wire.wire(builder, inner)
+    wire.collect(builder, inner)
+    draft.ports = dict(inner.inputs)
+    draft.broken = all(part.broken for part in drafts) and len(drafts) > 0
+    gives(draft)
+    scope.fed_by_slot |= inner.fed_by_slot
+    builder.weigh(draft)
+
+
+def _dense(builder: Builder, resolved: Resolved, inner: ScopeDraft, at: At, order: list[Place], options: Options) -> list[Draft]:
+    """The parts of a sequence, a bus or a parallel, and what they come to."""
+    is_bus, members = resolved.kind.name == "bus", getattr(options, "members", None)
     stream = Ref("", STREAM)
     drafts = []
     for place in order:
-        part = builder.node(place, inner, at.below(place.name), in_bus=is_bus)
+        part = builder.node(place, inner, at.below(place.name), in_bus=is_bus, beside=members)
         part.part = True
         part.implicit = stream
         drafts.append(part)
@@ -141,13 +171,7 @@ def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, sco
         stream = _join(builder, inner, drafts, resolved)
     inner.outputs = {"y": stream}
     inner.main = "y"
-    wire.wire(builder, inner)
-    wire.collect(builder, inner)
-    draft.ports = dict(inner.inputs)
-    draft.broken = all(part.broken for part in drafts) and len(drafts) > 0
-    gives(draft)
-    scope.fed_by_slot |= inner.fed_by_slot
-    builder.weigh(draft)
+    return drafts
 
 
 def _with(at: At, norm: Field | None) -> At:
@@ -186,14 +210,50 @@ def _write(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref, said: 
 
 
 def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Resolved) -> Ref:
+    """The node that makes one value of what the parts give: all into its `many` port, or one into each port."""
     item = resolved.fields.get("join")
+    span = item[0].span if item is not None else resolved.place.span
+    options: dict[str, Field] = {}
+    if item is not None and isinstance(item[0].data, dict):
+        options = {key: (value, item[1]) for key, value in item[0].data.items() if key != "kind"}
     data = item[0].data if item is not None else "add"
+    named = data.get("kind") if isinstance(data, dict) else None
+    data = named.data if named is not None else data
     word = item[1].find(data) if item is not None and isinstance(data, str) else None
     kind = str(word if isinstance(word, str) else data)
-    join = insert(builder, inner, "join", kind, {}, f"join of {inner.address}", item[0].span if item is not None else resolved.place.span)
-    port = next(iter(join.ports), "x")
-    join.edges[port] = [Edge(_value(builder, part), part.span) for part in parts]
+    if kind not in JOINS:
+        builder.say(Diagnostic("unknown-kind", f"there is no join `{kind}`", span.at(f"{resolved.place.path}.join"), help=did_you_mean(kind, JOINS) or f"the joins are {listed(JOINS)}"))
+        broken = inner.add(Draft(inner.free("join"), inner.address, span, broken=True))
+        return Ref(broken.name, "")
+    join = insert(builder, inner, "join", kind, options, f"join of {inner.address}", span)
+    if join.broken:
+        return Ref(join.name, "")
+    values = [(ref, part) for part in parts for ref in _values(builder, part)]
+    many = next((name for name, port in join.ports.items() if port.many), None)
+    if many is not None:
+        join.edges[many] = [Edge(ref, part.span) for ref, part in values]
+    elif len(values) == len(join.ports):
+        join.edges.update((port, [Edge(ref, part.span)]) for port, (ref, part) in zip(join.ports, values, strict=True))
+    else:
+        builder.say(Diagnostic("port-required", f"`{kind}` joins {len(join.ports)} values, and `{inner.address}` has {len(values)}", span.at(f"{resolved.place.path}.join"),
+                               help=f"its ports are {listed(join.ports)}: one part for each, in this order"))  # fmt: skip
+        join.broken = True
+    if "query" in join.ports:
+        join.edges["query"] = [Edge(Ref("", STREAM), span)]
+    if "scores" in join.ports:
+        join.edges["scores"] = [Edge(take(inner, "scores"), span)] if "scores" in inner.offered else []
+        if not join.edges["scores"]:
+            builder.say(Diagnostic("port-required", f"`{kind}` chooses by scores, and nothing feeds them to `{inner.address}`", span.at(f"{resolved.place.path}.join"),
+                                   help="name them beside the stream: `from: {x: ..., scores: ...}`"))  # fmt: skip
+            join.broken = True
     return Ref(join.name, join.main)
+
+
+def _values(builder: Builder, part: Draft) -> list[Ref]:
+    """What a part gives on: one value, or one of each member."""
+    if part.beside and not part.broken:
+        return [Ref(part.name, f"{index}.{part.beside}") for index in range(part.count)]
+    return [_value(builder, part)]
 
 
 def _value(builder: Builder, part: Draft) -> Ref:
@@ -212,9 +272,12 @@ def gives(draft: Draft) -> None:
 
 
 # --- copies ---
-def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str]) -> Draft:
-    """One copy of a repeat. A leaf with norms becomes a group that holds both; a container holds its own."""
-    if resolved.kind.container or shared.norm not in ("pre", "out", "both"):
+def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str], called: bool = False) -> Draft:
+    """One copy of a repeat. A leaf with norms becomes a group that holds both; a container holds its own.
+
+    `called`: it must be a module of its own, because what it stands in calls it.
+    """
+    if resolved.kind.container or (shared.norm not in ("pre", "out", "both") and not (called and _is_expression(builder, resolved))):
         copy = builder.single(resolved, shared, scope, at, offered)
         if copy.inner is not None and not copy.broken and not _is_bus(copy):
             _norms_inside(builder, copy, copy.inner, shared)
@@ -241,6 +304,12 @@ def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDr
     gives(group)
     builder.weigh(group)
     return group
+
+
+def _is_expression(builder: Builder, resolved: Resolved) -> bool:
+    """Whether a leaf is written as an expression, without a module (of one that is wrong, it does not matter)."""
+    chosen = choose(resolved.kind, resolved.fields, resolved.place.path, resolved.place.name, lambda _: None)
+    return chosen is None or isinstance(chosen.definition.build, Inline)
 
 
 def _norms_inside(builder: Builder, copy: Draft, inner: ScopeDraft, shared: Shared) -> None:

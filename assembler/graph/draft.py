@@ -39,6 +39,8 @@ class Draft:
     taps: dict[str, None] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     """Input of single copies -> the tap of an earlier copy that feeds it."""
+    beside: str = ""
+    """For copies side by side: the output that each of them gives."""
     said: dict[str, Any] = field(default_factory=dict)
     """freeze, seed, dtype, same, ties, init: what a leaf carries beside its options."""
     after: Ref | None = None
@@ -80,7 +82,7 @@ class Draft:
         if self.runs:
             losses = tuple(port for port, given in self.gives.items() if given.loss)
             runs = tuple(Run(count, node.freeze()) for count, node in self.runs)  # type: ignore[arg-type]
-            return Repeat(**common, runs=runs, stream=(self.first, self.main), share=self.share, taps=tuple(self.taps), losses=losses, links=dict(self.links))
+            return Repeat(**common, runs=runs, stream=(self.first, self.main or self.beside), share=self.share, taps=tuple(self.taps), losses=losses, links=dict(self.links), beside=bool(self.beside))
         assert self.inner is not None
         return Group(**common, scope=self.inner.freeze(), kind=self.kind.name if self.kind else "graph", same=self.said.get("same", ""))
 

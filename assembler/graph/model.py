@@ -1,7 +1,7 @@
 """The graph: what a recipe means once all sugar is gone. Frozen; a step makes a new one.
 
 A graph is a tree of scopes. A scope holds named nodes and the edges between them; a node is a
-`Leaf` (one use of a kind), a `Group` (a scope inside) or a `Repeat` (copies in a row). Every edge
+`Leaf` (one use of a kind), a `Group` (a scope inside) or a `Repeat` (copies in a row or side by side). Every edge
 stays inside one scope: what crosses a border is passed through it, as an input or an output of
 the group. So each scope can be inferred, compiled and read by itself.
 """
@@ -102,6 +102,9 @@ class Repeat(NamedTuple):
     """Copies in a row: the stream output of one feeds the stream input of the next, every other
     input goes to each copy, losses add up. Copy 3 has the address `<address>.3`.
 
+    `beside`: they stand side by side instead: each takes the inputs as they come, and what each gives
+    is read as a tap.
+
     `share`: one set of weights under the address itself (a single run).
     `taps`: outputs of single copies that somebody reads, as addresses below the repeat: `1.y`.
     """
@@ -117,6 +120,7 @@ class Repeat(NamedTuple):
     losses: tuple[str, ...] = ()
     links: Mapping[str, str] = MappingProxyType({})
     """Input of single copies -> the tap of an earlier copy that feeds it (a graft's read: `1.y`)."""
+    beside: bool = False
 
     @property
     def count(self) -> int:  # type: ignore[override]
@@ -124,6 +128,9 @@ class Repeat(NamedTuple):
 
 
 Node = Leaf | Group | Repeat
+
+SPARSE = frozenset({"moe", "route", "compete"})
+"""Groups whose node `mix` sums experts by their gates: each runs only for the rows that chose it."""
 
 
 class Accepted(NamedTuple):

@@ -59,7 +59,7 @@ def measure(graph: Graph, facts: Facts, model: nn.Module, batch: Mapping[str, Te
     model's parameters, their gradients, its buffers and torch's random state stay as they are.
     """
     seen: dict[str, Tensor] = {}
-    twin = probed(plan(graph, facts), model, seen.__setitem__)
+    twin = probed(plan(graph, facts, dense=True), model, seen.__setitem__)
     fed = {name: value.detach().clone().requires_grad_(value.is_floating_point()) for name, value in batch.items()}
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with torch.random.fork_rng([]), torch.enable_grad():

@@ -56,7 +56,7 @@ def at_the_start(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[st
 def _zeros(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tensor], known: Signals) -> Iterator[Row]:
     """Values outside training: zeros bit for bit, and the host's value where a graft is silent."""
     seen: dict[str, Tensor] = dict(batch)
-    twin = probed(plan(graph, facts), model, seen.__setitem__).eval()
+    twin = probed(plan(graph, facts, dense=True), model, seen.__setitem__).eval()
     with torch.no_grad():
         twin(**batch)
     for address, value in known.flow.places.items():

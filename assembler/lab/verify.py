@@ -130,7 +130,7 @@ def _rows(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tens
     unfolded = _unfolded(graph, facts)
     own = _own_dtype(model, unfolded.uses)
     seen: dict[str, str] = {}
-    twin = probed(plan(graph, facts), model, lambda address, value: _note(seen, address, value))
+    twin = probed(plan(graph, facts, dense=True), model, lambda address, value: _note(seen, address, value))
     with torch.no_grad():
         twin(**batch)
     found = model(**batch)

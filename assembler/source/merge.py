@@ -19,7 +19,7 @@ COMMON = frozenset({
 IDENTITY = ("kind", "slot", "same", "like")
 """Keys that say what a node is: a change of one is a swap."""
 
-NAMED = frozenset({"nodes", "parts", "slots", "rules", "grafts"})
+NAMED = frozenset({"nodes", "parts", "experts", "slots", "rules", "grafts"})
 """Keys whose value names things: an entry that is `null` is removed."""
 
 PLAIN = frozenset({

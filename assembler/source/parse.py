@@ -12,6 +12,7 @@ from assembler.source.recipe import (
     GRAPH_KEYS,
     INHERITED,
     NOUNS,
+    PART_OPTIONS,
     PLACE_KEYS,
     Graft,
     GraphSpec,
@@ -242,7 +243,22 @@ class _Reader:
         parts = None
         if "parts" in fields:
             parts = self.named(value, "parts", f"{path}.parts", "part", self.place, "name: {kind: ...}")
+        if not PART_OPTIONS.isdisjoint(fields):
+            parts = self.single_parts(value, path, parts)
         return Place(name, path, span, fields, parts)
+
+    def single_parts(self, value: Value, path: str, parts: dict[str, Place] | None) -> dict[str, Place] | None:
+        """Parts that stand under a key of their own: `expert: {kind: ...}`, and `experts: {small: {...}}` by their names."""
+        found = dict(parts or {})
+        for key, item in value.data.items():
+            if key not in PART_OPTIONS or not isinstance(item.data, dict):
+                continue
+            inside = self.named(value, key, f"{path}.{key}", "part", self.place, "name: {kind: ...}") if key == "experts" else {key: self.place(key, item, f"{path}.{key}")}
+            for name, place in inside.items():
+                if name in found:
+                    self.say("name-taken", f"`{name}` is a part and the key of one", place.span, place.path, related=(Note("the other", found[name].span),), help="rename the part")
+                found[name] = place
+        return found or parts
 
     def slot(self, name: str, value: Value, path: str) -> Slot:
         accepts = value.get("accepts")

@@ -22,6 +22,8 @@ PLACE_KEYS = frozenset(
     ["kind", "slot", "same", "like", "from", "repeat", "share", "norm", "norm_kind", "init", "freeze", "seed", "dtype", "tie", "vars", "before", "after"]
 )
 """What every node and part has; anything else is an option of its kind."""
+PART_OPTIONS = frozenset(["expert", "experts", "router", "selector", "shared"])
+"""Options of the kinds with experts that may hold a part (`experts`: parts by name) instead of a value."""
 GRAFT_KEYS = frozenset(["read", "write", "mode", "form", "scale", "norm", "norm_kind", "init", "after", "part"])
 
 

@@ -129,6 +129,12 @@ CODES: dict[str, Code] = {
         share-mismatch           shared weights that do not have one shape
         share-cycle              shared weights that lead back to themselves
         bus-in-bus               a bus directly inside a bus
+        expert-input             an expert that takes more than its rows
+        expert-inside            an address of something inside an expert
+        expert-mixes-rows        an expert that looks at rows other than its own
+        router-tie               a router that starts with equal scores for all experts
+        capacity-drops           rows that are dropped, and that nothing carries past the mixture
+        choice-looks-ahead       experts choose among later rows in a causal model
         graft-place              a graft where none can stand
         graft-conflict           several grafts at one place without an order
         gate-not-silent          a gate that must leave the host as it is, and cannot

@@ -69,6 +69,12 @@ RECIPES: dict[str, tuple[str, str]] = {
     "add": (TWO, f"{_FRONT}, k: {{kind: add, from: [front, z]}}"),
     "multiply": (TWO, f"{_FRONT}, k: {{kind: multiply, from: [front, z]}}"),
     "mean": (TWO, f"{_FRONT}, k: {{kind: mean, from: [front, z]}}"),
+    "blend": (TWO, f"{_FRONT}, k: {{kind: blend, weight: 0.3, learned: true, channel: true, from: [front, z]}}"),
+    "multi_blend": (TWO, f"{_FRONT}, k: {{kind: multi_blend, weights: [0, 1, 2], mode: normalised, from: [front, z, x]}}"),
+    "median": (TWO, f"{_FRONT}, k: {{kind: median, from: [front, z, x]}}"),
+    "vote": (TWO, f"{_FRONT}, k: {{kind: vote, from: [front, z, x]}}, j: {{kind: add, from: [front, k]}}"),
+    "attend": (TWO, f"{_FRONT}, k: {{kind: attend, hidden: 4, from: {{x: [front, z, x], query: z}}}}"),
+    "select": (TWO, f"{_FRONT}, s: {{kind: linear, out: 3, from: x}}, k: {{kind: select, from: {{x: [front, z, x], scores: s}}}}"),
     "softmax": (ROWS, f"{_FRONT}, k: {{kind: softmax, temperature: 0.5, from: front}}"),
     "identity": (ROWS, f"{_FRONT}, k: {{kind: identity, repeat: 2, from: front}}"),
     "zero": (ROWS, f"{_FRONT}, z: {{kind: zero, from: front}}, k: {{kind: add, from: [z, front]}}"),
@@ -80,6 +86,9 @@ RECIPES: dict[str, tuple[str, str]] = {
     "sequence": (ROWS, "k: {kind: sequence, repeat: 2, from: x, parts: {a: {kind: linear, out: 8}, g: {kind: activation}}}"),
     "parallel": (ROWS, "k: {kind: parallel, join: concat, from: x, parts: {a: {kind: linear, out: 4}, b: {kind: mlp, out: 3}}}"),
     "bus": (ROWS, f"k: {{kind: bus, {BUS}, from: x}}"),
+    "moe": (ROWS, f"{_FRONT}, k: {{kind: moe, experts: 4, shared: 1, expert: {{kind: mlp, hidden: 12, norm: pre}}, from: front}}"),
+    "route": (ROWS, f"{_FRONT}, k: {{kind: route, router: {{kind: mlp}}, parts: {{a: {{kind: mlp, hidden: 12}}, b: {{kind: activation}}, c: {{kind: identity}}}}, from: front}}"),
+    "compete": (ROWS, f"{_FRONT}, k: {{kind: compete, parts: {{a: {{kind: mlp, hidden: 12}}, b: {{kind: linear, out: 8}}}}, from: front}}"),
     "argmax": (ROWS, f"{_FRONT}, i: {{kind: argmax, from: front}}, e: {{kind: embedding, out: 8, from: i}}, k: {{kind: add, from: [e, front]}}"),
     "straight_through": (ROWS, f"{_FRONT}, k: {{kind: straight_through, temperature: 0.5, from: front}}"),
     "gumbel": (ROWS, f"{_FRONT}, k: {{kind: gumbel, temperature: 0.5, from: front}}"),
@@ -93,7 +102,7 @@ RECIPES: dict[str, tuple[str, str]] = {
 def text(kind: str) -> str:
     inputs, nodes = RECIPES[kind]
     # Nobody writes these two: they are what `losses` becomes.
-    losses = ", aux: losses" if kind in ("no_loss", "loss_sum", "vector_quantize", "gating") else ""
+    losses = ", aux: losses" if kind in ("no_loss", "loss_sum", "vector_quantize", "moe", "gating") else ""
     last = "k.y, z: k.z" if kind == "graph" else "k, i: k.index" if kind == "vector_quantize" else "j" if ", j:" in nodes else "k"
     return f"{{name: one-{kind.replace('_', '-')}, inputs: {inputs}, nodes: {{{nodes}}}, outputs: {{y: {last}{losses}}}}}"
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 from pydantic import Field
 
-from assembler_schemas.kind import Definition, Kind, Options
+from assembler_schemas.kind import Definition, Kind, Options, Size
 
 
 class ParallelOptions(Options):
-    join: Literal["add", "mean", "concat", "multiply"] = Field("add", description="how the parts' outputs become one")
+    join: str | dict[str, Any] = Field(
+        "add", description="how the parts' outputs become one: the name of a join, or a mapping with its `kind` and options"
+    )
+    members: Size | None = Field(None, description="so many of each part, side by side, each with weights and a start of its own: an ensemble")
 
 
 def _unfolded(options: Options) -> Definition:

@@ -6,6 +6,7 @@ from assembler.library.modules.bridge import GumbelSoftmax, StraightThrough, Vec
 from assembler.library.modules.combine import SparseCombine, sparse_combine
 from assembler.library.modules.gating import Gating, Jitter
 from assembler.library.modules.graft import GraftedLinear
+from assembler.library.modules.join import Attend, Blend, MultiBlend, Select, Vote, WeightedSum
 from assembler.library.modules.mlp import GLU, MLP, GatedMLP, QuickGELU
 from assembler.library.modules.position import LearnedPosition, SinusoidalPosition
 from assembler.library.modules.scale import Scale
@@ -14,7 +15,9 @@ from assembler.library.modules.token import ClsToken, MeanPool, PatchEmbed
 __all__ = [
     "GLU",
     "MLP",
+    "Attend",
     "Attention",
+    "Blend",
     "ClsToken",
     "CrossAttention",
     "GatedMLP",
@@ -25,12 +28,16 @@ __all__ = [
     "LearnedPosition",
     "LowRank",
     "MeanPool",
+    "MultiBlend",
     "PatchEmbed",
     "QuickGELU",
     "Scale",
+    "Select",
     "SinusoidalPosition",
     "SparseCombine",
     "StraightThrough",
     "VectorQuantize",
+    "Vote",
+    "WeightedSum",
     "sparse_combine",
 ]
