@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from assembler.facts.flow import number
+from assembler.facts.zero_blend import blended
 from assembler.facts.zero_rules import CENTERED, LINEAR, normed_axes
 from assembler.facts.zero_values import Axes, Body, Value, moved_sum
 from assembler_schemas.kind import Step
@@ -79,6 +80,27 @@ def _multiply(body: Body, step: Step, operands: Sequence[Value], result: Value, 
             passed = through(passed, other)
         found.append(onto(passed, item, result, mode))
     return found
+
+
+def _blend(body: Body, step: Step, operands: Sequence[Value], result: Value, g: Gradient, mode: Mode) -> Given:
+    """A softmax over one value has no gradient; weights that sum to 1 do not matter where all values are one."""
+    found = blended(step, operands)
+    passed = frozenset(axes for axes in g if axes <= found.even)
+    stopped = found.known if found.exact and mode != "reach" else None
+    to_values = [None if stopped is not None and stopped[place] == 0.0 else passed for place in range(len(found.values))]
+    if found.weight is None:
+        return to_values
+    single = found.convex and len(found.values) == 1
+    same = mode == "exact" and found.convex and found.alike
+    even = frozenset[int]().union(found.values[0].even).intersection(*(item.even for item in found.values), found.summed)
+    cancels = mode == "exact" and any(axes <= even for axes in g)
+    if mode != "reach" and (all(none(item, mode) for item in found.values) or same or cancels or (single and found.by == "softmax")):
+        return [None, *to_values]
+    return [frozenset({frozenset({-1})}) if found.by == "softmax" else PLAIN, *to_values]
+
+
+def _median(body: Body, step: Step, operands: Sequence[Value], result: Value, g: Gradient, mode: Mode) -> Given:
+    return [g if len(operands) == 1 else PLAIN] * len(operands)
 
 
 def _conv(body: Body, step: Step, operands: Sequence[Value], result: Value, g: Gradient, mode: Mode) -> Given:
@@ -184,6 +206,8 @@ RULES: Mapping[str, Rule] = {
     "matmul": _matmul,
     "add": _add,
     "multiply": _multiply,
+    "blend": _blend,
+    "median": _median,
     "conv": _conv,
     "gather": _gather,
     "pointwise": _pointwise,

@@ -274,6 +274,7 @@ def _words(step: Step, state: State) -> str:
         return f"a {step.op} with zeros"
     return {
         "matmul": "a linear map", "conv": "a convolution", "gather": "rows of a table", "add": "the sum", "multiply": "the product",
+        "blend": "a weighted sum", "median": "the median",
         "pointwise": f"{kind}", "norm": f"{kind} norm", "softmax": "softmax", "softmax_mix": "a mean over rows by softmax weights",
         "reduce": f"the {kind}", "pool": f"{kind} pool", "reshape": "axes joined or split", "concat": "side by side",
         "select": "a slice of what was normed together", "constant": "a constant",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
+from assembler.facts import norm_blend
 from assembler.facts.norm_state import RANDOM, RAW, SCALED, STREAM, ZERO, State, bound, bounded, join, value
 from assembler.facts.number import number
 from assembler_schemas.kind import Definition, Step
@@ -189,8 +190,10 @@ def _reduce(body: Body, step: Step, operands: Sequence[State]) -> State:
         return ZERO if known == 0.0 else RAW if known is None or step.attributes["kind"] != "mean" else bounded(known, x)
     if known == 0.0:
         return ZERO
-    if known is None or step.attributes["kind"] != "mean":
+    if known is None or step.attributes["kind"] == "sum":
         return RAW
+    if step.attributes["kind"] == "max":
+        return bounded(known, x)
     if x.kind == "simplex" and not set(axes) & set(x.axes) and step.attributes.get("mask") not in body.fed:
         gone = () if step.attributes.get("keep", False) else axes
         return x._replace(axes=tuple(axis + sum(1 for item in gone if item > axis) for axis in x.axes))
@@ -298,6 +301,8 @@ def _logsumexp(body: Body, step: Step, operands: Sequence[State]) -> State:
 RULES: Mapping[str, Callable[[Body, Step, Sequence[State]], State]] = {
     "matmul": _linear,
     "conv": _linear,
+    "blend": norm_blend.blend,
+    "median": norm_blend.median,
     "add": _add,
     "multiply": _multiply,
     "gather": _gather,

@@ -15,6 +15,8 @@ from assembler_schemas.dim import Dim
 def start_of(init: str, sizes: Mapping[str, Dim]) -> str:
     """`uniform(1/sqrt(in))` -> `uniform(0.125)`."""
     name, bracket, rest = init.partition("(")
+    if name == "numbers":
+        return init
     return f"{name}({number(rest[:-1], sizes)!r})" if bracket else init
 
 

@@ -143,6 +143,8 @@ def _coherent(x: Signal, out: Signal, g: Part, size: float) -> float:
 def reduce(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if not isinstance(x, Signal):
         return Unknown("`reduce` of a parameter")
+    if at["kind"] == "max":
+        return Unknown("the largest of several features")
     if at["axes"] is None:
         return Unknown("a mean over samples")
     axes = [axis % len(x.shape) for axis in at["axes"]]

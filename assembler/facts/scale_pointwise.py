@@ -159,12 +159,12 @@ def softmax(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     for item in x.parts:
         s2, shared = _spread(item, role)
         both = kappa(shared, n) / n
-        square = _uneven(s2, n, x.ripple)[0]
+        square = uneven(s2, n, x.ripple)[0]
         parts.append(part(item.n, label, square, min(both, square), min(square, max(1 / n**2, kappa(max(0.0, item.b - item.m**2), n) / n)), 1 / n))
     return Signal(x.shape, x.roles, tuple(parts), 0.0, x.noise, bent=True)
 
 
-def _uneven(s2: float, n: int, ripple: float) -> tuple[float, float]:
+def uneven(s2: float, n: int, ripple: float) -> tuple[float, float]:
     """`softmax_squares` over rows whose variance differs from row to row: of two sorts."""
     off = min(0.9, math.sqrt(max(0.0, ripple)))
     found = [softmax_squares(round(s2 * (1 + side), 4), n) for side in ((off, -off) if off else (0.0,))]
@@ -179,7 +179,7 @@ def softmax_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Val
     n, role, label = x.shape[axis], x.roles[axis], run.fresh.next()
     parts = []
     for item, y, before in zip(g.parts, out.parts, x.parts, strict=True):
-        left = _uneven(_spread(before, role)[0], n, x.ripple)[1]
+        left = uneven(_spread(before, role)[0], n, x.ripple)[1]
         parts.append(part(item.n, label, left * item.q, min(left, y.c) * item.c))
     return (g.of(parts),)
 

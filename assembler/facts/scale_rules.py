@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from assembler.facts import (
+    scale_blend,
     scale_choice,
     scale_conv,
     scale_gates,
@@ -27,6 +28,8 @@ RULES: Mapping[str, tuple[Rule, Back]] = {
     "matmul": (scale_linear.matmul, scale_linear.matmul_back),
     "add": (scale_join.add, scale_join.add_back),
     "multiply": (scale_join.multiply, scale_join.multiply_back),
+    "blend": (scale_blend.blend, scale_blend.blend_back),
+    "median": (scale_blend.median, scale_blend.median_back),
     "conv": (scale_conv.conv, scale_conv.conv_back),
     "gather": (scale_conv.gather, scale_shape.nothing_back),
     "pointwise": (scale_pointwise.pointwise, scale_pointwise.pointwise_back),

@@ -147,6 +147,8 @@ class Given(NamedTuple):
     """Of the atom that it is as a value."""
     spread: float = 2.0
     """Relative variance of a squared entry: 2 of a normal one, 0.8 of a uniform one."""
+    entries: tuple[float, ...] = ()
+    """Its elements one by one, where each starts as a number of its own."""
 
     @property
     def q(self) -> float:

@@ -75,6 +75,10 @@ def _own_copy(address: str, own: str) -> str:
 
 def _given(index: int, label: int, weight: Weight, origin: Weight) -> Given:
     name, _, rest = origin.init.partition("(")
+    if name == "numbers":
+        entries = tuple(float(item) for item in rest[:-1].split(","))
+        mean = sum(entries) / len(entries)
+        return Given(weight.shape, mean, sum(item * item for item in entries) / len(entries) - mean**2, False, index, label, entries=entries)
     value = float(rest[:-1]) if rest and name != "copy" else 0.0
     mean, var = 0.0, 0.0
     if name in ("ones", "constant"):

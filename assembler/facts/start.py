@@ -22,8 +22,8 @@ Shape = tuple[int, ...]
 
 
 def starts(node: Leaf, facts: NodeFacts) -> Mapping[str, str]:
-    """Parameter (and buffer) key -> `zeros ones constant(c) normal(s) trunc_normal(s) uniform(b)
-    orthogonal(g) eye copy(address)`, numbers filled in.
+    """Parameter (and buffer) key -> `zeros ones constant(c) numbers(a, b, ...) normal(s) trunc_normal(s)
+    uniform(b) orthogonal(g) eye copy(address)`, numbers filled in.
 
     `uniform(b)` lies between -b and b; `trunc_normal(s)` is cut at -2 and 2, as torch's; `eye` of a
     kernel is Dirac's; `copy(a.up.weight)` takes the values of that parameter, `*` in it being the copy

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from assembler.facts import zero_blend
 from assembler.facts.flow import number
 from assembler.facts.zero_values import (
     ALL,
@@ -353,6 +354,8 @@ RULES: Mapping[str, Callable[[Body, Step, Sequence[Value]], Value]] = {
     "add": _add,
     "multiply": _multiply,
     "conv": _conv,
+    "blend": zero_blend.blend,
+    "median": zero_blend.median,
     "gather": _gather,
     "pointwise": _pointwise,
     "norm": _norm,

@@ -65,6 +65,9 @@ def starts(weight: Weight) -> Value:
     if text.startswith("constant("):
         value = float(text[9:-1])
         return constant(value, single)
+    if text.startswith("numbers("):
+        each = ("constant", tuple(float(item) for item in text[8:-1].split(",")))
+        return Value(each, frozenset({(each, 1.0)}), single, single)
     if text == "eye" and len(weight.shape) == 2 and weight.shape[0] == weight.shape[1]:
         return Value(EYE, frozenset({(EYE, 1.0)}), single, single)
     return Value("", NOTHING, single, single)

@@ -108,6 +108,8 @@ class Reader:
             return self.zeros(use, names[2])
         if step.op == "softmax_mix" and others and name != names[2]:
             return self.zeros(use, others[0])
+        if step.op == "blend":
+            return End("detach" if "weights" in step.attributes else "single", use)
         if step.op in ("softmax", "softmax_mix", "norm"):
             return End("single", use)
         if step.op == "multiply" and any(value.zero for value in values[name]):

@@ -1,6 +1,6 @@
 """Every parameter of a built model against the start that its recipe states.
 
-`zeros ones constant eye copy` are held exactly, `orthogonal` up to rounding. `normal`, `uniform` and
+`zeros ones constant numbers eye copy` are held exactly, `orthogonal` up to rounding. `normal`, `uniform` and
 `trunc_normal` are held by their mean, their second moment, their largest element and (where there is
 one) their border. Each of these compares a statistic with a bound on how likely it is: Chernoff's for
 the moments, exact for the border. The bounds together raise a false alarm for one parameter with a
@@ -63,6 +63,8 @@ def _hold(value: Tensor, start: str, tensors: Mapping[str, Tensor]) -> tuple[str
         return _equal(value, tensors[argument].detach().to(value.dtype)) if argument in tensors else ("its source is not in the model", False)
     if not bracket:
         return _equal(value, _EXACT[name](value))
+    if name == "numbers":
+        return _equal(value, torch.tensor([float(item) for item in argument.split(",")], dtype=torch.float64).to(value))
     number = float(argument)
     if name == "constant":
         return _equal(value, torch.full_like(value, number))

@@ -60,7 +60,7 @@ class Parameter(NamedTuple):
     """One parameter (or buffer): shape as expressions over the sizes, and how it starts.
 
     `writes`: it belongs to the writing layer, the last linear map of the kind (for init roles).
-    `init`: `ones`, `zeros`, `constant(c)`, `normal(s)`, `uniform(bound-expression)`: what the module
+    `init`: `ones`, `zeros`, `constant(c)`, `numbers(a, b, ...)`, `normal(s)`, `uniform(bound-expression)`: what the module
     really does (docs/primitives.md). `trains`: whether it learns, whatever its node says; said only
     of what a graft inside the kind owns.
     """

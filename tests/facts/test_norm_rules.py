@@ -97,13 +97,15 @@ STEPS: Mapping[str, SAMPLE] = {
     "add": lambda draw: step("y", "add", *draw.choice([("x",), ("x", "y_"), ("x", "y_", "z"), ("x", "w"), ("x", "y_", "w")]), scale=draw.choice([1, "1/n", 0.5])),
     "multiply": lambda draw: step("y", "multiply", *draw.choice([("x",), ("x", "w"), ("x", "y_"), ("x", "y_", "w")]), scale=draw.choice([1, 2.0, -0.5])),
     "matmul": lambda draw: step("y", "matmul", "x", "square", spec="...i,oi->...o"),
+    "blend": lambda draw: step("y", "blend", "x", "y_", weights=draw.choice([(0.3, 0.7), (1.0, 0.0), (0.5, -2.0)])) if draw.random() < 0.6 else step("y", "blend", "pair", "x", "y_", by=draw.choice(["softmax", None])),
+    "median": lambda draw: step("y", "median", *draw.choice([("x",), ("x", "y_"), ("x", "y_", "z"), ("x", "y_", "x")])),
     "conv": lambda draw: step("y", "conv", "x", "kernel"),
     "gather": lambda draw: step("y", "gather", "square", "ids"),
     "pointwise": lambda draw: step("y", "pointwise", "x", fn=draw.choice(FUNCTIONS), p=0.5, base=100.0, exponent=draw.choice([2, 3]), eps=0.1),
     "norm": lambda draw: step("y", "norm", "x", kind=draw.choice(["layer", "rms", "l2", "group"]), axes=draw.choice([(-1,), (-2,), (-3, -2, -1)]), eps=1e-30, groups=draw.choice([1, 3])),
     "softmax": lambda draw: step("y", "softmax", "x", axis=draw.choice([-1, -2])),
     "softmax_mix": lambda draw: step("y", "softmax_mix", "q", "q", "x", causal=draw.random() < 0.5, mask=draw.choice([None, "mask"])),
-    "reduce": lambda draw: step("y", "reduce", "x", kind=draw.choice(["mean", "sum"]), axes=draw.choice([(-1,), (-2,), (-3,), (-3, -1)]), keep=draw.random() < 0.5, mask=None),
+    "reduce": lambda draw: step("y", "reduce", "x", kind=draw.choice(["mean", "sum", "max"]), axes=draw.choice([(-1,), (-2,), (-3,), (-3, -1)]), keep=draw.random() < 0.5, mask=None),
     "pool": lambda draw: step("y", "pool", "x", kind=draw.choice(["max", "avg"]), kernel=2, stride=2, padding=draw.choice([0, 1])),
     "reshape": lambda draw: step("y", "reshape", "x", pattern=draw.choice(PATTERNS), sizes={"h": 2}),
     "concat": lambda draw: step("y", "concat", *draw.choice([("x", "y_"), ("x", "y_", "z"), ("x",)]), axis=draw.choice([-1, -2, -3]), new=draw.random() < 0.3),
@@ -138,6 +140,7 @@ def test_what_a_rule_says_of_the_result_is_so(operation: str) -> None:
                 state, tensor = first[0], first[1].roll(1 + len(known), -2 if first[0].axes == (-1,) else -1)
             known[name] = state, tensor
         known["w"] = _weight(draw, (), generator)
+        known["pair"] = _weight(draw, (6, 2), generator)
         known["square"] = _weight(draw, (6, 6), generator)
         known["kernel"] = _weight(draw, (5, 3, 2, 2), generator)
         known["q"] = RAW, torch.randn(SHAPE, generator=generator, dtype=torch.float64)

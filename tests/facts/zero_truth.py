@@ -42,6 +42,8 @@ def _made(init: str, shape: tuple[int, ...]) -> Tensor:
         return torch.zeros(shape) if name == "zeros" else torch.ones(shape) if name == "ones" else torch.eye(*shape)
     if name == "constant":
         return torch.full(shape, float(rest[:-1]))
+    if name == "numbers":
+        return torch.tensor([float(item) for item in rest[:-1].split(",")], dtype=torch.float64)
     # Larger than the real ones: a gradient of a weight deep down is not to vanish in seven steps.
     return 0.5 * torch.randn(shape)
 

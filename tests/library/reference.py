@@ -127,6 +127,35 @@ def _multiply(run: _Run, *xs: Tensor) -> Tensor:
     return out * scale
 
 
+def _blend(run: _Run, *xs: Tensor) -> Tensor:
+    by, weights = run.get("by"), run.get("weights")
+    if weights is not None:
+        return _add(run, *(x * w for x, w in zip(xs, weights, strict=True)))
+    w, *values = xs
+    if by == "sigmoid":
+        w = torch.stack((1 / (1 + torch.exp(-w)), 1 / (1 + torch.exp(w))), -1)
+    elif by == "softmax":
+        w = _shares(torch.exp(w - w.amax(-1, keepdim=True).detach()))
+    elif by == "share":
+        w = _shares(torch.where(w < 0, -w, w))
+    assert w.shape[-1] == len(values)
+    return _add(run, *(w[..., i] * x for i, x in enumerate(values)))
+
+
+def _shares(w: Tensor) -> Tensor:
+    return w / w.sum(-1, keepdim=True)
+
+
+def _median(run: _Run, *xs: Tensor) -> Tensor:
+    """By counting: the value of which fewer than half are smaller, and at least half no larger."""
+    every = torch.stack(xs)
+    smaller = (every[None] < every[:, None]).sum(1)
+    no_larger = (every[None] <= every[:, None]).sum(1)
+    middle = (len(xs) + 1) // 2
+    place = ((smaller < middle) & (no_larger >= middle)).float().argmax(0, keepdim=True)
+    return every.gather(0, place)[0]
+
+
 def _layer(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
     centered = x - x.mean(axes, keepdim=True)
     return centered / (centered.square().mean(axes, keepdim=True) + eps).sqrt()
@@ -240,6 +269,8 @@ def _pool(run: _Run, x: Tensor) -> Tensor:
 def _reduce(run: _Run, x: Tensor) -> Tensor:
     keep, mask = run.get("keep", False), run.value("mask")
     axes = tuple(range(x.dim()) if run.get("axes") is None else run.get("axes"))
+    if run.get("kind") == "max":
+        return x.amax(axes, keepdim=keep)
     counts = torch.ones_like(x)
     if mask is not None:
         counts = counts * mask.reshape(*mask.shape, *[1] * (x.dim() - mask.dim()))
@@ -340,6 +371,8 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "matmul": _matmul,
     "add": _add,
     "multiply": _multiply,
+    "blend": _blend,
+    "median": _median,
     "norm": _norm,
     "pointwise": _pointwise,
     "softmax_mix": _softmax_mix,

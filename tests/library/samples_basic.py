@@ -87,6 +87,32 @@ SAMPLES: dict[str, list[Sample]] = {
     "add": [Sample({}, {"x": [(6,), (6,), (6,)]}), Sample({}, {"x": [(6,)]})],
     "multiply": [Sample({}, {"x": [(6,), (6,), (6,)]}), Sample({}, {"x": [(6,)]})],
     "mean": [Sample({}, {"x": [(6,), (6,), (6,)]}), Sample({}, {"x": [(6,)]})],
+    "blend": [
+        Sample({}, {"x": [(6,), (6,)]}),
+        Sample({"weight": 0.3}, {"x": [(6,), (6,)]}),
+        Sample({"weight": 0.3, "learned": True}, {"x": [(6,), (6,)]}),
+        Sample({"weight": 0.9, "learned": True, "channel": True}, {"x": [(6,), (6,)]}),
+    ],
+    "multi_blend": [
+        Sample({}, {"x": [(6,), (6,), (6,)]}),
+        Sample({"weights": [1, 0.5, 2.5]}, {"x": [(6,), (6,), (6,)]}),
+        Sample({"weights": [1, 0.0, 2.5], "mode": "normalised"}, {"x": [(6,), (6,), (6,)]}),
+        Sample({"mode": "normalised"}, {"x": [(6,), (6,)]}),
+        Sample({"weights": [1, 0.0, 2], "learned": False}, {"x": [(6,), (6,), (6,)]}),
+        Sample({"learned": False}, {"x": [(6,), (6,), (6,)]}),
+        Sample({}, {"x": [(6,)]}),
+    ],
+    "median": [Sample({}, {"x": [(6,)] * n}) for n in (1, 2, 3, 4, 5)],
+    "vote": [Sample({}, {"x": [(6,), (6,), (6,)]}), Sample({}, {"x": [(1,)]})],
+    "attend": [
+        Sample({}, {"x": [(6,), (6,), (6,)], "query": (5,)}),
+        Sample({"hidden": 3, "bias": False}, {"x": [(6,)], "query": (1,)}),
+    ],
+    "select": [
+        Sample(options, {"x": [(6,), (6,), (6,)], "scores": (3,)})
+        for options in ({}, {"straight_through": "dense"}, {"straight_through": "none"}, {"weighted": True})
+    ]
+    + [Sample({}, {"x": [(6,)], "scores": (1,)})],
     "softmax": [Sample({}, _ROW), Sample({"temperature": 0.5}, _ROW), Sample({}, {"x": (1,)})],
     "identity": [Sample({}, {"x": ()})],
     "zero": [Sample({}, _ROW), Sample({"out": 4}, _ROW)],

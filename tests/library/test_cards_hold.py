@@ -152,6 +152,10 @@ def _check_start(key: str, parameter: Parameter, built: Built, states: list[dict
     """Modules are added to `states` until there are enough numbers to tell a distribution."""
     found = re.fullmatch(r"(\w+)(?:\((.*)\))?", parameter.init)
     assert found is not None, parameter.init
+    if found[1] == "numbers":
+        each = torch.tensor([float(item) for item in found[2].split(",")], dtype=torch.float64)
+        assert torch.equal(built.module().state_dict()[key], each.float())
+        return
     form, argument = found[1], float(number(found[2] or "0", built.sizes))
     constants = {"zeros": 0.0, "ones": 1.0, "constant": argument}
     size = math.prod(number(size, built.sizes) for size in parameter.shape)

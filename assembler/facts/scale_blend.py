@@ -1,0 +1,260 @@
+"""Signal scale through weighted sums of many values, and through their median."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import prod, sqrt
+from typing import Any, NamedTuple
+
+from assembler.facts.moments import below, normal
+from assembler.facts.scale_join import gathered, rest
+from assembler.facts.scale_mix import MOST
+from assembler.facts.scale_place import Run, broadcast, fit, shapes_of, signal_of
+from assembler.facts.scale_pointwise import kappa, uneven
+from assembler.facts.scale_signal import Given, Part, Signal, Unknown, Value, common, few, part, refined, sum_of
+
+
+# --- blend ---
+class Weights(NamedTuple):
+    """Moments of the weights of one run of tokens: the mean, the second moment of one, and its mean product with
+    itself at another token or in another sample. They are taken to sum to nearly one number."""
+
+    m: float
+    q: float
+    c: float
+    b: float
+    left: float
+    """What a gradient that reaches a weight is multiplied by on its way to the score."""
+
+    def apart(self, n: int, square: float) -> float:
+        """The mean product of two weights, given that of one with itself."""
+        return (n * self.m**2 - square) / (n - 1) if n > 1 else 0.0
+
+
+def blend(run: Run, at: Mapping[str, Any], *operands: Value) -> Value:
+    weight, values = _apart(run, at, operands)
+    known = _known(weight, at, len(values))
+    if known is not None:
+        scaled = [
+            x.of(item.scaled(factor) for item in x.parts) for x, factor in zip(values, known, strict=True) if factor
+        ]
+        return gathered(run, scaled) if scaled else values[0].of(item.scaled(0.0) for item in values[0].parts)
+    if not isinstance(weight, Signal):
+        return Unknown("a blend by weights that are drawn")
+    by = at.get("by")
+    reason = _beyond(weight, by)
+    if reason:
+        return Unknown(reason)
+    sizes: Sequence[float] = [item.n for item in weight.parts]
+    for x in values:
+        sizes = common(x.parts, refined(weight.parts, sizes, run.fresh.next()))
+    label = run.fresh.next()
+    rows = zip(refined(weight.parts, sizes, label), *(refined(x.parts, sizes, label) for x in values), strict=True)
+    parts = tuple(_mixed(run, label, _weights(row[0], len(values), by, weight.ripple), row[1:]) for row in rows)
+    total = sum(x.q for x in values)
+    noise = sum(x.q * x.noise for x in values) / total if total > 0 else 0.0
+    return Signal(
+        values[0].shape, values[0].roles, parts, max(x.curve for x in values), noise, bent=any(x.bent for x in values)
+    )
+
+
+def _apart(run: Run, at: Mapping[str, Any], operands: Sequence[Value]) -> tuple[Value | None, list[Signal]]:
+    """The weights, and the values that they weigh."""
+    weight, *values = (None, *operands) if at.get("weights") is not None else operands
+    shape, roles = shapes_of([item for item in values if item is not None])
+    return weight, [broadcast(run, signal_of(item, shape, roles), shape, roles) for item in values if item is not None]
+
+
+def _known(weight: Value | None, at: Mapping[str, Any], n: int) -> tuple[float, ...] | None:
+    """What each value is multiplied by, where that is known."""
+    by = at.get("by")
+    if weight is None:
+        return tuple(at["weights"])
+    if n == 1 and by in ("softmax", "share"):
+        return (1.0,)
+    if not isinstance(weight, Given) or (weight.var and not weight.entries):
+        return None
+    each = weight.entries or (weight.mean,) * n
+    if by == "sigmoid":
+        share = 1 / (1 + math.exp(-each[0]))
+        return share, 1 - share
+    grown = [math.exp(item - max(each)) if by == "softmax" else abs(item) for item in each]
+    total = math.fsum(grown)
+    return each if by is None else tuple(item / total for item in grown) if total > 0 else None
+
+
+def _beyond(weight: Signal, by: str | None) -> str:
+    """Why a blend by these weights is not predicted."""
+    if by in ("share", "sigmoid"):
+        return f"a blend by `{by}` of values"
+    if by == "softmax" and weight.bent:
+        return "`softmax` of what is far from Gaussian"
+    most = max(item.v for item in weight.parts)
+    return (
+        f"a softmax whose scores vary by {most:.3g}: which value counts is chance"
+        if by == "softmax" and most > MOST
+        else ""
+    )
+
+
+def _weights(w: Part, n: int, by: str | None, ripple: float) -> Weights:
+    if by is None:
+        return Weights(w.m, w.q, w.c, w.b, 1.0)
+    square, left = uneven(w.v, n, ripple)
+    shared, samples = (max(0.0, item - w.m**2) for item in (w.c, w.b))
+    return Weights(1 / n, square, min(square, kappa(shared, n) / n), min(square, kappa(samples, n) / n), left)
+
+
+def _mixed(run: Run, label: int, w: Weights, xs: Sequence[Part]) -> Part:
+    """Sum w_i x_i, the weights independent of the values: w's mean times their sum keeps its atoms."""
+    n, total = len(xs), sum_of(xs, run.fresh)
+    own = [sum(getattr(x, name) for x in xs) for name in ("q", "c", "b")]
+    q, c, b = (
+        square * mine + w.apart(n, square) * (whole - mine)
+        for square, mine, whole in zip((w.q, w.c, w.b), own, (total.q, total.c, total.b), strict=True)
+    )
+    linear = {atom: (a * w.m, t, s) for atom, (a, t, s) in total.atoms.items()}
+    return rest(run, label, total.n, w.m * total.m, q, c, b, linear)
+
+
+def blend_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *operands: Value) -> tuple[Signal | None, ...]:
+    weight, values = _apart(run, at, operands)
+    known = _known(weight, at, len(values))
+    originals = operands if weight is None else operands[1:]
+    first = () if weight is None else (None if known is not None else _weights_back(run, at, g, weight, values),)
+    found: list[Signal | None] = []
+    for place, x in enumerate(originals):
+        if not isinstance(x, Signal):
+            found.append(None)
+        elif known is not None:
+            found.append(fit(run, g.of(item.scaled(known[place]) for item in g.parts), x))
+        else:
+            assert isinstance(weight, Signal)
+            found.append(fit(run, _value_back(run, at, g, weight, len(values)), x))
+    return (*first, *found)
+
+
+def _value_back(run: Run, at: Mapping[str, Any], g: Signal, weight: Signal, n: int) -> Signal:
+    label = run.fresh.next()
+    parts = []
+    for item, row in zip(g.parts, refined(weight.parts, [item.n for item in g.parts], label), strict=True):
+        w = _weights(row, n, at.get("by"), weight.ripple)
+        linear = {atom: (a * w.m, t, s) for atom, (a, t, s) in item.atoms.items()}
+        parts.append(rest(run, label, item.n, 0.0, w.q * item.q, w.c * item.c, 0.0, linear))
+    return g.of(parts)
+
+
+def _weights_back(
+    run: Run, at: Mapping[str, Any], g: Signal, weight: Value | None, values: Sequence[Signal]
+) -> Signal | None:
+    """Of w_i the product of g and x_i, summed over the elements that it weighs; of its score only what sets x_i apart."""
+    if not isinstance(weight, Signal):
+        return None
+    n, label = len(values), run.fresh.next()
+    wide = prod(g.shape) * n / prod(weight.shape)
+    xs = [refined(x.parts, [x.n], label)[0] for x in values]
+    total, item = sum_of(xs, run.fresh), refined(g.parts, [g.n], label)[0]
+    w = _weights(refined(weight.parts, [weight.n], label)[0], n, at.get("by"), weight.ripple)
+    q, c = sum(x.q for x in xs) / n, sum(x.c for x in xs) / n
+    if at.get("by") == "softmax":
+        q, c = (
+            mine - (whole - n * mine) / (n * (n - 1)) if n > 1 else 0.0 for mine, whole in ((q, total.q), (c, total.c))
+        )
+    back = part(weight.n, label, w.left * wide * item.q * max(0.0, q), w.left * wide * item.c * c)
+    return weight.of(refined((back,), [p.n for p in weight.parts], label))._replace(
+        noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0
+    )
+
+
+# --- median ---
+UNLIKE = 2.0
+"""Ratio of variances from which values are too different for the median of equal ones."""
+OFF = 0.05
+"""Square of a distance of means, in variances, from which they are."""
+
+
+def median(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
+    """Of Gaussians that share a part: the shared part, and the middle one of what each has alone."""
+    if len(xs) == 1:
+        return xs[0]
+    values = [x for x in xs if isinstance(x, Signal)]
+    if len(values) < len(xs):
+        return Unknown("`median` of a parameter")
+    if any(x.bent for x in values):
+        return Unknown("`median` of what is far from Gaussian")
+    sizes = [item.n for item in values[0].parts]
+    for x in values[1:]:
+        sizes = common(refined(values[0].parts, sizes, run.fresh.next()), x.parts)
+    label = run.fresh.next()
+    rows = list(zip(*(refined(x.parts, sizes, label) for x in values), strict=True))
+    if any(_unlike(row) for row in rows):
+        return Unknown("`median` of values of unlike size")
+    return Signal(
+        values[0].shape,
+        values[0].roles,
+        tuple(_middle(run, label, row) for row in rows),
+        0.0,
+        sum(x.noise for x in values) / len(values),
+        bent=len(values) > 4,
+    )
+
+
+def _unlike(row: Sequence[Part]) -> bool:
+    low, high = min(item.v for item in row), max(item.v for item in row)
+    mean = sum(item.m for item in row) / len(row)
+    return high > UNLIKE * low or any((item.m - mean) ** 2 > OFF * high for item in row)
+
+
+def _middle(run: Run, label: int, row: Sequence[Part]) -> Part:
+    n, total = len(row), sum_of(row, run.fresh)
+    v = sum(item.v for item in row) / n
+    alone = min(v, max(0.0, v - (total.v - n * v) / (n * (n - 1))))
+    place, square = order(n, (n - 1) // 2)
+    atoms = {atom: (a / n, t, s) for atom, (a, t, s) in total.atoms.items()}
+    more = alone * max(0.0, square - 1 / n)
+    if more > 0:
+        # What is not linear in the values is of third order in them, or of second where the median is no odd function.
+        power = 3 if n % 2 else 2
+        r, s = (sum((getattr(item, name) - item.m**2) for item in row) / (n * v) for name in ("c", "b"))
+        atoms[label] = (sqrt(more), r**power, s**power)
+    return Part(total.n, total.m / n + sqrt(alone) * place, few(atoms, run.fresh))
+
+
+@lru_cache(maxsize=256)
+def order(n: int, place: int) -> tuple[float, float]:
+    """Mean and variance of the one at `place` (0 is the smallest) of n independent normals."""
+    step, count = 0.02, 400
+    ways = math.lgamma(n + 1) - math.lgamma(place + 1) - math.lgamma(n - place)
+    mean = second = whole = 0.0
+    for i in range(-count, count + 1):
+        z = i * step
+        under, over = below(z), below(-z)
+        weight = normal(z) * math.exp(ways + place * math.log(under) + (n - 1 - place) * math.log(over))
+        mean, second, whole = mean + weight * z, second + weight * z * z, whole + weight
+    return mean / whole, second / whole - (mean / whole) ** 2
+
+
+def median_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: Value) -> tuple[Signal | None, ...]:
+    """Each value is the chosen one as often as any other."""
+    n, found = len(xs), list[Signal | None]()
+    if n == 1:
+        return (g,)
+    for x in xs:
+        label = run.fresh.next()
+        parts = [
+            rest(
+                run,
+                label,
+                item.n,
+                0.0,
+                item.q / n,
+                item.c / n**2,
+                0.0,
+                {k: (a / n, t, s) for k, (a, t, s) in item.atoms.items()},
+            )
+            for item in g.parts
+        ]
+        found.append(fit(run, g.of(parts), x) if isinstance(x, Signal) else None)
+    return tuple(found)
