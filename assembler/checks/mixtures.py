@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from assembler.facts.count import Counted
 from assembler.facts.flow import Flow, Use
+from assembler.facts.signature import signature
 from assembler.facts.zero import Zero
 from assembler.graph.model import SPARSE, Graph, Group, Leaf, Node, Repeat
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Definition
-from assembler_schemas.shape import parse_port_type
 
 GATING, COMBINE = "gating", "combine"
 
@@ -21,16 +21,14 @@ def check(every: Sequence[Counted], graph: Graph) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     for item in every:
         definition = item.facts.definition
-        if definition is None or by_row(definition):
-            continue
         words = _names(item.address)
         for end in range(len(words) - 1, 0, -1):
             mixture = held.get(words[:end])
-            if mixture is not None and words[end] in mixture[1]:
+            if mixture is not None and words[end] in mixture[1] and definition is not None and not by_row(definition):
                 kind = item.node.kind.name
                 found.append(Diagnostic(
                     "expert-mixes-rows", f"`{item.address}` looks at other rows, and an expert is run on those that chose it alone", item.node.span,
-                    label=f"a {kind} reads {_ports(definition)}", related=(Note(f"the {mixture[0].kind}", mixture[0].span),),
+                    label=f"it reads {_ports(definition)}", related=(Note(f"the {mixture[0].kind}", mixture[0].span),),
                     help=f"put the {kind} in front of the mixture, or use `kind: parallel`, which runs every part on everything",
                 ))  # fmt: skip
                 break
@@ -39,11 +37,7 @@ def check(every: Sequence[Counted], graph: Graph) -> list[Diagnostic]:
 
 def by_row(definition: Definition) -> bool:
     """Whether a kind makes of each row, one entry of all axes but the last, something by itself."""
-    for port in definition.inputs.values():
-        kind = parse_port_type(port.type)
-        if not kind.lead or len(kind.dims) > 1:
-            return False
-    return True
+    return all(side.lead and len(side.dims) <= 1 for side in signature(definition).inputs)
 
 
 def _ports(definition: Definition) -> str:

@@ -41,6 +41,8 @@ class Draft:
     """Input of single copies -> the tap of an earlier copy that feeds it."""
     beside: str = ""
     """For copies side by side: the output that each of them gives."""
+    skipped: bool = False
+    """An expert: it is run on the rows that chose it, so nothing inside it can be read from outside."""
     said: dict[str, Any] = field(default_factory=dict)
     """freeze, seed, dtype, same, ties, init: what a leaf carries beside its options."""
     after: Ref | None = None

@@ -116,7 +116,15 @@ def output(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...], 
     if not rest:
         if draft.main:
             return draft.main
-        no_main(builder, draft, span)
+        if draft.beside and not draft.skipped:
+            builder.say(Diagnostic("address-many", f"`{draft.name}` are {draft.count} side by side: which one?", span, help=f"write its number: `{draft.name}.0`"))
+            return None
+        if not draft.skipped:
+            no_main(builder, draft, span)
+            return None
+    if draft.skipped and not (len(rest) == 1 and rest[0] in draft.gives):
+        builder.say(Diagnostic("expert-inside", f"`{draft.name}` is an expert: what stands inside has only the rows that chose it", span, label="has no value for every row",
+                               help="read what the mixture gives; `load` of it says how many rows each expert had"))  # fmt: skip
         return None
     head = rest[0]
     if draft.runs:

@@ -58,7 +58,7 @@ def unfold(builder: Builder, draft: Draft, resolved: Resolved, inner: ScopeDraft
         gating.edges[port] = [Edge(ref, draft.span)]
     values: list[Ref] = []
     for expert in experts:
-        part = _part(builder, inner, at, expert, stream)
+        part = _expert(builder, inner, at, expert, stream)
         built.append(part)
         values.extend(_values(part, expert.count))
     mix = insert(builder, inner, "mix", "combine", {}, f"sum of {draft.address}", draft.span)
@@ -124,6 +124,12 @@ def _part(builder: Builder, inner: ScopeDraft, at: At, expert: Expert, stream: R
     return part
 
 
+def _expert(builder: Builder, inner: ScopeDraft, at: At, expert: Expert, stream: Ref) -> Draft:
+    part = _part(builder, inner, at, expert, stream)
+    part.skipped = True
+    return part
+
+
 def one_input(builder: Builder, draft: Draft, parts: list[Draft]) -> None:
     """Refuse a part that takes more than the row: it would have to be cut to the rows that chose the part."""
     for part in parts:
@@ -170,7 +176,7 @@ def _scores(
         return Ref(node.name, node.main)
 
     if router is not None:
-        part = _part(builder, inner, at, Expert(_of_width(router, total), 0), stream)
+        part = _part(builder, inner, at, Expert(_of_width(builder, draft, router, inner, total), 0), stream)
         return {"scores": ref for ref in _values(part, 0)}, [part]
     if getattr(options, "router", "") == "noisy_topk":
         zeros = {"init": {"write": "zero"}}
@@ -178,12 +184,17 @@ def _scores(
     return {"scores": linear("router", {} if "init" in said else {"init": {"weights": ROUTER_START}})}, []
 
 
-def _of_width(place: Place, total: int) -> Place:
-    """A router's part gives one score for each expert, unless it says itself what it gives."""
-    kind = place.fields.get("kind")
-    if kind is None or "out" in place.fields or not isinstance(kind.data, str):
-        return place
-    card = registry.kind(kind.data)
+def _of_width(builder: Builder, draft: Draft, place: Place, inner: ScopeDraft, total: int) -> Place:
+    """A router's part gives one score for each expert; where it does not say so itself, it is told."""
+    kind, stated = place.fields.get("kind"), place.fields.get("out")
+    if stated is not None:
+        path = f"{place.path}.out"
+        width = inner.env.number(stated, path) if isinstance(stated.data, (int, str)) else None
+        if width is not None and width != total:
+            builder.say(Diagnostic("value-range", f"`{place.name}` gives {width} scores, and `{draft.name}` has {total} parts", stated.span.at(path), help=f"write `out: {total}`, or leave it out"))
+        else:
+            return place
+    card = registry.kind(kind.data) if kind is not None and isinstance(kind.data, str) else None
     if card is None or "out" not in card.option_names:
         return place
     return replace(place, fields={**place.fields, "out": value_of(total, place.span)})
