@@ -79,7 +79,7 @@ def gradient(definition: Definition) -> Effect:
 def _gradient(definition: Definition) -> Effect:
     if not definition.body or not definition.inputs:
         return "exact"
-    main = definition.main or next((name for name, port in definition.outputs.items() if not port.loss), "")
+    main = definition.main or next((name for name, port in definition.outputs.items() if not port.loss), next(iter(definition.outputs), ""))
     if (
         found := _follow(definition, {next(iter(definition.inputs)): "exact"}).get(main)
     ) is not None and found != "none":
@@ -155,15 +155,17 @@ def _patches(facts: NodeFacts, given: Type, out: Type) -> str:
 
 
 def _choice(facts: NodeFacts, given: Type, out: Type) -> str:
-    return f"all but which is largest{_at_most(given.dims[-1] if given.dims else None)}"
+    return f"all but which is largest{_at_most(given.dims[-1] if given.dims else None, given)}"
 
 
 def _code(facts: NodeFacts, given: Type, out: Type) -> str:
-    return f"all but which code is nearest{_at_most(facts.sizes.get('codes'))}"
+    return f"all but which code is nearest{_at_most(facts.sizes.get('codes'), given)}"
 
 
-def _at_most(count: object) -> str:
-    return f": at most {math.log2(count):.4g} bits" if isinstance(count, int) else ""
+def _at_most(count: object, given: Type) -> str:
+    """Of the bits that the value had room for."""
+    room = bits(given)
+    return f": at most {math.log2(count):.4g} of {room:.6g} bits" if isinstance(count, int) and room is not None else ""
 
 
 def _drawn(facts: NodeFacts, given: Type, out: Type) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from assembler.graph.insert import ADAPTERS
 from assembler.library import registry
 from assembler_schemas.kind import Definition, Inline, Kind, Options, Port, Size
 from tests.graph.recipes import bad, check, codes, good, kinds, outputs, size
@@ -193,7 +195,7 @@ def test_a_codebook_on_an_edge_is_kept_and_its_loss_collected() -> None:
     report = good(SPEAK.replace("  head: {kind: linear, out: 20, from: e}\n", "").replace("READER", ONE_HOT).replace("PORT", "e").replace("ADAPT", "{kind: vector_quantize, codes: 16, ema: false}"))
     assert kinds(report)["reader_x_adapter"] == "vector_quantize"
     (note,) = [item.message for item in report.diagnostics if item.code == "adapter-inserted"]
-    assert note.endswith("128 parameters, 128 MAC a position, loses all but which code is nearest: at most 4 bits, gradient estimated")
+    assert note.endswith("128 parameters, 128 MAC a position, loses all but which code is nearest: at most 4 of 128 bits, gradient estimated")
 
 
 @pytest.mark.parametrize("adapt", ["argmax", "gumbel", "straight_through", "vector_quantize"])
@@ -202,3 +204,20 @@ def test_no_bridge_is_put_unasked(adapt: str) -> None:
     report = check(SPEAK.replace("READER", "{kind: embedding, out: 8, from: head}"))
     assert codes(report) == [("dtype-mismatch", 6)]
     assert adapt in report.diagnostics[0].help
+
+
+# --- the page ---
+PAGE = (Path(__file__).parents[2] / "docs" / "kinds" / "bridges.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+def test_the_recipes_of_the_page_are_what_it_says(text: str) -> None:
+    if "#~" in text:
+        assert "adapt: argmax" in bad(text).help
+    else:
+        good(text)
+
+
+def test_the_page_has_a_row_for_every_adapter() -> None:
+    table = PAGE.partition("## The table")[2].partition("\n## ")[0]
+    assert {name for name in ADAPTERS if f"`{name}`" not in table} == {"permute", "conv"}
