@@ -37,6 +37,8 @@ def check(every: Sequence[Counted], graph: Graph) -> list[Diagnostic]:
 
 def by_row(definition: Definition) -> bool:
     """Whether a kind makes of each row, one entry of all axes but the last, something by itself."""
+    if all(port.loss for port in definition.outputs.values()):
+        return True  # a sum of losses
     return all(side.lead and len(side.dims) <= 1 for side in signature(definition).inputs)
 
 

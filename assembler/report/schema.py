@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from assembler.graph.container import PARTS
 from assembler.graph.graft_spec import DEMANDS, FORMS, MODES
 from assembler.graph.init import MODES as INIT_MODES
 from assembler.library import registry
@@ -168,10 +169,12 @@ def _place(cards: list[Kind]) -> Schema:
 def _kind(card: Kind) -> Schema:
     """The keys that a node of this kind may have. Those of every node are described above."""
     properties: dict[str, Any] = dict.fromkeys(sorted(PLACE_KEYS), True)
-    properties["accepts"] = True  # on a slot's filler
+    properties |= {"accepts": True, "count": True}  # on a slot's filler; on one of several `experts`
     properties |= _options(card)
     if card.container:
-        properties |= {"parts": {"$ref": "#/definitions/nodes"}}
+        for key in PARTS.get(card.name, ("parts",)):
+            held = {"$ref": f"#/definitions/{'nodes' if key in ('parts', 'experts') else 'place'}"}
+            properties[key] = {"anyOf": [*properties[key]["anyOf"], held]} if key in properties else held
     if card.name == "graph":
         properties |= {key: _graph_key(key) for key in sorted(ACTIVE)}
     about = card.summary + (f"\n\nExample: {card.example}" if card.example else "")

@@ -141,7 +141,7 @@ def ports_text(known: NodeFacts | None) -> str:
     if known is None:
         return ""
     inputs = [f"{name}: {' + '.join(dict.fromkeys(map(type_text, kinds)))}" for name, kinds in known.inputs.items()]
-    outputs = [f"{name}: {type_text(kind)}" for name, kind in known.outputs.items()]
+    outputs = [f"{name}: {type_text(kind)}" for name, kind in known.outputs.items() if not name[:1].isdigit()]  # of copies: below
     return f"{', '.join(inputs)} -> {', '.join(outputs)}"
 
 
