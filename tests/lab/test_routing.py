@@ -8,16 +8,20 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor, nn
 
+import assembler
 from assembler.lab import routing
 from assembler.lab.routing import metrics
+from assembler.lab.routing.__main__ import main
 from assembler.lab.routing.probe import experts
 from assembler.library.modules.combine import sparse_combine
 from assembler.library.modules.gating import Gating
@@ -374,29 +378,77 @@ def test_a_model_without_a_mixture_is_refused() -> None:
 
 def test_a_report_prints_and_is_data() -> None:
     torch.manual_seed(0)
-    found = routing.report(Wrapped(), _data(40)[0].reshape(4, 10, WIDTH), loss=_sum)
+    found = routing.report(Wrapped(), _data()[0].reshape(40, 10, WIDTH), loss=_sum)
     lines = str(found).splitlines()
-    assert lines[0].split() == [
-        "mixture",
-        "experts",
-        "rows",
-        "MaxVio",
-        "dead",
-        "H(load)",
-        "H(p)",
-        "lse²",
-        "NMI",
-        "CKA",
-        "shuffle",
-        "verdict",
-    ]
-    assert lines[2].startswith("mix.0.gating   2 of 4    40")
+    assert " ".join(lines[0].split()) == "mixture experts rows MaxVio dead H(load) H(p) lse² NMI CKA shuffle verdict"
+    assert lines[2].startswith("mix.0.gating   2 of 4   400")
     data = json.loads(found.to_json())
     assert data["mixtures"][0]["load"] == list(found.mixtures[0].load)
     assert data["mixtures"][0]["flips"] is None
     assert "choice" not in data["mixtures"][0]
     assert data["healthy"] is found.healthy
     assert data["limits"]["max_violation"] == 1
+
+
+# --- the command ---
+RECIPE = """
+inputs: {x: "[batch seq 8]"}
+nodes:
+  router: {kind: linear, out: 3, bias: false, from: x}
+  gating: {kind: gating, top_k: 2, balance: none, from: router}
+  a: {kind: mlp, hidden: 8, from: x}
+  b: {kind: mlp, hidden: 16, from: x}
+  c: {kind: linear, out: 8, from: x}
+  mix: {kind: combine, from: {gates: gating, x: [a, b, c]}}
+outputs: {y: mix}
+"""
+
+
+def _command(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    return code, *capsys.readouterr()
+
+
+def test_the_command_probes_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mix.yaml"
+    path.write_text(RECIPE)
+    code, said, _ = _command(capsys, path)
+    assert code == 0, said
+    assert said.splitlines()[2].startswith("gating    2 of 3  1,025")
+    code, said, _ = _command(capsys, path, "+nodes.gating.temperature=0.001", "--json")
+    assert code == 1
+    assert json.loads(said)["mixtures"][0]["verdict"] == ["saturated router"]
+    assert _command(capsys, path, "nodes.gating.top_k=9")[0] == 1  # does not check
+    code, said, _ = _command(capsys, path, "inputs.x=[... 8]")  # batches of two rows
+    assert code == 0
+    assert "too few rows for clusters" in said
+    assert "too few rows to compare experts" in said
+
+
+def test_the_command_judges_a_trained_model_on_real_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mix.yaml"
+    path.write_text(RECIPE)
+    model = assembler.build(path, seed=3)
+    with torch.no_grad():
+        model.get_parameter("router.weight").mul_(1e-3)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    save_file({"x": torch.randn(50, 20, 8, generator=_drawn(0))}, tmp_path / "inputs.safetensors")
+    files = ("--weights", tmp_path / "weights.safetensors", "--inputs", tmp_path / "inputs.safetensors")
+    code, said, _ = _command(capsys, path, *files)
+    assert code == 1
+    assert "flat router" in said
+    assert _command(capsys, path, *files[:2])[0] == 0  # drawn inputs: what training brings is not judged
+    code, _, said = _command(capsys, path, "--weights", tmp_path / "inputs.safetensors")
+    assert code == 2
+    assert "cannot be loaded" in said
+
+
+def test_the_command_refuses_a_recipe_without_a_mixture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plain.yaml"
+    path.write_text('inputs: {x: "[batch 8]"}\nnodes: {a: {kind: linear, out: 8, from: x}}\noutputs: {y: a}\n')
+    code, _, said = _command(capsys, path)
+    assert code == 2
+    assert "no mixture" in said
 
 
 # --- watching ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +12,12 @@ import torch
 from torch import nn
 
 from assembler import assemble
-from assembler.lab.inputs import InputError, generated, given
+from assembler.facts.model import Facts
+from assembler.lab.inputs import InputError, generated, given, sizes_of
 from assembler.lab.routing.report import ENOUGH, Report, report
 
-BATCHES = 64
-"""Generated batches at most."""
+ROWS, BATCHES = 1024, 64
+"""Rows of generated inputs at least; batches at most."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -51,8 +53,7 @@ def probe(
 ) -> Report:
     """The report of a recipe, with the weights and inputs of files or with fresh ones.
 
-    Drawn inputs are so many batches that every load can be judged. Of fresh weights, and on drawn inputs, what
-    training brings is measured, but not judged. InputError, ValueError or RecipeError where it cannot be had.
+    Of fresh weights, and on drawn inputs, what training brings is measured, but not judged. InputError, ValueError or RecipeError where it cannot be had.
     """
     recipe = assemble.load(path, overrides)
     _, facts = assemble.checked(recipe)
@@ -62,11 +63,24 @@ def probe(
     if inputs:
         batches: list[Any] = [given(inputs, facts)]
     else:
-        batches = [generated(facts, {}, seed)]
-        found = report(model, batches[0], trained=False)
-        short = max((ENOUGH * one.experts / (one.rows * one.top_k) for one in found.mixtures if one.rows), default=1.0)
-        batches += [generated(facts, {}, seed + number) for number in range(1, min(BATCHES, int(short * 2) + 1))]
+        batches = _drawn(model, facts, seed)
     return report(model, batches, trained=bool(weights and inputs), seed=seed)
+
+
+def _drawn(model: nn.Module, facts: Facts, seed: int) -> list[Any]:
+    """Generated inputs with so many rows for each mixture that its load can be judged: one larger batch, or more of them."""
+    one = generated(facts, {}, seed)
+    found = report(model, one, trained=False).mixtures
+    short = max(
+        max(ROWS, 2 * ENOUGH * mixture.experts / mixture.top_k) / mixture.rows for mixture in found if mixture.rows
+    )
+    sizes, _ = sizes_of(facts, one)
+    if "batch" in sizes:
+        try:
+            return [generated(facts, {"batch": math.ceil(sizes["batch"] * short)}, seed)]
+        except InputError:
+            pass  # something else of the recipe holds the batch
+    return [one, *(generated(facts, {}, seed + number) for number in range(1, min(BATCHES, math.ceil(short))))]
 
 
 def _load(model: nn.Module, path: str) -> None:

@@ -42,7 +42,8 @@ def load_entropy(load: Tensor) -> float:
 
 def drop_rate(load: Tensor) -> float:
     """Share of the assignments that no expert took, 1 - sum f of f [n]: not 0 only under a capacity."""
-    return max(0.0, 1.0 - float(load.sum()))
+    lost = 1.0 - float(load.double().sum())
+    return lost if lost > load.numel() * torch.finfo(torch.float32).eps else 0.0
 
 
 def unserved(gates: Tensor) -> float:

@@ -36,7 +36,7 @@ COLLAPSE, SATURATED, FLAT, UNSPECIALISED, THRASHING = (
 START = frozenset((COLLAPSE, SATURATED))
 """Verdicts that mean something before training."""
 ENOUGH = 20
-"""Assignments for each expert from which a load is judged: fewer leave experts out by chance."""
+"""Assignments for each expert from which a load is judged, and rows for each cluster: fewer leave some out by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,20 +212,23 @@ def _mixture(
     tags, chosen = None, choice
     if labels is not None:
         tags, fields["information_of"] = row_labels(labels, rows.leads, name).to(choice.device), "labels"
-    elif values.inputs is not None:
-        tags, fields["information_of"] = (
-            metrics.clusters(values.inputs, rows.gates.shape[-1], seed).to(choice.device),
-            "clusters",
-        )
-        chosen = choice[: len(tags)]
-    else:
+    elif values.inputs is None:
         notes.append("no labels, and what is routed is not an input of its container")
+    elif len(values.inputs) < ENOUGH * rows.gates.shape[-1]:
+        notes.append(f"too few rows for clusters: {len(values.inputs)} in a batch for {rows.gates.shape[-1]} experts")
+    else:
+        tags = metrics.clusters(values.inputs, rows.gates.shape[-1], seed).to(choice.device)
+        fields["information_of"], chosen = "clusters", choice[: len(tags)]
     if tags is not None:
         served = chosen >= 0
         fields["information"] = metrics.mutual_information(chosen[served], tags[served])
         fields["information_null"] = metrics.shuffled_information(chosen[served], tags[served], seed=seed)
     if values.outputs is None:
         notes.append("the experts cannot be told apart: their container is not their weighted sum")
+    elif values.outputs.shape[1] < 2 * values.outputs.shape[2]:
+        notes.append(
+            f"too few rows to compare experts: {values.outputs.shape[1]} in a batch for {values.outputs.shape[2]} columns"
+        )
     elif len(values.outputs) > 1:
         generator = torch.Generator().manual_seed(seed)
         mixed = torch.stack(
