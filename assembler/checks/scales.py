@@ -138,7 +138,7 @@ def _joins(flow: Flow, scale: Scale) -> Found:
     for use in flow.uses:
         values = next((use.inputs.get(port, ()) for port, card in use.definition.inputs.items() if card.many), ())
         ops = {step.op for step in use.definition.body}
-        if len(values) < 2 or not ops & {"add", "concat"}:
+        if len(values) < 2 or not ops & {"add", "blend", "concat", "median"}:
             continue
         sizes = [(scale.values[value].q or 0.0, value) for value in values]
         low, high = min((q, value) for q, value in sizes if q > 0) if any(q > 0 for q, _ in sizes) else (0.0, -1), max(sizes)

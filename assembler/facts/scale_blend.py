@@ -122,28 +122,47 @@ def _mixed(run: Run, label: int, w: Weights, xs: Sequence[Part]) -> Part:
 def blend_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *operands: Value) -> tuple[Signal | None, ...]:
     weight, values = _apart(run, at, operands)
     known = _known(weight, at, len(values))
+    if known is not None:
+        backs = [g.of(item.scaled(factor) for item in g.parts) for factor in known]
+    else:
+        assert isinstance(weight, Signal)
+        rows = refined(weight.parts, [item.n for item in g.parts], run.fresh.next())
+        backs = shared_out(
+            run, g, [_weights(row, len(values), at.get("by"), weight.ripple) for row in rows], len(values)
+        )
     originals = operands if weight is None else operands[1:]
+    found = [fit(run, back, x) if isinstance(x, Signal) else None for back, x in zip(backs, originals, strict=True)]
     first = () if weight is None else (None if known is not None else _weights_back(run, at, g, weight, values),)
-    found: list[Signal | None] = []
-    for place, x in enumerate(originals):
-        if not isinstance(x, Signal):
-            found.append(None)
-        elif known is not None:
-            found.append(fit(run, g.of(item.scaled(known[place]) for item in g.parts), x))
-        else:
-            assert isinstance(weight, Signal)
-            found.append(fit(run, _value_back(run, at, g, weight, len(values)), x))
     return (*first, *found)
 
 
-def _value_back(run: Run, at: Mapping[str, Any], g: Signal, weight: Signal, n: int) -> Signal:
-    label = run.fresh.next()
-    parts = []
-    for item, row in zip(g.parts, refined(weight.parts, [item.n for item in g.parts], label), strict=True):
-        w = _weights(row, n, at.get("by"), weight.ripple)
+def shared_out(run: Run, g: Signal, weights: Sequence[Weights], n: int) -> list[Signal]:
+    """The gradients w_i g of n values. The weights sum to one number, so what sets the gradients apart cancels in
+    their sum: two by two they have opposite signs, the last three of an odd number sum to zero."""
+    rows: list[list[Part]] = [[] for _ in range(n)]
+    for item, w in zip(g.parts, weights, strict=True):
+        label = run.fresh.next()
         linear = {atom: (a * w.m, t, s) for atom, (a, t, s) in item.atoms.items()}
-        parts.append(rest(run, label, item.n, 0.0, w.q * item.q, w.c * item.c, 0.0, linear))
-    return g.of(parts)
+        whole = rest(run, label, item.n, 0.0, w.q * item.q, w.c * item.c, 0.0, linear)
+        apart = whole.atoms.get(label)
+        for row, signs in zip(rows, _signs(run, n), strict=True):
+            atoms = {atom: found for atom, found in whole.atoms.items() if atom != label}
+            if apart is not None:
+                atoms.update({atom: (sign * apart[0], *apart[1:]) for atom, sign in signs.items()})
+            row.append(Part(item.n, 0.0, few(atoms, run.fresh)))
+    return [g.of(row) for row in rows]
+
+
+def _signs(run: Run, n: int) -> list[dict[int, float]]:
+    """For each of n values atoms of unit size together, whose sum over the values is zero."""
+    found: list[dict[int, float]] = []
+    while n - len(found) >= 2 and n - len(found) != 3:
+        atom = run.fresh.next()
+        found += [{atom: 1.0}, {atom: -1.0}]
+    if n - len(found) == 3:
+        three = [run.fresh.next() for _ in range(3)]
+        found += [{atom: (2 if atom == own else -1) / sqrt(6) for atom in three} for own in three]
+    return found or [{run.fresh.next(): 1.0}]
 
 
 def _weights_back(
@@ -173,6 +192,8 @@ UNLIKE = 2.0
 """Ratio of variances from which values are too different for the median of equal ones."""
 OFF = 0.05
 """Square of a distance of means, in variances, from which they are."""
+RELATED = 0.25
+"""Difference of two covariances, in variances, from which some are too much nearer to one another than others."""
 
 
 def median(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
@@ -190,7 +211,7 @@ def median(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
     label = run.fresh.next()
     rows = list(zip(*(refined(x.parts, sizes, label) for x in values), strict=True))
     if any(_unlike(row) for row in rows):
-        return Unknown("`median` of values of unlike size")
+        return Unknown("`median` of values that are unlike in size, or in what they share")
     return Signal(
         values[0].shape,
         values[0].roles,
@@ -204,7 +225,13 @@ def median(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
 def _unlike(row: Sequence[Part]) -> bool:
     low, high = min(item.v for item in row), max(item.v for item in row)
     mean = sum(item.m for item in row) / len(row)
-    return high > UNLIKE * low or any((item.m - mean) ** 2 > OFF * high for item in row)
+    shared = [
+        sum(a * other.atoms[atom][0] for atom, (a, _, _) in item.atoms.items() if atom in other.atoms)
+        for place, item in enumerate(row)
+        for other in row[:place]
+    ]
+    related = max(shared) - min(shared) > RELATED * high
+    return related or high > UNLIKE * low or any((item.m - mean) ** 2 > OFF * high for item in row)
 
 
 def _middle(run: Run, label: int, row: Sequence[Part]) -> Part:
@@ -238,23 +265,8 @@ def order(n: int, place: int) -> tuple[float, float]:
 
 def median_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: Value) -> tuple[Signal | None, ...]:
     """Each value is the chosen one as often as any other."""
-    n, found = len(xs), list[Signal | None]()
+    n = len(xs)
     if n == 1:
         return (g,)
-    for x in xs:
-        label = run.fresh.next()
-        parts = [
-            rest(
-                run,
-                label,
-                item.n,
-                0.0,
-                item.q / n,
-                item.c / n**2,
-                0.0,
-                {k: (a / n, t, s) for k, (a, t, s) in item.atoms.items()},
-            )
-            for item in g.parts
-        ]
-        found.append(fit(run, g.of(parts), x) if isinstance(x, Signal) else None)
-    return tuple(found)
+    backs = shared_out(run, g, [Weights(1 / n, 1 / n, 1 / n**2, 0.0, 1.0)] * len(g.parts), n)
+    return tuple(fit(run, back, x) if isinstance(x, Signal) else None for back, x in zip(backs, xs, strict=True))

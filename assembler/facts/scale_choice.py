@@ -8,16 +8,50 @@ from functools import lru_cache
 from typing import Any
 
 from assembler.facts.moments import below, normal
+from assembler.facts.moments_row import largest
 from assembler.facts.scale_join import rest
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_signal import Part, Signal, Unknown, Value, part
+from assembler.facts.scale_signal import Given, Ids, Part, Signal, Unknown, Value, part, refined
 
 _MEAN, _VARIANCE = 0.5772156649015329, math.pi**2 / 6
 """Of the standard Gumbel distribution."""
 
 
-def ids(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
-    return Unknown("ids that a choice gives: how often each comes is up to the data")
+def argmax(run: Run, at: Mapping[str, Any], x: Value) -> Value:
+    """Each place wins as often as any other, over all weights."""
+    if not isinstance(x, Signal) or x.roles[at.get("axis", -1)] != "f":
+        return Unknown("`argmax` of a parameter, or along tokens")
+    axis = at.get("axis", -1) % len(x.shape)
+    item, n = refined(x.parts, [x.n], run.fresh.next())[0], x.shape[axis]
+    tokens, samples = _correlations(item)
+    return Ids(x.shape[:axis] + x.shape[axis + 1 :], x.roles[:axis] + x.roles[axis + 1 :], n, agreement(tokens, n), agreement(samples, n))
+
+
+def nearest(run: Run, at: Mapping[str, Any], x: Value, table: Value) -> Value:
+    """|c|^2 - 2 x c is a Gaussian over the codes c, and so correlated between two x as the two parts of its variance say."""
+    if not isinstance(x, Signal) or not isinstance(table, Given) or table.mean or not table.var or x.roles[-1] != "f":
+        return Unknown("the nearest of what is no table of random rows")
+    item, codes = refined(x.parts, [x.n], run.fresh.next())[0], table.shape[0]
+    own = table.spread * table.var
+    tokens, samples = ((own + 4 * both) / (own + 4 * item.q) for both in (item.c, item.b))
+    return Ids(x.shape[:-1], x.roles[:-1], codes, agreement(tokens, codes), agreement(samples, codes), (table.label, x._replace(parts=(item,))))
+
+
+def code(run: Run, table: Given, ids: Ids, x: Signal) -> Signal:
+    """The nearest of K rows: it leans towards x, which it holds `lean` times, and short rows are nearer than long ones."""
+    (item,), width = x.parts, table.shape[-1]
+    mean, var = largest(table.shape[0])
+    toward = 4 * item.q / (table.spread * table.var + 4 * item.q)
+    lean = mean * math.sqrt(toward * table.var / (width * item.q)) if item.q > 0 else 0.0
+    shorter = mean * math.sqrt(table.spread * (1 - toward) / width)
+    q = table.var * max(0.0, 1 + toward * (mean * mean + var - 1) / width - shorter)
+    c, b = (often * q + (1 - often) * lean * lean * both for often, both in ((ids.tokens or 0.0, item.c), (ids.samples or 0.0, item.b)))
+    linear = {atom: (a * lean, t, s) for atom, (a, t, s) in item.atoms.items()}
+    return Signal((*ids.shape, width), ids.roles + "f", (rest(run, run.fresh.next(), item.n, lean * item.m, q, c, b, linear),))
+
+
+def _correlations(x: Part) -> tuple[float, float]:
+    return ((x.c - x.m**2) / x.v, (x.b - x.m**2) / x.v) if x.v > 0 else (1.0, 1.0)
 
 
 def one_hot_max(run: Run, at: Mapping[str, Any], x: Value) -> Value:
@@ -33,7 +67,9 @@ def one_hot_max(run: Run, at: Mapping[str, Any], x: Value) -> Value:
 
 def _chosen(run: Run, x: Part, n: int) -> Part:
     tokens, samples = ((x.c - x.m**2) / x.v, (x.b - x.m**2) / x.v) if x.v > 0 else (1.0, 1.0)
-    return part(x.n, run.fresh.next(), 1 / n, agreement(tokens, n) / n, agreement(samples, n) / n, 1 / n)
+    label = run.fresh.next()
+    run.hard.add(label)
+    return part(x.n, label, 1 / n, agreement(tokens, n) / n, agreement(samples, n) / n, 1 / n)
 
 
 def agreement(r: float, n: int) -> float:

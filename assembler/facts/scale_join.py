@@ -165,13 +165,14 @@ def multiply_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: 
         if not isinstance(x, Signal):
             found.append(None)
             continue
-        here = back
+        here, chosen = back, False
         for other in (*xs[:index], *xs[index + 1 :]):
+            chosen = chosen or (isinstance(other, Signal) and all(run.hard.issuperset(item.atoms) and item.atoms for item in other.parts))
             if isinstance(other, Given) and not other.var:
                 here = here.of(item.scaled(other.mean) for item in here.parts)
             else:
                 here = _gate_back(run, here, broadcast(run, signal_of(other, out.shape, out.roles), out.shape, out.roles))
-        found.append(fit(run, here, x))
+        found.append(fit(run, here._replace(law=("largest", 0.0, 0.0, 0.0, 0.0)) if chosen else here, x))
     return tuple(found)
 
 

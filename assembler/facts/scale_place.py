@@ -27,6 +27,8 @@ class Run:
     roots: dict[int, frozenset[int]] = field(default_factory=dict)
     """Atom that a product made -> the atoms that it is a product of."""
 
+    hard: set[int] = field(default_factory=set)
+    """Atoms of one-hot choices."""
     pooled: bool = False
     """Whether neighbouring places may correlate more than others, from an average pool before (forward or back)."""
 

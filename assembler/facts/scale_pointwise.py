@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assembler.facts.moments import Moments, near, skewed_relu
-from assembler.facts.moments_row import largest, softmax_squares
+from assembler.facts.moments_row import largest, softmax_squares, winner_squares
 from assembler.facts.scale_choice import gumbel
 from assembler.facts.scale_conv import each, taps
 from assembler.facts.scale_join import rest
@@ -179,7 +179,10 @@ def softmax_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Val
     n, role, label = x.shape[axis], x.roles[axis], run.fresh.next()
     parts = []
     for item, y, before in zip(g.parts, out.parts, x.parts, strict=True):
-        left = uneven(_spread(before, role)[0], n, x.ripple)[1]
+        s2 = _spread(before, role)[0]
+        # Where the gradient is that of the largest only, its weight is no mean one.
+        largest_only = g.law is not None and g.law[0] == "largest"
+        left = winner_squares(round(s2, 2), n) if largest_only else uneven(s2, n, x.ripple)[1]
         parts.append(part(item.n, label, left * item.q, min(left, y.c) * item.c))
     return (g.of(parts),)
 
