@@ -177,14 +177,21 @@ def _weights_back(
     total, item = sum_of(xs, run.fresh), refined(g.parts, [g.n], label)[0]
     w = _weights(refined(weight.parts, [weight.n], label)[0], n, at.get("by"), weight.ripple)
     q, c = sum(x.q for x in xs) / n, sum(x.c for x in xs) / n
-    if at.get("by") == "softmax":
-        q, c = (
-            mine - (whole - n * mine) / (n * (n - 1)) if n > 1 else 0.0 for mine, whole in ((q, total.q), (c, total.c))
-        )
-    back = part(weight.n, label, w.left * wide * item.q * max(0.0, q), w.left * wide * item.c * c)
-    return weight.of(refined((back,), [p.n for p in weight.parts], label))._replace(
-        noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0
+    cross_q, cross_c = (
+        (whole - n * mine) / (n * (n - 1)) if n > 1 else mine for mine, whole in ((q, total.q), (c, total.c))
     )
+    law = (
+        "shared",
+        max(0.0, min(1.0, cross_q / q)) if q > 0 else 0.0,
+        0.0,
+        0.0,
+        0.0,
+    )  # of which a softmax behind takes away
+    if at.get("by") == "softmax":
+        q, c, law = q - cross_q, c - cross_c, None  # type: ignore[assignment]
+    back = part(weight.n, label, w.left * wide * item.q * max(0.0, q), w.left * wide * item.c * c)
+    found = weight.of(refined((back,), [p.n for p in weight.parts], label))
+    return found._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0, law=law)
 
 
 # --- median ---

@@ -32,7 +32,7 @@ def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if fn == "jitter":
         return x.of(_jittered(run, label, item, at["eps"]) for item in x.parts)
     if fn == "gaussian":
-        return x.of((part(item.n, label, item.q) for item in x.parts))._replace(bent=True)
+        return x.of(part(item.n, label, item.q) for item in x.parts)._replace(bent=True)
     if fn == "rotary":
         keep = _turned(x.n, x.shape[-1], at["base"])
         turned = x.of(part(item.n, label, item.q, item.c * keep, item.b * keep) for item in x.parts)
@@ -177,12 +177,13 @@ def softmax_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Val
         return (None,)
     axis = at.get("axis", -1)
     n, role, label = x.shape[axis], x.roles[axis], run.fresh.next()
+    law, shared = g.law[:2] if g.law is not None else ("", 0.0)
     parts = []
     for item, y, before in zip(g.parts, out.parts, x.parts, strict=True):
         s2 = _spread(before, role)[0]
-        # Where the gradient is that of the largest only, its weight is no mean one.
-        largest_only = g.law is not None and g.law[0] == "largest"
-        left = winner_squares(round(s2, 2), n) if largest_only else uneven(s2, n, x.ripple)[1]
+        # Where the gradient is that of the largest only, its weight is no mean one; what all have in common is taken away.
+        left = winner_squares(round(s2, 2), n) if law == "largest" else uneven(s2, n, x.ripple)[1]
+        left *= 1 - shared if law == "shared" else 1.0
         parts.append(part(item.n, label, left * item.q, min(left, y.c) * item.c))
     return (g.of(parts),)
 

@@ -181,6 +181,8 @@ def _answer(use: Use, given: Sequence[Carried], own: Sequence[Value]) -> Answer 
     number = count()
     fed = {port: tuple([_fresh(next(number)) for _ in numbers]) for port, numbers in use.inputs.items()}
     ran = run(use, fed, {key: named(key, value) for key, value in zip(use.weights, own, strict=True)}, training=True)
+    if any(step.op == "blend" and "by" in step.attributes for step in use.definition.body):
+        return None  # Shares of equal values have no gradient, and which values are equal is not known here.
     if not all(_is_plain(value) for values in _outward(use, ran.environment) for value in values) or not _adds_up(ran.environment):
         return None
     reach, floats, exact = (_back(use, ran, given, mode) for mode in ("reach", "floats", "exact"))

@@ -1,0 +1,473 @@
+"""Joins of many values: against short references, at the start, in a `parallel`, and what the analyses say of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import assembler
+from assembler.assemble import checked, recipe
+from assembler.facts.flow import Flow
+from assembler.facts.norm import norm
+from assembler.facts.zero import Level, step_by_step, zero
+from assembler.lab.moments import tried
+from tests.facts.zero_truth import NOISE, fed, flow_of, made, measured, values
+
+torch.set_num_threads(1)
+
+Nodes = dict[str, Any]
+Xs = Sequence[Tensor]
+Weights = Mapping[str, Tensor]
+ROW, SCORED, ASKED = (
+    {"from": ["a", "b", "c"]},
+    {"from": {"x": ["a", "b", "c"], "scores": "s"}},
+    {"from": {"x": ["a", "b", "c"], "query": "q"}},
+)
+
+
+def _shares(w: Tensor) -> Tensor:
+    return w.abs() / w.abs().sum()
+
+
+def _attend(xs: Xs, w: Weights, other: Tensor) -> Tensor:
+    q = other @ w["query.weight"].T + w.get("query.bias", torch.zeros(()))
+    scores = [(x @ w["key.weight"].T * q).sum(-1, keepdim=True) / math.sqrt(q.shape[-1]) for x in xs]
+    p = torch.cat(scores, -1).softmax(-1)
+    return sum(p[..., i : i + 1] * x for i, x in enumerate(xs))  # type: ignore[return-value]
+
+
+def _hard(scores: Tensor) -> Tensor:
+    return nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores)
+
+
+def _mixed(gates: Tensor, xs: Xs) -> Tensor:
+    return torch.einsum("...n,...nd->...d", gates, torch.stack(list(xs), -2))
+
+
+def _dense(xs: Xs, w: Weights, s: Tensor) -> Tensor:
+    p = s.softmax(-1)
+    return _mixed(_hard(s) + (p - p.detach()), xs)
+
+
+def _winner(xs: Xs, w: Weights, s: Tensor) -> Tensor:
+    p = s.softmax(-1)
+    return _mixed(_hard(s) * (1 + (p - p.detach())), xs)
+
+
+REFERENCES: dict[str, tuple[Nodes, Callable[[Xs, Weights, Tensor], Tensor]]] = {
+    "blend": ({"weight": 0.3, "from": ["a", "b"]}, lambda xs, w, _: 0.3 * xs[0] + 0.7 * xs[1]),
+    "blend learned": ({"learned": True, "from": ["a", "b"]}, lambda xs, w, _: w["weight"].sigmoid() * xs[0] + (-w["weight"]).sigmoid() * xs[1]),
+    "blend channels": ({"learned": True, "channel": True, "from": ["a", "b"]}, lambda xs, w, _: torch.lerp(xs[1], xs[0], w["weight"].sigmoid())),
+    "multi_blend": (ROW, lambda xs, w, _: torch.tensordot(w["weight"].softmax(0), torch.stack(list(xs)), 1)),
+    "multi_blend normalised": ({"mode": "normalised", **ROW}, lambda xs, w, _: torch.tensordot(_shares(w["weight"]), torch.stack(list(xs)), 1)),
+    "multi_blend fixed": ({"learned": False, "weights": [1, 2, 5], **ROW}, lambda xs, w, _: (xs[0] + 2 * xs[1] + 5 * xs[2]) / 8),
+    "median": (ROW, lambda xs, w, _: xs[0] + xs[1] + xs[2] - torch.stack(list(xs)).amax(0) - torch.stack(list(xs)).amin(0)),
+    "vote": (ROW, lambda xs, w, _: (_hard(xs[0]) + _hard(xs[1]) + _hard(xs[2])) / 3),
+    "attend": ({"hidden": 4, **ASKED}, _attend),
+    "attend plain": ({"bias": False, **ASKED}, _attend),
+    "select": (SCORED, _winner),
+    "select dense": ({"straight_through": "dense", **SCORED}, _dense),
+    "select none": ({"straight_through": "none", **SCORED}, lambda xs, w, s: _mixed(_hard(s), xs)),
+    "select weighted": ({"weighted": True, **SCORED}, lambda xs, w, s: _mixed(_hard(s) * s.softmax(-1), xs)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lead", ["", "batch ", "batch seq "])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_join_is_its_reference_forward_and_backward(name: str, lead: str) -> None:
+    node, reference = REFERENCES[name]
+    said = node["from"]
+    other = next((port for port in ("q", "s") if isinstance(said, dict) and port in said.values()), "")
+    names = [*(said["x"] if isinstance(said, dict) else said), *([other] if other else [])]
+    widths = {"q": 5, "s": 3}
+    inputs = {item: f"[{lead}{widths.get(item, 6)}]" for item in names}
+    model = assembler.build(
+        recipe({"inputs": inputs, "nodes": {"y": {"kind": name.split()[0], **node}}, "outputs": {"y": "y"}}), seed=1
+    )
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    sizes = [2, 5][: len(lead.split())]
+    one = {item: torch.randn(*sizes, widths.get(item, 6), requires_grad=True) for item in names}
+    two = {item: value.detach().clone().requires_grad_() for item, value in one.items()}
+    weights = {
+        key.removeprefix("y."): value.detach().clone().requires_grad_() for key, value in model.named_parameters()
+    }
+    found = model(**one)
+    wanted = reference(
+        [two[item] for item in names if item != other], weights, two[other] if other else torch.zeros(())
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    assert found.requires_grad == wanted.requires_grad
+    if not wanted.requires_grad:
+        return
+    slope = torch.randn_like(wanted)
+    torch.autograd.backward([found, wanted], [slope, slope])
+    mine = [*one.values(), *model.parameters()]
+    for ours, theirs in zip(mine, [*two.values(), *weights.values()], strict=True):
+        if theirs.grad is None or not theirs.grad.any():
+            assert ours.grad is None or not ours.grad.any()
+        else:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_the_median_is_one_of_the_values_and_its_gradient_goes_there(count: int) -> None:
+    names = [f"x{i}" for i in range(count)]
+    model = assembler.build(
+        recipe(
+            {
+                "inputs": dict.fromkeys(names, "[batch 6]"),
+                "nodes": {"y": {"kind": "median", "from": names}},
+                "outputs": {"y": "y"},
+            }
+        )
+    )
+    xs = [torch.randn(7, 6, requires_grad=True) for _ in names]
+    found = model(*xs)
+    assert torch.equal(found, torch.stack(xs).sort(0).values[(count - 1) // 2])
+    found.sum().backward()
+    assert torch.equal(torch.stack([x.grad for x in xs if x.grad is not None]), (torch.stack(xs) == found).float())
+
+
+def test_a_selected_value_comes_out_bit_for_bit_and_of_equal_scores_the_first() -> None:
+    inputs = {"a": "[batch 6]", "b": "[batch 6]", "s": "[batch 2]"}
+    a, b, s = torch.randn(3, 6), torch.randn(3, 6), torch.tensor([[0.1, 0.3], [7.0, 2.0], [0.5, 0.5]])
+    for how in ("dense", "winner", "none"):
+        model = assembler.build(
+            recipe(
+                {
+                    "inputs": inputs,
+                    "nodes": {
+                        "y": {"kind": "select", "straight_through": how, "from": {"x": ["a", "b"], "scores": "s"}}
+                    },
+                    "outputs": {"y": "y"},
+                }
+            )
+        )
+        assert torch.equal(model(a, b, s), torch.stack((b[0], a[1], a[2])))
+
+
+def test_votes_are_counted_and_of_equal_entries_the_first_has_it() -> None:
+    model = assembler.build(
+        recipe(
+            {
+                "inputs": dict.fromkeys("abc", "[batch 3]"),
+                "nodes": {"y": {"kind": "vote", **ROW}},
+                "outputs": {"y": "y"},
+            }
+        )
+    )
+    rows = [
+        torch.tensor([[1.0, 5.0, 0.0], [2.0, 2.0, 0.0]]),
+        torch.tensor([[9.0, 5.0, 0.0], [0.0, 0.0, 0.0]]),
+        torch.tensor([[0.0, 1.0, 0.5], [0.0, 0.0, 1.0]]),
+    ]
+    torch.testing.assert_close(model(*rows), torch.tensor([[1 / 3, 2 / 3, 0.0], [2 / 3, 0.0, 1 / 3]]))
+
+
+@pytest.mark.parametrize("weight", [1e-6, 0.1, 0.5, 0.73, 0.999])
+def test_a_learned_blend_starts_where_it_is_told(weight: float) -> None:
+    model = assembler.build(
+        recipe(
+            {
+                "inputs": {"a": "[batch 4]", "b": "[batch 4]"},
+                "nodes": {"y": {"kind": "blend", "weight": weight, "learned": True, "from": ["a", "b"]}},
+                "outputs": {"y": "y"},
+            }
+        )
+    )
+    assert float(model(torch.ones(1, 4), torch.zeros(1, 4))[0, 0].detach()) == pytest.approx(weight, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["softmax", "normalised"])
+def test_shares_start_where_they_are_told_and_a_weight_of_zero_learns(mode: str) -> None:
+    weights = [1, 2, 5] if mode == "softmax" else [0, 3, 5]
+    model = assembler.build(
+        recipe(
+            {
+                "inputs": dict.fromkeys("abc", "[batch 3]"),
+                "nodes": {"y": {"kind": "multi_blend", "mode": mode, "weights": weights, **ROW}},
+                "outputs": {"y": "y"},
+            }
+        )
+    )
+    shares = model(*torch.eye(3)[:, None]).detach()[0]
+    torch.testing.assert_close(shares, torch.tensor(weights) / 8, rtol=0, atol=1e-6)
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    for _ in range(200):
+        loss = (model(*torch.eye(3)[:, None])[0] - torch.tensor([0.6, 0.3, 0.1])).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(
+        model(*torch.eye(3)[:, None]).detach()[0], torch.tensor([0.6, 0.3, 0.1]), rtol=0, atol=0.02
+    )
+
+
+def _linear(fed_from: str, out: int = 6) -> Nodes:
+    return {"kind": "linear", "out": out, "from": fed_from}
+
+
+WRONG: dict[str, tuple[Nodes, str, str]] = {
+    "three values": ({"kind": "blend", **ROW}, "shape-constraint", "multi_blend"),
+    "learned from 0": ({"kind": "blend", "weight": 0, "learned": True, "from": ["a", "b"]}, "value-range", "mode: normalised, weights: [0, 1]"),
+    "learned from 1": ({"kind": "blend", "weight": 1, "learned": True, "from": ["a", "b"]}, "value-range", "mode: blend"),
+    "fixed channels": ({"kind": "blend", "channel": True, "from": ["a", "b"]}, "value-range", "learned: true"),
+    "above 1": ({"kind": "blend", "weight": 1.5, "from": ["a", "b"]}, "value-range", "1"),
+    "too few weights": ({"kind": "multi_blend", "weights": [1, 2], **ROW}, "shape-constraint", "2 numbers"),
+    "negative": ({"kind": "multi_blend", "weights": [1, -2, 1], **ROW}, "value-range", "weights"),
+    "all zero": ({"kind": "multi_blend", "mode": "normalised", "weights": [0, 0, 0], **ROW}, "value-range", "all 0"),
+    "softmax of zero": ({"kind": "multi_blend", "weights": [0, 1, 1], **ROW}, "value-range", "normalised"),
+    "too many scores": ({"kind": "select", "from": {"x": ["a", "b"], "scores": "s"}}, "shape-mismatch", "3 against 2"),
+    "two ways to learn": ({"kind": "select", "weighted": True, "straight_through": "dense", **SCORED}, "value-range", "straight_through"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_is_said(name: str) -> None:
+    node, code, words = WRONG[name]
+    nodes = {"a": _linear("x"), "b": _linear("x"), "c": _linear("x"), "s": _linear("x", 3), "y": node}
+    report = assembler.check(recipe({"inputs": {"x": "[batch 4]"}, "nodes": nodes, "outputs": {"y": "y"}}))
+    (said,) = [item for item in report.diagnostics if item.level == "error"]
+    assert said.code == code
+    assert words in f"{said.message} {said.help}"
+
+
+def test_the_scores_of_a_select_are_as_many_as_its_values() -> None:
+    nodes = {
+        "a": _linear("x"),
+        "b": _linear("x"),
+        "s": {"kind": "linear", "from": "x"},
+        "y": {"kind": "select", "from": {"x": ["a", "b"], "scores": "s"}},
+    }
+    model = assembler.build(recipe({"inputs": {"x": "[batch 4]"}, "nodes": nodes, "outputs": {"y": "y"}}))
+    assert model.get_parameter("s.weight").shape == (2, 4)
+
+
+JOINS: list[Any] = [
+    "blend",
+    "multi_blend",
+    "median",
+    "vote",
+    "attend",
+    "select",
+    {"kind": "attend", "hidden": 3},
+    {"kind": "blend", "learned": True},
+    {"kind": "multi_blend", "weights": [1, 3]},
+]
+
+
+@pytest.mark.parametrize("join", JOINS, ids=str)
+def test_a_join_stands_in_a_parallel_and_nests(join: Any) -> None:
+    kind = join["kind"] if isinstance(join, dict) else join
+    parts: Nodes = {"one": {"kind": "linear", "out": 6}, "two": {"kind": "mlp", "out": 6}}
+    inner: Nodes = {"kind": "parallel", "join": join, "parts": parts}
+    outer: Nodes = {**inner, "parts": {**parts, "two": inner}, "from": "x"}
+    chosen: Nodes = {**inner, "from": {"x": "x", "scores": "scores"}}
+    nodes: Nodes = {"scores": _linear("x", 2), "y": chosen if kind == "select" else outer}
+    model = assembler.build(
+        recipe({"inputs": {"x": "[batch seq 4]"}, "nodes": nodes, "outputs": {"y": "y", "s": "scores"}})
+    )
+    found = model(torch.randn(2, 3, 4))["y"]
+    assert found.shape == (2, 3, 6)
+    assert found.requires_grad == (kind != "vote")
+
+
+# --- what is proven of the start ---
+def _flow(nodes: Nodes, start: dict[str, str] | None = None) -> Flow:
+    return flow_of(
+        {
+            "inputs": {"x": "[3 5 6]", "z": "[3 5 6]", "p": "probs [3 5 6]", "r": "probs [3 5 6]"},
+            "nodes": nodes,
+            "outputs": {"out": next(reversed(nodes))},
+        },
+        start,
+    )
+
+
+TWO: Nodes = {"a": _linear("x"), "b": _linear("z")}
+
+
+def _select(**options: Any) -> Nodes:
+    return {**TWO, "s": _linear("x", 2), "y": {"kind": "select", **options, "from": {"x": ["a", "b"], "scores": "s"}}}
+
+
+STEPS: dict[str, tuple[Nodes, dict[str, str], dict[str, int | str | None]]] = {
+    "blend": ({**TWO, "y": {"kind": "blend", "learned": True, "weight": 0.3, "from": ["a", "b"]}}, {}, {"y.weight": 0, "a.weight": 0, "b.weight": 0}),
+    "blend of zeros": ({**TWO, "y": {"kind": "blend", "learned": True, "from": ["a", "b"]}}, {"[ab]\\..*": "zeros"}, {"y.weight": 1, "a.weight": 0, "b.weight": 0}),
+    "blend with one that is zero": ({**TWO, "y": {"kind": "blend", "learned": True, "channel": True, "from": ["a", "b"]}}, {"a\\..*": "zeros"}, {"y.weight": 0, "a.weight": 0}),
+    "blend of one value twice": ({"a": _linear("x"), "y": {"kind": "blend", "learned": True, "weight": 0.3, "from": ["a", "a"]}}, {}, {"y.weight": "noise", "a.weight": 0}),
+    "blend by one": ({**TWO, "y": {"kind": "blend", "weight": 1, "from": ["a", "b"]}}, {}, {"a.weight": 0, "b.weight": None, "b.bias": None}),
+    "shares": ({**TWO, "y": {"kind": "multi_blend", "from": ["a", "b", "x"]}}, {}, {"y.weight": 0, "a.weight": 0, "b.weight": 0}),
+    "shares of which one is zero": ({**TWO, "y": {"kind": "multi_blend", "mode": "normalised", "weights": [1, 0], "from": ["a", "b"]}}, {}, {"y.weight": 0, "a.weight": 0, "b.weight": 1, "b.bias": 1}),
+    "shares of equal values": ({"a": _linear("x"), "y": {"kind": "multi_blend", "weights": [1, 2, 4], "from": ["a", "a", "a"]}}, {}, {"y.weight": "noise", "a.weight": 0}),
+    "the share of one": ({"a": _linear("x"), "y": {"kind": "multi_blend", "from": ["a"]}}, {}, {"y.weight": None, "a.weight": 0}),
+    "median": ({**TWO, "y": {"kind": "median", "from": ["a", "b", "x"]}}, {}, {"a.weight": 0, "b.weight": 0}),
+    "vote": ({**TWO, "v": {"kind": "vote", "from": ["a", "b"]}, "y": {"kind": "add", "from": ["x", "v"]}}, {}, {"a.weight": None, "b.weight": None}),
+    "attend": ({**TWO, "y": {"kind": "attend", "from": {"x": ["a", "b"], "query": "z"}}}, {}, {"a.weight": 0, "y.query.weight": 0, "y.query.bias": 0, "y.key.weight": 0}),
+    "attend to zeros": ({**TWO, "y": {"kind": "attend", "from": {"x": ["a", "b"], "query": "z"}}}, {"[ab]\\..*": "zeros"}, {"a.weight": 0, "y.query.weight": 1, "y.key.weight": 1}),
+    "attend, keys zero": ({**TWO, "y": {"kind": "attend", "from": {"x": ["a", "b"], "query": "z"}}}, {"y.key.*": "zeros"}, {"a.weight": 0, "y.query.weight": 1, "y.key.weight": 0}),
+    "attend, both zero": ({**TWO, "y": {"kind": "attend", "bias": False, "from": {"x": ["a", "b"], "query": "z"}}}, {"y\\..*": "zeros"}, {"y.query.weight": None, "y.key.weight": None}),
+    "attend to one": ({"a": _linear("x"), "y": {"kind": "attend", "from": {"x": ["a"], "query": "z"}}}, {}, {"a.weight": 0, "y.query.weight": None, "y.key.weight": None}),
+    "select": (_select(), {}, {"a.weight": 0, "b.weight": 0, "s.weight": 0}),
+    "select dense": (_select(straight_through="dense"), {}, {"a.weight": 0, "b.weight": 0, "s.weight": 0}),
+    "select none": (_select(straight_through="none"), {}, {"a.weight": 0, "b.weight": 0, "s.weight": None}),
+    "select weighted": (_select(weighted=True), {}, {"a.weight": 0, "b.weight": 0, "s.weight": 0}),
+    "select of zeros": (_select(), {"[ab]\\..*": "zeros"}, {"a.weight": 0, "s.weight": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_who_learns_when_is_what_autograd_finds(name: str) -> None:
+    nodes, start, wanted = STEPS[name]
+    found = _flow(nodes, start)
+    said = zero(found)
+    rows = measured(found, 4)
+    for number, weight in enumerate(found.weights):
+        seen = [row[number] or 0.0 for row in rows]
+        first = next((place for place, value in enumerate(seen) if value > NOISE), None)
+        step = None if number in said.noise else said.steps[number]
+        assert first == step, (weight.address, seen)
+        assert number in said.noise or any(seen) == (first is not None), "dead is exactly zero"
+        if weight.address in wanted:
+            assert wanted[weight.address] == ("noise" if number in said.noise else step), weight.address
+
+
+def test_at_once_and_step_by_step_say_the_same() -> None:
+    for nodes, start, _ in STEPS.values():
+        found = _flow(nodes, start)
+        assert (zero(found).steps, zero(found).noise) == (step_by_step(found).steps, step_by_step(found).noise)
+
+
+SAME: dict[str, tuple[Nodes, Level | None]] = {
+    "blend of the same": ({"kind": "blend", "weight": 0.3, "from": ["x", "x"]}, "math"),
+    "learned blend of the same": ({"kind": "blend", "weight": 0.3, "learned": True, "channel": True, "from": ["x", "x"]}, "math"),
+    "shares of the same": ({"kind": "multi_blend", "weights": [1, 2, 3], "from": ["x", "x", "x"]}, "math"),
+    "shares of the same, normalised": ({"kind": "multi_blend", "mode": "normalised", "from": ["x", "x", "x"]}, "math"),
+    "blend of two": ({"kind": "blend", "from": ["x", "z"]}, None),
+    "all of one": ({"kind": "blend", "weight": 1, "from": ["x", "z"]}, "bits"),
+    "none of one": ({"kind": "blend", "weight": 0, "from": ["z", "x"]}, "bits"),
+    "the whole share": ({"kind": "multi_blend", "mode": "normalised", "weights": [0, 2], "from": ["z", "x"]}, "bits"),
+    "the whole fixed share": ({"kind": "multi_blend", "learned": False, "weights": [3, 0], "from": ["x", "z"]}, "bits"),
+    "a share of one": ({"kind": "multi_blend", "from": ["x"]}, "bits"),
+    "median of most": ({"kind": "median", "from": ["x", "z", "x"]}, "bits"),
+    "median of half": ({"kind": "median", "from": ["x", "z"]}, None),
+    "attend to the same": ({"kind": "attend", "from": {"x": ["x", "x"], "query": "z"}}, "math"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_equals_its_input_at_the_start(name: str) -> None:
+    node, level = SAME[name]
+    found = _flow({"y": node})
+    place = found.places["y.y"]
+    assert zero(found).same(found.inputs["x"], place) == level
+    weights = made(found, torch.float32)
+    given = fed(found, 1, torch.float32)
+    every = values(found, weights, given, training=False)
+    if level == "bits":
+        assert torch.equal(every[place], given["x"])
+    elif level == "math":
+        torch.testing.assert_close(every[place], given["x"], rtol=1e-5, atol=1e-6)
+    else:
+        assert not torch.allclose(every[place], given["x"])
+
+
+def test_zeros_stay_zeros() -> None:
+    zeros: Nodes = {"o": {"kind": "zero", "from": "x"}}
+    for node in ({"kind": "blend", "learned": True}, {"kind": "multi_blend"}, {"kind": "median"}):
+        found = _flow({**zeros, "y": {**node, "from": ["o", "o"]}})
+        assert zero(found).zero(found.places["y.y"])
+        assert norm(found).states[found.places["y.y"]].zero
+    found = _flow({**zeros, "y": {"kind": "median", "from": ["o", "x", "o"]}})
+    assert zero(found).zero(found.places["y.y"])
+
+
+NORMS: dict[str, tuple[Nodes, str]] = {
+    "blend of probabilities": ({"y": {"kind": "blend", "learned": True, "from": ["p", "r"]}}, "simplex(-1)"),
+    "and for each channel": ({"y": {"kind": "blend", "learned": True, "channel": True, "from": ["p", "r"]}}, "bounded"),
+    "shares of probabilities": ({"y": {"kind": "multi_blend", "weights": [1, 3], "from": ["p", "r"]}}, "simplex(-1)"),
+    "attention to probabilities": ({"y": {"kind": "attend", "from": {"x": ["p", "r"], "query": "x"}}}, "simplex(-1)"),
+    "choice of probabilities": ({"s": _linear("x", 2), "y": {"kind": "select", "from": {"x": ["p", "r"], "scores": "s"}}}, "simplex(-1)"),
+    "weighted choice": ({"s": _linear("x", 2), "y": {"kind": "select", "weighted": True, "from": {"x": ["p", "r"], "scores": "s"}}}, "bounded"),
+    "median of probabilities": ({"y": {"kind": "median", "from": ["p", "r"]}}, "bounded"),
+    "votes": ({"y": {"kind": "vote", "from": ["x", "z"]}}, "simplex(-1)"),
+    "blend of anything": ({"y": {"kind": "blend", "from": ["x", "p"]}}, "raw"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norm_states(name: str) -> None:
+    nodes, wanted = NORMS[name]
+    found = _flow(nodes)
+    assert str(norm(found).states[found.places["y.y"]]) == wanted
+
+
+# --- how large it is ---
+def _wide(fed_from: str, out: int = 64, **more: Any) -> Nodes:
+    return {"kind": "linear", "out": out, "from": fed_from, **more}
+
+
+BASE: Nodes = {
+    "c": _wide("x"), "d": _wide("x"), "e": _wide("x"),
+    "p": {"kind": "add", "from": ["c", "x"]}, "q": {"kind": "add", "from": ["d", "x"]}, "r": {"kind": "add", "from": ["e", "x"]},
+    "s": _wide("x", 3, init="normal(0.15)"),
+}  # fmt: skip
+SIZED: dict[str, Nodes] = {
+    "blend": {"kind": "blend", "weight": 0.9, "learned": True, "channel": True, "from": ["p", "c"]},
+    "shares": {"kind": "multi_blend", "weights": [0.7, 0.2, 0.1], "from": ["p", "c", "x"]},
+    "normalised shares": {"kind": "multi_blend", "mode": "normalised", "weights": [1, 0, 0.5], "from": ["p", "c", "x"]},
+    "median": {"kind": "median", "from": ["c", "d", "e"]},
+    "median of two": {"kind": "median", "from": ["c", "d"]},
+    "median of what shares": {"kind": "median", "from": ["p", "q", "r"]},
+    "vote": {"kind": "vote", "from": ["c", "d", "e"]},
+    "attend": {"kind": "attend", "from": {"x": ["c", "d", "e"], "query": "x"}},
+    "attend to what shares": {"kind": "attend", "hidden": 32, "init": "xavier", "from": {"x": ["p", "q", "r"], "query": "x"}},
+    "attend sharply": {"kind": "attend", "hidden": 32, "init": "normal(0.3)", "from": {"x": ["c", "d", "e"], "query": "x"}},
+    **{f"select {how}": {"kind": "select", "straight_through": how, "from": {"x": ["p", "q", "r"], "scores": "s"}} for how in ("winner", "dense", "none")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_size_and_gradient_are_inside_the_band(name: str) -> None:
+    node = SIZED[name]
+    names = node["from"]["x"] if isinstance(node["from"], dict) else node["from"]
+    needed = {*names, "s"} | {{"p": "c", "q": "d", "r": "e"}.get(item, item) for item in names}
+    nodes = {key: item for key, item in BASE.items() if key in needed} | {"y": node, "h": _wide("y")}
+    rows = tried(
+        *checked(recipe({"inputs": {"x": "[batch seq 64]"}, "nodes": nodes, "outputs": {"out": "h", "scores": "s"}})),
+        {"batch": 32, "seq": 16},
+        range(3),
+    )
+    assert not [row for row in rows if not row.inside]
+    assert not [row for row in rows if row.predicted is None]
+
+
+def test_what_chance_decides_is_not_predicted() -> None:
+    for node in (
+        {"kind": "select", "weighted": True, "from": {"x": ["c", "d", "e"], "scores": "s"}},
+        {"kind": "median", "from": ["p", "c", "d"]},
+    ):
+        rows = tried(
+            *checked(
+                recipe(
+                    {
+                        "inputs": {"x": "[batch 64]"},
+                        "nodes": {**BASE, "y": node},
+                        "outputs": {"out": "y", "u": "e", "v": "q", "w": "r", "t": "p"},
+                    }
+                )
+            ),
+            {"batch": 8},
+            [0],
+        )
+        (row,) = [row for row in rows if (row.what, row.address) == ("q", "y.y")]
+        assert row.predicted is None
+        assert row.reason
