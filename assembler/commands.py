@@ -5,15 +5,16 @@ What a command needs is imported inside it: `check` must start fast, and only `r
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TextIO
 
 from assembler.report.terminal import style_of, write
 
 if TYPE_CHECKING:
+    import argparse
+
     from assembler.facts.model import Facts
     from assembler.facts.scale import Scale
     from assembler.graph.model import Graph
@@ -35,21 +36,31 @@ class UsageError(Exception):
     """The command line makes no sense; the text says why."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, whose complaints are escaped before they reach a terminal."""
+class Checking(NamedTuple):
+    """What `check` is asked to do, as its parser says it where no option is given."""
 
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
+    arguments: list[str]
+    format: str = "text"
+    frozen: bool = False
+    strict: bool = False
+    scale: bool = False
 
 
-def _check(words: list[str]) -> int:
+def checking(words: list[str]) -> Checking:
+    """What the words of `check` ask. Recipes and overrides alone need no argparse, whose import takes as long as a check of a hundred nodes."""
+    if words and not any(word.startswith("-") for word in words):
+        return Checking(words)
     parser = _parser("check", "All findings about recipes. Several are checked one after another.", OVERRIDES)
     parser.add_argument("arguments", nargs="+", metavar="RECIPE|KEY=VALUE")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one line a recipe, version 1")
     parser.add_argument("--frozen", action="store_true", help="an adapter that the recipe does not ask for is an error")
     parser.add_argument("--strict", action="store_true", help="warnings count: exit 1")
     parser.add_argument("--scale", action="store_true", help="also what is estimated, not proven: how large values and gradients are at the start")
-    asked = parser.parse_intermixed_args(words)
+    return Checking(**vars(parser.parse_intermixed_args(words)))
+
+
+def _check(words: list[str]) -> int:
+    asked = checking(words)
     paths, overrides = split(asked.arguments)
     if not paths:
         raise UsageError("check wants a recipe: assembler check RECIPE [KEY=VALUE ...]")
@@ -334,8 +345,16 @@ def exit_code(report: Report, strict: bool = False) -> int:
     return FINDINGS if not report.ok or (strict and report.counts["warning"]) else OK
 
 
-def _parser(command: str, about: str, more: str = "") -> _Parser:
-    return _Parser(prog=f"assembler {command}", description=about, epilog=more, allow_abbrev=False,
+def _parser(command: str, about: str, more: str = "") -> argparse.ArgumentParser:
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        """argparse, whose complaints are escaped before they reach a terminal."""
+
+        def error(self, message: str) -> NoReturn:
+            raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
+
+    return Parser(prog=f"assembler {command}", description=about, epilog=more, allow_abbrev=False,
                    formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
 
 
@@ -347,6 +366,8 @@ def _one_recipe(command: str, arguments: Sequence[str]) -> tuple[str, list[str]]
 
 
 def _positive(text: str) -> int:
+    import argparse
+
     if not (text.isascii() and text.isdecimal() and int(text[:10]) > 0 and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a positive number")
     return int(text)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from assembler.facts.count import Counted, shapes
 from assembler.facts.model import Facts, NodeFacts
-from assembler.facts.why import locate
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic, Note
 
@@ -16,6 +15,8 @@ def check(every: Sequence[Counted], graph: Graph, facts: Facts) -> list[Diagnost
     found: list[Diagnostic] = []
     if not any(item.node.ties or item.node.same for item in every):
         return found
+    from assembler.facts.why import locate
+
     for item in every:
         mine = shapes(item.facts)
         for own, target in item.node.ties.items():

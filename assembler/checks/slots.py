@@ -5,7 +5,6 @@ from __future__ import annotations
 from assembler.facts.match import Arrival, Finding, match
 from assembler.facts.model import Facts, NodeFacts
 from assembler.facts.signature import signature
-from assembler.facts.why import locate
 from assembler.graph.model import Accepted, Graph
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Definition, Inline
@@ -17,6 +16,10 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     places: dict[tuple[str, str], list[Accepted]] = {}
     for item in graph.accepted:
         places.setdefault((item.slot, item.address), []).append(item)
+    if not places:
+        return []
+    from assembler.facts.why import locate
+
     found: dict[tuple[object, ...], Diagnostic] = {}
     for (_, address), kept in places.items():
         place = locate(graph, facts, address)

@@ -8,7 +8,6 @@ from assembler.facts.count import Counted, shapes
 from assembler.facts.flow import flow
 from assembler.facts.model import Facts
 from assembler.facts.start import identity
-from assembler.facts.why import locate
 from assembler.graph.init import touched
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic, Note
@@ -65,6 +64,8 @@ def _why(item: Counted, kind: str) -> str:
 
 def _copy(item: Counted, graph: Graph, facts: Facts) -> Iterator[Diagnostic]:
     target = item.node.init.get("copy", "")
+    from assembler.facts.why import locate
+
     place = locate(graph, facts, target) if target else None
     if place is None:
         return

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from assembler.facts.match import FLOATS
-from assembler.facts.model import Conflict, Facts
-from assembler.facts.why import Because, locate, origin
+from assembler.facts.model import Because, Conflict, Facts
 from assembler.graph.model import Edge, Graph, Leaf
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.dim import show
@@ -53,6 +52,8 @@ class _Sources:
         self.graph = graph
         self.conflict = conflict
         self.frame, self.known = None, None
+        from assembler.facts.why import locate  # a graph without conflicts needs none of it
+
         place = locate(graph, facts, conflict.address)
         if place is not None:
             self.frame, self.known = place[0], place[2]
@@ -64,6 +65,8 @@ class _Sources:
         frame, ref = self.frame, edge.source
         if ref.node and ref.node not in frame.scope.nodes:
             return None
+        from assembler.facts.why import origin
+
         steps = origin(frame, ref, axis)
         if not steps:
             return None

@@ -65,6 +65,14 @@ class Conflict(NamedTuple):
     span: Span = NOWHERE
 
 
+class Because(NamedTuple):
+    """One step of a derivation: what is so at an address, and where it is written."""
+
+    address: str
+    text: str
+    span: Span = NOWHERE
+
+
 class Bridging(NamedTuple):
     """An edge whose width must change from `source` to `target`: a place for an adapter."""
 

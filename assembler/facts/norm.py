@@ -14,9 +14,9 @@ from itertools import count
 from typing import NamedTuple
 
 from assembler.facts.flow import Flow, Use, named
+from assembler.facts.model import Because
 from assembler.facts.norm_rules import RULES, Body
 from assembler.facts.norm_state import RAW, State, value
-from assembler.facts.why import Because
 from assembler_schemas.kind import Definition, Step
 
 __all__ = ["Norm", "State", "inside", "norm", "why"]

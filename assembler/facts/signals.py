@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from assembler.facts.flow import Flow, flow
-from assembler.facts.model import Facts
+from assembler.facts.model import Because, Facts
 from assembler.facts.norm import Norm, norm
 from assembler.facts.norm import why as norm_why
-from assembler.facts.why import Because
 from assembler.facts.zero import Zero, zero
 from assembler.graph.model import Graph
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.facts.model import Because, Facts, NodeFacts, ScopeFacts
 from assembler.facts.signature import Pattern, Side, signature
 from assembler.graph.model import Graph, Group, Leaf, Node, Ref, Repeat, Scope
 from assembler_schemas.dim import show
 from assembler_schemas.shape import Type
-from assembler_schemas.span import NOWHERE, Span
+from assembler_schemas.span import NOWHERE
 
 MAX_STEPS = 200
 
@@ -22,14 +22,6 @@ class Frame(NamedTuple):
     outer: Frame | None = None
     holder: Node | None = None
     address: str = ""
-
-
-class Because(NamedTuple):
-    """One step: what is so at an address, and where it is written."""
-
-    address: str
-    text: str
-    span: Span = NOWHERE
 
 
 def locate(graph: Graph, facts: Facts, address: str) -> tuple[Frame, Node, NodeFacts, str] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from assembler.facts.flow import Flow, Use, named
-from assembler.facts.why import Because
+from assembler.facts.model import Because
 from assembler.facts.zero import Zero
 from assembler.facts.zero_run import names_of
 from assembler.facts.zero_values import Value

@@ -6,7 +6,6 @@ up in a table, it never reaches an import.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 
 from assembler_schemas.kind import Kind
@@ -59,6 +58,8 @@ def names() -> list[str]:
 
 def nearest(name: str) -> list[str]:
     """At most three kinds whose names look like `name`, the nearest first."""
+    import difflib  # only where something is wrong
+
     return difflib.get_close_matches(name, names(), n=3, cutoff=0.6)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -71,6 +70,8 @@ class Report:
 
     def _repr_html_(self) -> str:
         """For notebooks: the same text, in which nothing a recipe says is markup."""
+        import html
+
         return f'<pre style="line-height:1.25">{html.escape(str(self))}</pre>'
 
 

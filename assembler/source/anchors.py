@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from typing import Any, NamedTuple
@@ -67,6 +66,8 @@ class Anchors:
                                         related=(note,), help="put the anchor first, or quote a text"))  # fmt: skip
                 continue
             if name not in better:
+                import difflib  # only where something is wrong
+
                 near = difflib.get_close_matches(name, names, 1) if len(better) < 20 and len(name) <= MAX_KEY else []
                 better[name] = near[0] if near else None
             found.append(_undefined(name, better[name], span))

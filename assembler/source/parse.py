@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any, TypeVar
 
@@ -54,6 +53,8 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     if len(words) > MANY:
         words = words if isinstance(words, (Mapping, Set)) else set(words)
         return [item for item in dict.fromkeys(_one_slip_away(word[:64])) if item in words][:count]
+    import difflib  # only where something is wrong
+
     return difflib.get_close_matches(word[:64], list(words), count, 0.6)
 
 

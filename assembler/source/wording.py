@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -11,6 +10,8 @@ def shorten(text: str, limit: int = 80) -> str:
 
 
 def nearest(name: str, among: Iterable[str]) -> list[str]:
+    import difflib  # only where something is wrong
+
     return difflib.get_close_matches(name, [a for a in among if len(a) <= 128][:2000], n=3, cutoff=0.6)
 
 

@@ -5,7 +5,6 @@ Sizes themselves are in `dim`, their spelling in `expression`; both are handed o
 
 from __future__ import annotations
 
-import difflib
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -159,6 +158,8 @@ def _word(text: str, at: int, stops: str) -> tuple[str, int, int]:
 
 
 def _unknown(word: str, start: int, known: tuple[str, ...]) -> ExpressionError:
+    import difflib  # only where something is wrong
+
     near = _FOREIGN_DTYPES.get(word) or next(iter(difflib.get_close_matches(word.lower(), known, 1)), "")
     what = "dtype" if known == DTYPES else "medium or dtype"
     help = f"write `{near}`" if near else f"there are {', '.join(known)}; axes stand in `[...]`"

@@ -220,3 +220,8 @@ def test_what_is_an_override(argument: str, is_override: bool) -> None:
     paths, overrides = commands.split([argument])
     assert bool(overrides) == is_override
     assert bool(paths) != is_override
+
+
+def test_words_without_options_mean_what_argparse_makes_of_them() -> None:
+    words = ["good.yaml", "vars.width=9", "+new=1", "~gone", "", "a b"]
+    assert commands.checking(words) == commands.checking(["--", *words]) == commands.Checking(words)

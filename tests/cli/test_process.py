@@ -60,6 +60,23 @@ def test_a_full_disk_under_standard_output_is_said(here: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
+def test_all_of_a_long_output_arrives(here: Path) -> None:
+    """The process ends without Python's own tidying up: nothing may be left in a buffer then."""
+    nodes = "".join(f"  n{number}: {{kind: liner, from: x}}\n" for number in range(3000))
+    (here / "long.yaml").write_text(f'inputs: {{x: "[batch 4]"}}\nnodes:\n{nodes}outputs: {{y: n0}}\n')
+    done = run(here, "check", "--format", "json", "long.yaml", "tiny.yaml")
+    assert done.returncode == 1, done.stderr
+    long, tiny = (json.loads(line) for line in done.stdout.splitlines())
+    assert len(done.stdout) > 500_000
+    assert not long["ok"]
+    assert tiny["ok"]
+
+
+def test_a_profiler_has_the_last_word(here: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "cProfile", "-m", "assembler", "check", "tiny.yaml"], cwd=here, env=ENV, capture_output=True, timeout=60, check=False)
+    assert b"function calls" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "cp1252"])
 def test_any_locale_gets_a_report(here: Path, encoding: str) -> None:
     done = run(here, "check", "bad.yaml", PYTHONIOENCODING=encoding, PYTHONUTF8="0", LC_ALL="C")

@@ -100,6 +100,35 @@ def test_nothing_but_run_imports_torch(here: Path, words: list[str]) -> None:
     assert "torch" not in modules
 
 
+SPARED = {
+    "argparse", "difflib", "html", "assembler.facts.why", "assembler.facts.zero_why", "assembler.facts.scale", "assembler.checks.grafts",
+    "assembler.checks.scales", "assembler.adapters.offers", "assembler.report.data", "assembler.report.signals", "assembler.graph.graft", "assembler.compiler.plan",
+}  # fmt: skip
+
+
+def test_a_clean_check_imports_nothing_that_it_does_not_need(here: Path) -> None:
+    """As the command: what only a finding, an option or another command needs is not there, and pydantic sought no plugins."""
+    code = (
+        "import sys\nfrom assembler import cli\n"
+        "cli._leave = lambda code: print(code, *sorted(sys.modules))\nsys.argv = ['assembler', 'check', 'tiny.yaml']\ncli.command()\n"
+        "from pydantic.plugin import _loader\nprint(_loader._plugins)"
+    )
+    done = run(code, here)
+    *_, modules, plugins = done.stdout.splitlines()
+    assert modules.split()[0] == "0", done.stderr
+    assert SPARED.intersection(modules.split()) == set()
+    assert plugins == "None"
+
+
+def test_only_the_commands_own_process_is_set_up_for_speed(here: Path) -> None:
+    """A program that imports us keeps its collector, its environment and its end."""
+    code = (
+        "import gc, os, sys\nbefore = gc.get_threshold(), dict(os.environ)\nfrom assembler.cli import main\nimport assembler\n"
+        "main(['check', 'tiny.yaml'])\nassembler.check('tiny.yaml')\nprint((gc.get_threshold(), dict(os.environ)) == before, gc.isenabled())"
+    )
+    assert run(code, here).stdout.splitlines()[-1] == "True True"
+
+
 def test_a_check_imports_the_cards_of_its_kinds_only(here: Path) -> None:
     code = (
         "import sys\nfrom assembler.cli import main\nmain(['check', 'tiny.yaml'])\n"
