@@ -182,3 +182,51 @@ def test_llama_with_grouped_queries_gives_the_logits_of_transformers() -> None:
     ours, theirs = _pair("llama", LlamaForCausalLM, config, LLAMA)
     ids = batch("llama", length=LENGTH)["ids"]
     torch.testing.assert_close(ours(ids), theirs(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+_MIXTRAL_EXPERTS = r"model\.layers\.(\d+)\.mlp\.experts\."
+MIXTRAL: Table = [row for row in LLAMA if "mlp" not in row[0]] + [
+    (_LLAMA_LAYER + r"mlp\.gate\.weight", r"stack.\1.think.router.weight"),
+    (_MIXTRAL_EXPERTS + r"(\d+)\.gate_up_proj", r"stack.\1.think.experts.\2.{gate,up}.weight"),
+    (_MIXTRAL_EXPERTS + r"(\d+)\.down_proj", r"stack.\1.think.experts.\2.down.weight"),
+]
+
+
+def test_mixtral_gives_the_logits_of_transformers_and_its_gradients() -> None:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(
+        vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS, num_key_value_heads=2,
+        intermediate_size=24, rms_norm_eps=1e-5, num_local_experts=8, num_experts_per_tok=2,
+    )  # fmt: skip
+
+    def apart(made: MixtralConfig) -> nn.Module:
+        """Theirs, whose state holds each expert by itself: theirs are stacked."""
+        model = MixtralForCausalLM(made)
+        state = type(model).state_dict
+
+        def unstacked(*args: Any, **kwargs: Any) -> dict[str, Tensor]:
+            found = {}
+            for key, value in state(model, *args, **kwargs).items():
+                head, experts, tail = key.partition(".experts.")
+                found |= {f"{head}.experts.{index}.{tail}": item for index, item in enumerate(value)} if experts else {key: value}
+            return found
+
+        model.state_dict = unstacked
+        return model
+
+    ours, theirs = _pair("mixtral", apart, config, MIXTRAL)
+    ids = batch("mixtral", length=LENGTH)["ids"]
+    mine, wanted = ours(ids)["logits"], theirs(ids).logits
+    torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-5)
+    mine.square().mean().backward()
+    wanted.square().mean().backward()
+    for index in range(8):
+        got = ours.get_parameter(f"stack.0.think.experts.{index}.down.weight").grad
+        experts = theirs.get_parameter("model.layers.0.mlp.experts.down_proj").grad
+        assert got is not None
+        assert experts is not None
+        torch.testing.assert_close(got, experts[index], rtol=1e-4, atol=1e-6)
+    router = theirs.get_parameter("model.layers.0.mlp.gate.weight").grad
+    assert router is not None
+    torch.testing.assert_close(ours.get_parameter("stack.0.think.router.weight").grad, router, rtol=1e-4, atol=1e-6)
