@@ -73,7 +73,8 @@ class Gating(nn.Module):
         if self.temperature != 1.0:
             logits = logits / self.temperature
         p = logits.sigmoid() if self.score == "sigmoid" else logits.softmax(-1)
-        rows = torch.sym_max(p.shape[0], 1)  # An expert of another mixture may get none.
+        # An expert of another mixture may get no rows.
+        rows: int = torch.sym_max(p.shape[0], 1)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             stays = self._stays(p) if self.expert_dropout and self.training else None
             chosen = self._choose(logits, p, stays)
