@@ -18,8 +18,11 @@ from assembler.facts.owners import inside, run_at
 from assembler.facts.start import starts
 from assembler.graph.address import Slice, parse_address
 from assembler.graph.model import Graph, Leaf, Node, Repeat, Scope
+from assembler.library import registry
 from assembler_schemas.kind import Definition
+from assembler_schemas.shape import Type
 
+SCALAR = Type("scalar", "float", ())
 MAX_USES = 20_000
 """Uses of kinds that are unfolded. A larger graph has no flow."""
 
@@ -187,7 +190,18 @@ class _Walk:
             if out in last and not node.beside:
                 fed = {**fed, into: (last[out],)}
             result.update({f"{index}.{port}": value for port, value in last.items()})
-        return {**result, **last}
+        losses = {port: self.total(f"{address}.{port}", node, [result[f"{index}.{port}"] for index in range(node.count)]) for port in node.losses if port in last}
+        return {**result, **last, **losses}
+
+    def total(self, address: str, node: Repeat, values: list[int]) -> int:
+        """The losses of all copies are one loss."""
+        card = registry.kind("loss_sum")
+        if len(values) == 1 or card is None:
+            return values[0]
+        options = card.options()
+        leaf = Leaf(address.rpartition(".")[2], {}, node.span, f"the losses of all copies of {node.name}", card, options, card.define(options))
+        facts = NodeFacts({"x": (SCALAR,) * len(values)}, {"y": SCALAR}, {"n": len(values)}, leaf.definition)
+        return self.leaf(leaf, facts, address, address, {"x": tuple(values)})["y"]
 
     # --- weights ---
     def target(self, address: str, asking: str) -> str:

@@ -24,17 +24,34 @@ def argmax(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     axis = at.get("axis", -1) % len(x.shape)
     item, n = refined(x.parts, [x.n], run.fresh.next())[0], x.shape[axis]
     tokens, samples = _correlations(item)
-    return Ids(x.shape[:axis] + x.shape[axis + 1 :], x.roles[:axis] + x.roles[axis + 1 :], n, agreement(tokens, n), agreement(samples, n))
+    return Ids(
+        x.shape[:axis] + x.shape[axis + 1 :],
+        x.roles[:axis] + x.roles[axis + 1 :],
+        n,
+        agreement(tokens, n),
+        agreement(samples, n),
+    )
 
 
 def nearest(run: Run, at: Mapping[str, Any], x: Value, table: Value) -> Value:
     """|c|^2 - 2 x c is a Gaussian over the codes c, and so correlated between two x as the two parts of its variance say."""
     if not isinstance(x, Signal) or not isinstance(table, Given) or table.mean or not table.var or x.roles[-1] != "f":
         return Unknown("the nearest of what is no table of random rows")
+    if table.number in run.often:
+        return Unknown(
+            "codes of a table that is used more than once: each use moves them, or reads what another has coded"
+        )
     item, codes = refined(x.parts, [x.n], run.fresh.next())[0], table.shape[0]
     own = table.spread * table.var
     tokens, samples = ((own + 4 * both) / (own + 4 * item.q) for both in (item.c, item.b))
-    return Ids(x.shape[:-1], x.roles[:-1], codes, agreement(tokens, codes), agreement(samples, codes), (table.label, x._replace(parts=(item,))))
+    return Ids(
+        x.shape[:-1],
+        x.roles[:-1],
+        codes,
+        agreement(tokens, codes),
+        agreement(samples, codes),
+        (table.label, x._replace(parts=(item,))),
+    )
 
 
 def code(run: Run, table: Given, ids: Ids, x: Signal) -> Signal:
@@ -45,9 +62,14 @@ def code(run: Run, table: Given, ids: Ids, x: Signal) -> Signal:
     lean = mean * math.sqrt(toward * table.var / (width * item.q)) if item.q > 0 else 0.0
     shorter = mean * math.sqrt(table.spread * (1 - toward) / width)
     q = table.var * max(0.0, 1 + toward * (mean * mean + var - 1) / width - shorter)
-    c, b = (often * q + (1 - often) * lean * lean * both for often, both in ((ids.tokens or 0.0, item.c), (ids.samples or 0.0, item.b)))
+    c, b = (
+        often * q + (1 - often) * lean * lean * both
+        for often, both in ((ids.tokens or 0.0, item.c), (ids.samples or 0.0, item.b))
+    )
     linear = {atom: (a * lean, t, s) for atom, (a, t, s) in item.atoms.items()}
-    return Signal((*ids.shape, width), ids.roles + "f", (rest(run, run.fresh.next(), item.n, lean * item.m, q, c, b, linear),))
+    return Signal(
+        (*ids.shape, width), ids.roles + "f", (rest(run, run.fresh.next(), item.n, lean * item.m, q, c, b, linear),)
+    )
 
 
 def _correlations(x: Part) -> tuple[float, float]:

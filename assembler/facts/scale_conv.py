@@ -7,6 +7,7 @@ from functools import lru_cache
 from math import prod, sqrt
 from typing import Any
 
+from assembler.facts.scale_choice import code
 from assembler.facts.scale_linear import HANIN, seen
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_signal import Given, Ids, Signal, Unknown, Value, part, refined, tokens
@@ -15,13 +16,16 @@ from assembler.facts.scale_signal import Given, Ids, Signal, Unknown, Value, par
 def gather(run: Run, at: Mapping[str, Any], table: Value, ids: Value) -> Value:
     if not isinstance(table, Given) or not isinstance(ids, Ids):
         return Unknown("rows are taken from what is no parameter, or by ids of unknown frequency")
+    if ids.near is not None and ids.near[0] == table.label:
+        return code(run, table, ids, ids.near[1])
     same = 1 / max(1, ids.vocabulary)
     keep = 1 - same * (at.get("padding") is not None)
     shape, roles = (*ids.shape, table.shape[-1]), ids.roles + "f"
     label, q, m = run.fresh.next(), table.q * keep, table.mean * keep
-    shared = m * m + (q - m * m) * same
-    run.tables[label] = (table.number, max(1, ids.vocabulary))
-    return Signal(shape, roles, (part(tokens(shape, roles), label, q, shared, shared, m),))
+    alike, across = (m * m + (q - m * m) * (same if often is None else often) for often in (ids.tokens, ids.samples))
+    if ids.tokens is None:
+        run.tables[label] = (table.number, max(1, ids.vocabulary))
+    return Signal(shape, roles, (part(tokens(shape, roles), label, q, alike, across, m),))
 
 
 # --- conv ---

@@ -146,7 +146,7 @@ def reduce(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if at["kind"] == "max":
         return Unknown("the largest of several features")
     if at["axes"] is None:
-        return Unknown("a mean over samples")
+        return _whole(run, at, x)
     axes = [axis % len(x.shape) for axis in at["axes"]]
     samples, t, f = _counts(x, tuple(axes))
     if samples > 1:
@@ -166,14 +166,26 @@ def reduce(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     return Signal(shape, roles, tuple(item.scaled(factor) for item in parts), x.curve, x.noise)
 
 
+def _whole(run: Run, at: Mapping[str, Any], x: Signal) -> Signal:
+    """Of all elements: of two features it is known that they share their mean."""
+    item, (samples, n, f) = refined(x.parts, [x.n], run.fresh.next())[0], _counts(x, tuple(range(len(x.shape))))
+    count = samples * n * f
+    q = (item.q + (n - 1) * item.c + (samples - 1) * n * item.b + (f - 1) * samples * n * item.m**2) / count
+    whole = part(1, run.fresh.next(), q, q, q, item.m)
+    return Signal((), "", (whole.scaled(count) if at["kind"] == "sum" else whole,), x.curve, x.noise, bent=x.bent)
+
+
 def reduce_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
     """Every element gets the same gradient, so tokens are correlated as far as they were one."""
     if not isinstance(x, Signal):
         return (None,)
-    axes = tuple(axis % len(x.shape) for axis in at["axes"])
-    _, t, f = _counts(x, axes)
-    size = 1.0 if at["kind"] == "sum" else 1 / (t * f)
+    axes = tuple(range(len(x.shape))) if at["axes"] is None else tuple(axis % len(x.shape) for axis in at["axes"])
+    samples, t, f = _counts(x, axes)
+    size = 1.0 if at["kind"] == "sum" else 1 / (samples * t * f)
     label = run.fresh.next()
+    if at["axes"] is None:
+        whole = g.parts[0].q * size**2
+        return (x.of(refined((part(x.n, label, whole, whole, whole),), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0),)
     if t == 1:
         parts = [part(item.n, label, size**2 * item.q, size**2 * item.c) for item in refined(g.parts, [p.n for p in x.parts], label)]
     else:

@@ -156,11 +156,17 @@ class Given(NamedTuple):
 
 
 class Ids(NamedTuple):
-    """Ids, uniform over `vocabulary`; or a mask, all true. Neither has moments."""
+    """Ids, each as likely as any other; or a mask, all true. Neither has moments."""
 
     shape: tuple[int, ...]
     roles: str
     vocabulary: int
+    tokens: float | None = None
+    """How often two tokens of a sample have one id; None: as often as independent ones, 1 / vocabulary."""
+    samples: float | None = None
+    """The same of two samples."""
+    near: tuple[int, Signal] | None = None
+    """(table, value): ids of the rows of that table that are nearest to the value."""
 
 
 class Unknown(NamedTuple):
