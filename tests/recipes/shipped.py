@@ -49,7 +49,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     "digits": ("vars.width=32", "vars.depth=2"),
     "gpt2": ("vars.vocab=101", "vars.length=32", "vars.width=32", "vars.heads=4", "vars.depth=2"),
     "llama": ("vars.vocab=101", "vars.width=32", "vars.heads=4", "vars.kv_heads=2", "vars.depth=2", "vars.hidden=48"),
-    "mixtral": ("vars.vocab=101", "vars.width=32", "vars.heads=4", "vars.kv_heads=2", "vars.depth=2", "vars.hidden=24"),
+    "mixtral": ("vars.vocab=101", "vars.width=32", "vars.heads=4", "vars.kv_heads=2", "vars.depth=2", "vars.hidden=24", "vars.experts=4"),
     "resnet50": ("vars.mid=8", "vars.out=32", "vars.depth1=2", "vars.depth2=2", "vars.depth3=3", "vars.depth4=2", "vars.classes=7"),
     "translate": ("vars.vocab=101", "vars.width=32", "vars.heads=4", "vars.depth=2"),
     "two_towers": (),

@@ -1,0 +1,174 @@
+"""Mixtures: running each expert on its own rows is the same function as running all of them on everything."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import assembler
+from assembler.assemble import checked
+from assembler.compiler.build import build, probed
+from assembler.compiler.emit import emit
+from assembler.compiler.plan import plan
+
+torch.set_num_threads(1)
+
+WIDTH = 12
+LEAVES: tuple[dict[str, Any], ...] = (
+    {"kind": "mlp", "hidden": 6},
+    {"kind": "linear", "out": WIDTH},
+    {"kind": "swiglu", "hidden": 5, "norm": "pre"},
+    {"kind": "identity"},
+    {"kind": "activation"},
+    {"kind": "scale", "learned": True, "norm": "out"},
+)
+
+
+def part(rng: random.Random, depth: int) -> dict[str, Any]:
+    """A random part that keeps the width: a leaf, or something with parts of its own."""
+    if depth == 0 or rng.random() < 0.35:
+        return copy.deepcopy(rng.choice(LEAVES))
+    kind = rng.choice(("moe", "moe", "route", "compete", "parallel", "bus", "sequence"))
+    several = {name: part(rng, depth - 1) for name in ("one", "two", "three")[: rng.randint(2, 3)]}
+    if kind == "moe":
+        return _moe(rng, depth, several)
+    if kind == "route":
+        more = rng.choice(
+            ({}, {"weighted": False, "straight_through": "winner"}, {"top_k": 2}, {"router": {"kind": "mlp"}})
+        )
+        return {"kind": kind, "parts": several, **more}
+    if kind == "compete":
+        return {"kind": kind, "parts": several, "straight_through": rng.choice(("winner", "dense"))}
+    if kind == "parallel":
+        return {"kind": kind, "parts": several, **rng.choice(({}, {"join": "mean"}, {"members": 2}))}
+    return {
+        "kind": kind,
+        "parts": {name: item for name, item in several.items() if item["kind"] != "bus" or kind != "bus"}
+        or {"one": {"kind": "linear", "out": WIDTH}},
+    }
+
+
+def _moe(rng: random.Random, depth: int, several: dict[str, Any]) -> dict[str, Any]:
+    more = rng.choice(
+        (
+            {},
+            {"top_k": 1},
+            {"score": "sigmoid", "balance": "bias"},
+            {"router": "noisy_topk"},
+            {"router": "expert_choice"},
+            {"balance": "importance", "z_loss": 0.01},
+        )
+    )
+    shared = rng.choice(({}, {"shared": {"kind": "linear", "out": WIDTH}}))
+    if rng.random() < 0.5:
+        return {"kind": "moe", "experts": rng.randint(2, 5), "expert": part(rng, depth - 1), **more, **shared}
+    first = next(iter(several))
+    several[first] = {**several[first], "count": rng.randint(1, 3)}
+    return {"kind": "moe", "experts": several, **more, **shared}
+
+
+def recipe(seed: int) -> dict[str, Any]:
+    rng = random.Random(seed)
+    inner = part(rng, 2)
+    while inner["kind"] not in ("moe", "route", "compete"):
+        inner = part(rng, 2)
+    nodes = {"think": {**inner, "from": "x"}, "head": {"kind": "linear", "out": 3, "from": "think"}}
+    return {
+        "name": "mixed",
+        "inputs": {"x": f"[batch seq {WIDTH}]"},
+        "nodes": nodes,
+        "outputs": {"y": "head", "aux": "losses"},
+    }
+
+
+def models(seed: int) -> tuple[nn.Module, nn.Module]:
+    """The model, and a twin on the very same parameters that runs every expert on everything."""
+    graph, facts = checked(assembler.recipe(recipe(seed)))
+    model = build(plan(graph, facts), seed=seed)
+    return model, probed(plan(graph, facts, dense=True), model, lambda address, value: None)
+
+
+def inner_losses(spec: Any) -> bool:
+    """Whether an expert has a loss of its own: that is over the rows that reach it, not over all of them."""
+    lossy = False
+    todo: list[tuple[Any, bool]] = [(spec, False)]
+    while todo:
+        item, inside = todo.pop()
+        if not isinstance(item, dict):
+            continue
+        mixture = item.get("kind") in ("moe", "route", "compete")
+        lossy |= inside and item.get("kind") == "moe"
+        todo.extend((value, inside or mixture) for value in item.values())
+    return lossy
+
+
+def stateful(spec: Any) -> bool:
+    """Whether an expert looks at its rows together: the choice of rows, or a bias that follows the load."""
+    text = str(spec)
+    return inner_losses(spec) and ("expert_choice" in text or "bias" in text)
+
+
+def _gradients(model: nn.Module, outputs: list[Tensor]) -> dict[str, Tensor]:
+    model.zero_grad()
+    torch.stack([item.square().sum() for item in outputs]).sum().backward()
+    return {
+        name: torch.zeros_like(item) if item.grad is None else item.grad.clone()
+        for name, item in model.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rows_that_skip_experts_change_no_value_and_no_gradient(seed: int) -> None:
+    spec = recipe(seed)
+    if stateful(spec):
+        pytest.skip("an expert that chooses among its rows has other rows to choose from")
+    model, dense = models(seed)
+    model.eval(), dense.eval()
+    for rows in ((2, 5), (1, 1), (3, 17)):
+        x = torch.randn(*rows, WIDTH)
+        one, two = model(x), dense(x)
+        torch.testing.assert_close(one["y"], two["y"], rtol=1e-5, atol=1e-5)
+        used = ["y"] if inner_losses(spec) else ["y", "aux"]
+        if "aux" in used:
+            torch.testing.assert_close(one["aux"], two["aux"], rtol=1e-5, atol=1e-6)
+        sparse, full = _gradients(model, [one[name] for name in used]), _gradients(model, [two[name] for name in used])
+        for name, gradient in sparse.items():
+            torch.testing.assert_close(
+                gradient, full[name], rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
+            )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_mixture_trains_and_every_loss_is_finite(seed: int) -> None:
+    model, _ = models(seed)
+    model.train()
+    for rows in ((2, 5), (1, 1)):
+        out = model(torch.randn(*rows, WIDTH))
+        assert all(torch.isfinite(item).all() for item in out.values())
+        assert all(torch.isfinite(item).all() for item in _gradients(model, list(out.values())).values())
+
+
+def test_the_text_of_a_mixture_is_one_call() -> None:
+    spec = {"name": "m", "inputs": {"x": "[batch 8]"}, "nodes": {"think": {"kind": "moe", "experts": {"small": {"kind": "mlp", "count": 3}, "wide": {"kind": "mlp", "hidden": 64}}, "from": "x"}}, "outputs": {"y": "think"}}  # fmt: skip
+    text = emit(plan(*checked(assembler.recipe(spec))))
+    assert "self.small = nn.ModuleList(MLP(8, 32, 8) for _ in range(3))" in text
+    assert "self.mix(x, gates, [*self.small, self.wide])" in text
+
+
+def test_where_zeros_learn_every_expert_runs_on_everything() -> None:
+    spec = {"name": "m", "inputs": {"x": "[batch 8]"}, "nodes": {"think": {"kind": "compete", "straight_through": "dense", "parts": {"a": {"kind": "mlp"}, "b": {"kind": "mlp"}}, "from": "x"}}, "outputs": {"y": "think"}}  # fmt: skip
+    assert "SparseCombine" not in emit(plan(*checked(assembler.recipe(spec))))
+
+
+def test_an_ensemble_has_weights_of_its_own_for_each_member() -> None:
+    spec = {"name": "e", "inputs": {"x": "[batch 8]"}, "nodes": {"e": {"kind": "parallel", "members": 3, "join": "mean", "parts": {"net": {"kind": "mlp", "out": 2}}, "from": "x"}}, "outputs": {"y": "e"}}  # fmt: skip
+    model = assembler.build(assembler.recipe(spec), seed=0)
+    x = torch.randn(4, 8)
+    members = [model.get_submodule(f"e.net.{index}") for index in range(3)]
+    torch.testing.assert_close(model(x), torch.stack([member(x) for member in members]).mean(0))
+    assert len({float(member.up.weight.detach().sum()) for member in members}) == 3
