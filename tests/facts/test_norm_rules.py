@@ -91,7 +91,7 @@ def _weight(draw: random.Random, shape: tuple[int, ...], generator: torch.Genera
 
 
 PATTERNS = ["a b c d -> a c b d", "... c d -> ... d c", "... (h e) -> ... h e", "... s (h e) -> ... h s e", "a b c d -> a b (c d)", "a b c d -> a (b c) d", "a b c d -> (a b c d) 1", "... -> ..."]  # fmt: skip
-FUNCTIONS = ["relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus", "elu", "leaky_relu", "relu6", "hardswish", "mish", "quick_gelu", "identity", "dropout", "rotary", "power", "gaussian", "jitter"]
+FUNCTIONS = ["relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus", "elu", "leaky_relu", "relu6", "hardswish", "mish", "quick_gelu", "identity", "dropout", "rotary", "power", "gaussian", "jitter", "gumbel"]
 SAMPLE = Callable[[random.Random], Step]
 STEPS: Mapping[str, SAMPLE] = {
     "add": lambda draw: step("y", "add", *draw.choice([("x",), ("x", "y_"), ("x", "y_", "z"), ("x", "w"), ("x", "y_", "w")]), scale=draw.choice([1, "1/n", 0.5])),
@@ -105,13 +105,17 @@ STEPS: Mapping[str, SAMPLE] = {
     "norm": lambda draw: step("y", "norm", "x", kind=draw.choice(["layer", "rms", "l2", "group"]), axes=draw.choice([(-1,), (-2,), (-3, -2, -1)]), eps=1e-30, groups=draw.choice([1, 3])),
     "softmax": lambda draw: step("y", "softmax", "x", axis=draw.choice([-1, -2])),
     "softmax_mix": lambda draw: step("y", "softmax_mix", "q", "q", "x", causal=draw.random() < 0.5, mask=draw.choice([None, "mask"])),
-    "reduce": lambda draw: step("y", "reduce", "x", kind=draw.choice(["mean", "sum", "max"]), axes=draw.choice([(-1,), (-2,), (-3,), (-3, -1)]), keep=draw.random() < 0.5, mask=None),
+    "reduce": lambda draw: step("y", "reduce", "x", kind=draw.choice(["mean", "sum", "max"]), axes=draw.choice([(-1,), (-2,), (-3,), (-3, -1), None]), keep=draw.random() < 0.5, mask=None),
     "pool": lambda draw: step("y", "pool", "x", kind=draw.choice(["max", "avg"]), kernel=2, stride=2, padding=draw.choice([0, 1])),
     "reshape": lambda draw: step("y", "reshape", "x", pattern=draw.choice(PATTERNS), sizes={"h": 2}),
     "concat": lambda draw: step("y", "concat", *draw.choice([("x", "y_"), ("x", "y_", "z"), ("x",)]), axis=draw.choice([-1, -2, -3]), new=draw.random() < 0.3),
     "select": lambda draw: step("y", "select", "x", axis=draw.choice([-1, -2, -3]), start=0, stop=2),
     "expand": lambda draw: step("y", "expand", "x", like="large"),
     "detach": lambda draw: step("y", "detach", "x"),
+    "argmax": lambda draw: step("y", "argmax", "x", axis=draw.choice([-1, -2])),
+    "one_hot_max": lambda draw: step("y", "one_hot_max", "x", axis=draw.choice([-1, -2])),
+    "nearest": lambda draw: step("y", "nearest", "x", "square"),
+    "straight_through": lambda draw: step("y", "straight_through", *draw.choice([("x", "y_"), ("x", "x")])),
     "choose": lambda draw: step("y", "choose", "x", top_k=draw.choice([1, 2]), by=draw.choice(["row", "expert"]), dropout=0.0),
     "crop": lambda draw: step("y", "crop", "x", top_k=2, capacity=draw.choice([0.5, 1.0])),
     "row_mean": lambda draw: step("y", "row_mean", "x"),
@@ -155,7 +159,7 @@ def test_what_a_rule_says_of_the_result_is_so(operation: str) -> None:
         assert not wrong(state, result), f"seed {seed}: {made} on {[str(known[name][0]) for name in made.inputs]} is said to be {state}: {wrong(state, result)}"
         seen[state.kind] += 1
     assert sum(seen.values()) == 250
-    assert operation in ("matmul", "conv", "gather", "logsumexp") or len(seen) > 1 or operation in ("softmax",), seen
+    assert operation in ("matmul", "conv", "gather", "logsumexp", "argmax", "nearest") or len(seen) > 1 or operation in ("softmax", "one_hot_max"), seen
 
 
 def test_batch_norm_is_normed_over_all_but_its_channels_in_training() -> None:
