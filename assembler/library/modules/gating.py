@@ -82,8 +82,7 @@ class Gating(nn.Module):
             if stays is not None:
                 wanted = wanted * stays
             kept = wanted if self.capacity is None else wanted * self._fits(wanted)
-            count = kept.sum(0)
-            load = (count / (count.sum().clamp(min=1.0) if self.axis == 0 else self.top_k * rows)).float()
+            load = self._load(kept, rows)
             if self.balance == "bias" and self.training:
                 self._rebalance(wanted)
         gates = self._gates(logits, p, chosen, kept)
@@ -115,6 +114,11 @@ class Gating(nn.Module):
         earlier = (wanted.cumsum(0) - wanted).long()
         # earlier < top_k T/experts capacity, in ten-thousandths.
         return earlier * (self.experts * 10_000) < self.top_k * round(self.capacity * 10_000) * wanted.shape[0]
+
+    def _load(self, kept: Tensor, rows: int) -> Tensor:
+        count = kept.sum(0)
+        whole = count.sum().clamp(min=1.0) if self.router == "expert_choice" else self.top_k * rows
+        return (count / whole).float()
 
     def _rebalance(self, wanted: Tensor) -> None:
         """Moves the bias against the load, and keeps its mean at zero."""
