@@ -104,6 +104,8 @@ def multiply(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
             total = total.of(item.scaled(x.mean) for item in total.parts)
             continue
         here = broadcast(run, signal_of(x, shape, roles), shape, roles)
+        if total is not None and _meet(run, total, here):
+            return Unknown("factors of a product that hold one value several times")
         total = here if total is None else _product(run, total, here)
     assert total is not None
     return total if scale == 1 else total.of(item.scaled(scale) for item in total.parts)

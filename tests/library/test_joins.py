@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 import assembler
 from assembler.assemble import recipe
+from tests.graph.recipes import good
 
 torch.set_num_threads(1)
 
@@ -273,3 +276,10 @@ def test_a_join_stands_in_a_parallel_and_nests(join: Any) -> None:
     found = model(torch.randn(2, 3, 4))["y"]
     assert found.shape == (2, 3, 6)
     assert found.requires_grad == (kind != "vote")
+
+
+def test_the_recipe_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "kinds" / "joins.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    good(text)
+    assert all(f"| `{kind}` |" in page for kind in (*JOINS[:6], "add", "mean", "concat", "multiply", "gate"))
