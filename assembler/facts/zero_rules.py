@@ -239,7 +239,10 @@ def _reduce(body: Body, step: Step, operands: Sequence[Value]) -> Value:
     if gone is None:
         return _zero_or(step, x.zero, ALL, ALL)
     even, single = dropped(x.even, gone, keep), dropped(x.single, gone, keep)
-    return _zero_or(step, x.zero, even if step.attributes.get("mask") not in body.fed else NO_AXES, single)
+    masked = step.attributes.get("mask") in body.fed
+    found = _zero_or(step, x.zero, NO_AXES if masked else even, single)
+    alike = keep and step.attributes["kind"] == "mean" and not masked and not x.zero and frozenset(gone) <= x.even
+    return found._replace(math=x.math) if alike else found  # The mean of what is equal is that, up to rounding.
 
 
 def _pool(body: Body, step: Step, operands: Sequence[Value]) -> Value:
