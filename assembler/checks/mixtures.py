@@ -8,7 +8,8 @@ from assembler.facts.count import Counted
 from assembler.facts.flow import Flow, Use
 from assembler.facts.signature import signature
 from assembler.facts.zero import Zero
-from assembler.graph.model import SPARSE, Graph, Group, Leaf, Node, Repeat
+from assembler.graph.mixture import mixture_of
+from assembler.graph.model import Graph, Group, Node, Repeat
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Definition
 
@@ -61,9 +62,9 @@ def _experts(graph: Graph) -> dict[tuple[str, ...], tuple[Group, frozenset[str]]
             todo.extend((at, run.node) for run in node.runs)
         elif isinstance(node, Group):
             todo.extend(((*at, name), inner) for name, inner in node.scope.nodes.items())
-            if node.kind in SPARSE:
-                mix = next(item for item in node.scope.nodes.values() if isinstance(item, Leaf) and item.kind.name == COMBINE)
-                found[at] = node, frozenset(edge.source.node for edge in mix.inputs.get("x", ()))
+            mixture = mixture_of(node)
+            if mixture is not None:
+                found[at] = node, frozenset(mixture.experts)
     return found
 
 

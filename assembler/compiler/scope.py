@@ -13,7 +13,7 @@ from assembler.compiler.leaf import beside, call, classes, constructor, definiti
 from assembler.compiler.model import PlanError, Submodule
 from assembler.compiler.names import comment, identifier
 from assembler.compiler.share import Path, Pending, target_of
-from assembler.compiler.sparse import call_mixture, losses_of, mixture
+from assembler.compiler.sparse import call_mixture, losses_of, skipping
 from assembler.compiler.values import LoopOp, Op, Piece
 from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts, ScopeFacts
@@ -98,19 +98,19 @@ class ScopeBuilder:
     def __init__(self, planner: Planner, scope: Scope, facts: ScopeFacts, path: Path, wanted: Wanted, kind: str) -> None:
         self.planner, self.scope, self.facts, self.wanted = planner, scope, facts, wanted
         self.draft = Draft(path)
-        self.mixture = None if planner.dense else mixture(kind, scope)
+        self.mixture = None if planner.dense else skipping(kind, scope)
         for name in wanted.inputs:
             self.draft.values[Ref("", name)] = self.draft.new()
 
     def run(self) -> Draft:
         nodes, ports = alive(self.scope, self.wanted.outputs)
-        experts = self.mixture.experts if self.mixture is not None else {}
+        experts = self.mixture.experts if self.mixture is not None else ()
         for name, node in self.scope.nodes.items():
             identifier(name)
             if name in nodes and name in experts:
                 self._module(node, self.facts.nodes[name], self._fed(node), ports[name])
             elif name in nodes and self.mixture is not None and node is self.mixture.mix:
-                call_mixture(self, self.mixture, {expert: tuple(port for port in ports[expert] if port in losses_of(item)) for expert, item in experts.items()})
+                call_mixture(self, self.mixture, {expert: tuple(port for port in ports[expert] if port in losses_of(self.scope.nodes[expert])) for expert in experts})
             elif name in nodes:
                 self._node(node, self.facts.nodes[name], ports[name])
             elif self.planner.is_owner((*self.draft.path, name)):

@@ -7,11 +7,12 @@ the text is the graph as it stands.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from assembler.compiler.model import PlanError, Submodule
 from assembler.compiler.values import Op, Piece
-from assembler.graph.model import SPARSE, Leaf, Node, Ref, Repeat, Scope
+from assembler.graph.mixture import KINDS, Mixture, mixture_in
+from assembler.graph.model import Leaf, Node, Ref, Repeat, Scope
 
 if TYPE_CHECKING:
     from assembler.compiler.scope import ScopeBuilder
@@ -19,33 +20,21 @@ if TYPE_CHECKING:
 MODULE = "SparseCombine"
 
 
-class Mixture(NamedTuple):
-    """The nodes of a scope that become one call."""
-
-    mix: Leaf
-    experts: dict[str, Node]
-
-
-def mixture(kind: str, scope: Scope) -> Mixture | None:
+def skipping(kind: str, scope: Scope) -> Mixture | None:
     """The mixture that a scope is, if rows may skip experts."""
-    if kind not in SPARSE:
-        return None
-    mix = next(node for node in scope.nodes.values() if isinstance(node, Leaf) and node.kind.name == "combine")
-    gating = scope.nodes[mix.inputs["gates"][0].source.node]
-    if not isinstance(gating, Leaf) or getattr(gating.options, "straight_through", None) == "dense":
-        return None
-    return Mixture(mix, {edge.source.node: scope.nodes[edge.source.node] for edge in mix.inputs["x"]})
+    found = mixture_in(scope) if kind in KINDS else None
+    return None if found is None or getattr(found.gating.options, "straight_through", None) == "dense" else found
 
 
 def call_mixture(builder: ScopeBuilder, found: Mixture, losses: dict[str, tuple[str, ...]]) -> None:
     """The submodule and the call. `losses`: those that the experts give too, by expert."""
     mix, draft = found.mix, builder.draft
-    first = next(iter(found.experts.values()))
+    first = builder.scope.nodes[found.experts[0]]
     rows = draft.values[first.inputs[_stream(first)][0].source]
     gates = draft.values[mix.inputs["gates"][0].source]
     builder.planner.use(MODULE)
     draft.submodules.append(Submodule(mix.name, f"{MODULE}()"))
-    pieces: tuple[Piece, ...] = (f"self.{mix.name}(", rows, ", ", gates, f", {_listed(found)})")
+    pieces: tuple[Piece, ...] = (f"self.{mix.name}(", rows, ", ", gates, f", {_listed(builder.scope, found)})")
     value = draft.new()
     names = [(name, port) for name, ports in losses.items() for port in ports]
     total = (draft.new(),) if names else ()
@@ -69,9 +58,10 @@ def _stream(node: Node) -> str:
     return next(iter(node.inputs))
 
 
-def _listed(found: Mixture) -> str:
-    """`self.experts`, or `(self.a, self.b)`, or `[*self.small, self.wide]`."""
-    if len(found.experts) == 1 and isinstance(next(iter(found.experts.values())), Repeat):
-        return f"self.{next(iter(found.experts))}"
-    items = [f"{'*' if isinstance(node, Repeat) else ''}self.{name}" for name, node in found.experts.items()]
+def _listed(scope: Scope, found: Mixture) -> str:
+    """`self.experts`, or `[self.a, self.b]`, or `[*self.small, self.wide]`."""
+    several = [isinstance(scope.nodes[name], Repeat) for name in found.experts]
+    if several == [True]:
+        return f"self.{found.experts[0]}"
+    items = [f"{'*' * many}self.{name}" for name, many in zip(found.experts, several, strict=True)]
     return f"[{', '.join(items)}]"

@@ -365,7 +365,8 @@ class Builder:
         if beside is not None:
             draft.beside, draft.main = draft.main, ""
             draft.gives = {name: port for name, port in draft.gives.items() if port.loss}
-            draft.taps = {f"{index}.{draft.beside}": None for index in range(count)}
+            draft.broken |= draft.weight > MAX_UNFOLDED
+            draft.taps = {} if draft.broken else {f"{index}.{draft.beside}": None for index in range(count)}
         return draft
 
     def weigh(self, draft: Draft) -> None:

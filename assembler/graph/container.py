@@ -5,7 +5,7 @@ from __future__ import annotations
 import graphlib
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assembler.graph import init, wire
 from assembler.graph.draft import ANY, Draft, ScopeDraft
@@ -18,6 +18,7 @@ from assembler.graph.shared import Shared
 from assembler.library import registry
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import Place
+from assembler.source.tree import value_of
 from assembler.source.wording import listed
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Inline, Options, Port
@@ -166,9 +167,10 @@ def _dense(builder: Builder, resolved: Resolved, inner: ScopeDraft, at: At, orde
         if resolved.kind.name == "sequence":
             stream = _value(builder, part)
         elif is_bus and not part.broken:
+            _heads(builder, inner, part, stream, options, _inherited(at))
             stream = _write(builder, inner, part, stream, _inherited(at))
     if resolved.kind.name == "parallel":
-        stream = _join(builder, inner, drafts, resolved)
+        stream = _join(builder, inner, drafts, resolved, _inherited(at))
     inner.outputs = {"y": stream}
     inner.main = "y"
     return drafts
@@ -190,7 +192,29 @@ def _inherited(at: At) -> dict[str, object]:
     weights = init.weights_of(at.inherited.get("init"))
     if weights is not None and (modes := init.Reader(lambda _: None, "").read(weights)):
         said["init"] = modes
+    for key in ("dtype", "seed"):
+        item = at.inherited.get(key)
+        value = None if item is None else item[0].data
+        if item is not None and value is not None:
+            found = item[1].find(value) if isinstance(value, str) else None
+            said[key] = value if found is None else found
     return said
+
+
+def _heads(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref, options: Any, said: Mapping[str, object]) -> None:
+    """Linear maps between a bus and its part: in front of it behind its `pre` norm, and last of all on the way back."""
+
+    def head(word: str, fields: Mapping[str, Field], more: Mapping[str, object], source: Ref) -> Ref:
+        node = insert(builder, inner, f"{part.name}_{word}", "linear", fields, f"{word} head of {part.address}", part.span, {**said, **more})
+        node.edges["x"] = [Edge(source, part.span)]
+        return Ref(node.name, node.main)
+
+    if options.read is not None and not {"", part.first} & part.feeds.entries.keys():
+        before = Ref(part.reads, inner.nodes[part.reads].main) if part.reads else stream
+        part.edges[part.first] = [Edge(head("read", {"out": (value_of(options.read, part.span), inner.env)}, {}, before), part.span)]
+    if options.write is not None and part.main:
+        start = {"init": {**said.get("init", {}), "write": "zero"}} if options.write == "zero" else {}  # type: ignore[dict-item]
+        part.after = head("write", {}, start, part.after or Ref(part.name, part.main))
 
 
 def _write(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref, said: Mapping[str, object]) -> Ref:
@@ -209,7 +233,7 @@ def _write(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref, said: 
     return result
 
 
-def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Resolved) -> Ref:
+def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Resolved, said: Mapping[str, object]) -> Ref:
     """The node that makes one value of what the parts give: all into its `many` port, or one into each port."""
     item = resolved.fields.get("join")
     span = item[0].span if item is not None else resolved.place.span
@@ -225,7 +249,7 @@ def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Res
         builder.say(Diagnostic("unknown-kind", f"there is no join `{kind}`", span.at(f"{resolved.place.path}.join"), help=did_you_mean(kind, JOINS) or f"the joins are {listed(JOINS)}"))
         broken = inner.add(Draft(inner.free("join"), inner.address, span, broken=True))
         return Ref(broken.name, "")
-    join = insert(builder, inner, "join", kind, options, f"join of {inner.address}", span)
+    join = insert(builder, inner, "join", kind, options, f"join of {inner.address}", span, said)
     if join.broken:
         return Ref(join.name, "")
     values = [(ref, part) for part in parts for ref in _values(builder, part)]

@@ -129,9 +129,6 @@ class Repeat(NamedTuple):
 
 Node = Leaf | Group | Repeat
 
-SPARSE = frozenset({"moe", "route", "compete"})
-"""Groups whose node `mix` sums experts by their gates: each runs only for the rows that chose it."""
-
 
 class Accepted(NamedTuple):
     """A port that a slot keeps, at one place that uses the slot."""

@@ -33,7 +33,7 @@ class Expert(NamedTuple):
     """One entry of the mixture: a part, and how many of it stand side by side (0: one, under its own name)."""
 
     place: Place
-    count: int
+    copies: int
 
 
 def unfold(builder: Builder, draft: Draft, resolved: Resolved, inner: ScopeDraft, at: At, options: Any, said: Mapping[str, object]) -> list[Draft]:
@@ -45,7 +45,7 @@ def unfold(builder: Builder, draft: Draft, resolved: Resolved, inner: ScopeDraft
     if experts is None:
         draft.broken = True
         return []
-    total = sum(max(1, expert.count) for expert in experts)
+    total = sum(max(1, expert.copies) for expert in experts)
     top_k = getattr(options, "top_k", 1)
     if top_k > total:
         builder.say(Diagnostic("value-range", f"`top_k` is {top_k}, and `{draft.name}` has {total} experts", resolved.span("top_k"), help=f"write `top_k: {total}` or less"))
@@ -53,14 +53,15 @@ def unfold(builder: Builder, draft: Draft, resolved: Resolved, inner: ScopeDraft
         return []
     stream = Ref("", "x")
     scores, built = _scores(builder, draft, inner, at, options, router, total, stream, said)
-    gating = insert(builder, inner, "gating", "gating", _fields(_gating(resolved.kind.name, options, total), inner, draft), f"gates of {draft.address}", draft.span)
+    wide = {key: item for key, item in said.items() if key == "dtype"}  # of its running biases; it owns nothing that learns
+    gating = insert(builder, inner, "gating", "gating", _fields(_gating(resolved.kind.name, options, total), inner, draft), f"gates of {draft.address}", draft.span, wide)
     for port, ref in scores.items():
         gating.edges[port] = [Edge(ref, draft.span)]
     values: list[Ref] = []
     for expert in experts:
         part = _expert(builder, inner, at, expert, stream)
         built.append(part)
-        values.extend(_values(part, expert.count))
+        values.extend(_values(part, expert.copies))
     mix = insert(builder, inner, "mix", "combine", {}, f"sum of {draft.address}", draft.span)
     mix.edges["gates"] = [Edge(Ref(gating.name, gating.main), draft.span)]
     mix.edges["x"] = [Edge(ref, draft.span) for ref in values]
@@ -119,7 +120,7 @@ def _counted(builder: Builder, place: Place, resolved: Resolved) -> Expert | Non
 
 
 def _part(builder: Builder, inner: ScopeDraft, at: At, expert: Expert, stream: Ref) -> Draft:
-    part = builder.node(expert.place, inner, at.below(expert.place.name), beside=expert.count)
+    part = builder.node(expert.place, inner, at.below(expert.place.name), beside=expert.copies)
     part.part, part.implicit = True, stream
     return part
 
@@ -177,7 +178,7 @@ def _scores(
 
     if router is not None:
         part = _part(builder, inner, at, Expert(_of_width(builder, draft, router, inner, total), 0), stream)
-        return {"scores": ref for ref in _values(part, 0)}, [part]
+        return dict.fromkeys(["scores"] if not part.broken else [], part.after or Ref(part.name, part.main)), [part]
     if getattr(options, "router", "") == "noisy_topk":
         zeros = {"init": {"write": "zero"}}
         return {"scores": linear("router", zeros), "noise": linear("noise", zeros)}, []

@@ -8,7 +8,7 @@ from typing import Any
 
 from assembler.adapters import bridges
 from assembler.report.report import Report
-from assembler.report.walk import Row, total, walk
+from assembler.report.walk import Row, active, total, walk
 from assembler_schemas.diagnostic import Diagnostic, Fix
 from assembler_schemas.shape import Type
 from assembler_schemas.span import Span
@@ -114,6 +114,9 @@ def _model(report: Report, budget: _Budget) -> Data | None:
     unfold = _leaves(rows) <= MAX_NODES
     listed = list(_nodes(rows, unfold))
     model: Data = {"parameters": parameters, "trainable": trainable}
+    used = active(rows)
+    if used is not None:
+        model["active"] = used
     # Interfaces are as long as the recipe: they are counted against the budget like nodes.
     model["adapters"] = _within(budget, [(address, address) for address, row, _ in listed if row.adapter], list)
     model["inputs"] = _within(budget, [(name, _type(kind)) for name, kind in root.inputs.items()], dict)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from assembler.facts.model import Facts, Guard, NodeFacts
 from assembler.graph.model import Graph, Group, Leaf, Repeat, Scope
 from assembler.report.terminal import Style, width_of
-from assembler.report.walk import Row, total, walk
+from assembler.report.walk import Row, active, total, walk
 from assembler_schemas.dim import show
 from assembler_schemas.shape import Type
 
@@ -65,7 +65,7 @@ def _head(graph: Graph, rows: list[Row], style: Style) -> str:
     added = sum(row.adapter for row in rows)
     adapters = f", {added} adapter{'s' if added > 1 else ''}" if added else ""
     about = f"  {style.clean(graph.description, 200)}" if graph.description else ""
-    return f"{style.paint(style.clean(graph.name), 'bold')}: {count(parameters)} parameters{frozen}{adapters}{about}"
+    return f"{style.paint(style.clean(graph.name), 'bold')}: {count(parameters)} parameters{_active(rows)}{frozen}{adapters}{about}"
 
 
 def count(number: int | None) -> str:
@@ -73,11 +73,17 @@ def count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
+def _active(rows: list[Row]) -> str:
+    """`, 12,879,925,248 active`: where a row of the input skips experts."""
+    used = active(rows)
+    return "" if used is None else f", {count(used)} active"
+
+
 def summary(graph: Graph, facts: Facts) -> str:
     """`202,058 parameters, 1 adapter`: for the closing line of a report."""
     rows = walk(graph, facts)
     added = sum(row.adapter for row in rows)
-    return f"{count(total(rows)[0])} parameters" + (f", {added} adapter{'s' if added > 1 else ''}" if added else "")
+    return f"{count(total(rows)[0])} parameters{_active(rows)}" + (f", {added} adapter{'s' if added > 1 else ''}" if added else "")
 
 
 def _lines(rows: list[Row], depth: int | None, asked: Sequence[str]) -> list[_Line]:

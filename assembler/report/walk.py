@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from assembler.facts.count import parameters, shapes, trained
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.graph.mixture import KINDS, mixture_of
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler.graph.rewrite import prune
 
@@ -157,6 +158,33 @@ def total(rows: list[Row]) -> tuple[int | None, int | None]:
         if row.parent < 0:
             everything, trainable = _plus(everything, row.parameters), _plus(trainable, row.trainable)
     return everything, trainable
+
+
+def active(rows: list[Row]) -> int | None:
+    """Parameters that one row of the input goes through: of each mixture the `top_k` largest experts.
+
+    None where there is no mixture, or a size is unknown.
+    """
+    if not any(row.kind in KINDS for row in rows) or total(rows)[0] is None:
+        return None
+    each = [0] * len(rows)
+    """Of one set of weights of each row."""
+    for index in range(len(rows) - 1, -1, -1):
+        row = rows[index]
+        if not row.children:
+            each[index] = (row.parameters or 0) // row.weights if row.weights else 0
+            continue
+        mixture = mixture_of(row.node) if isinstance(row.node, Group) else None
+        experts: list[int] = []
+        for child in row.children:
+            if mixture is None or rows[child].name not in mixture.experts:
+                each[index] += each[child] * rows[child].weights
+            elif isinstance(rows[child].node, Repeat):
+                experts.extend(each[run] for run in rows[child].children for _ in range(rows[run].weights))
+            else:
+                experts.append(each[child])
+        each[index] += sum(sorted(experts)[-mixture.top_k :]) if mixture is not None else 0
+    return sum(each[index] * row.weights for index, row in enumerate(rows) if row.parent < 0)
 
 
 def _own(leaf: Leaf, known: NodeFacts | None) -> tuple[int | None, int | None]:

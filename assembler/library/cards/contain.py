@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,13 @@ class ParallelOptions(Options):
         "add", description="how the parts' outputs become one: the name of a join, or a mapping with its `kind` and options"
     )
     members: Size | None = Field(None, description="so many of each part, side by side, each with weights and a start of its own: an ensemble")
+
+
+class BusOptions(Options):
+    read: Size | None = Field(None, description="each part reads so many features of the stream, through a linear map of its own: a read head")
+    write: Literal["linear", "zero"] | None = Field(
+        None, description="each part writes through a linear map of its own, to the stream's width: a write head; `zero`: that starts as zeros"
+    )
 
 
 def _unfolded(options: Options) -> Definition:
@@ -52,7 +59,7 @@ PARALLEL = Kind(
 BUS = Kind(
     name="bus",
     summary="a residual stream: each part reads it and adds to it, x = x + part(x)",
-    options=Options,
+    options=BusOptions,
     define=_unfolded,
     source="He et al. 2016, Deep Residual Learning for Image Recognition; "
     "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
