@@ -252,6 +252,9 @@ FLOWS = {
     "the index alone": "k: {kind: vector_quantize, codes: 5, from: h}, o: {kind: embedding, out: 4, from: k.index}",
     "one class": "g: {kind: linear, out: 1, from: h}, k: {kind: straight_through, from: g}, o: {kind: linear, out: 4, from: k}",
     "one code": "k: {kind: vector_quantize, codes: 1, from: h}, o: {kind: embedding, out: 4, from: k.index}",
+    "copies of codes": "k: {kind: vector_quantize, codes: 5, ema: false, repeat: 3, from: h}, o: {kind: linear, out: 4, from: k}",
+    "copies that share": "k: {kind: vector_quantize, codes: 5, repeat: 2, share: true, from: h}, o: {kind: linear, out: 4, from: k}",
+    "one more use": "k: {kind: vector_quantize, codes: 5, ema: false, from: h}, l: {same: k, from: k}, o: {kind: linear, out: 4, from: l}",
     "codes behind codes": "k: {kind: vector_quantize, codes: 5, from: h}, l: {kind: vector_quantize, codes: 3, ema: false, from: k}, o: {kind: linear, out: 4, from: l}",
 }
 
