@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from assembler.adapters.bridges import gradient
 from assembler.graph.insert import ADAPTERS
 from assembler.library import registry
-from assembler_schemas.kind import Definition, Inline, Kind, Options, Port, Size
+from assembler.report.data import to_data
+from assembler.report.tree import render_tree
+from assembler_schemas.kind import Definition, Inline, Kind, Options, Port, Size, step
 from tests.graph.recipes import bad, check, codes, good, kinds, outputs, size
 
 GIVEN = {
@@ -221,3 +224,43 @@ def test_the_recipes_of_the_page_are_what_it_says(text: str) -> None:
 def test_the_page_has_a_row_for_every_adapter() -> None:
     table = PAGE.partition("## The table")[2].partition("\n## ")[0]
     assert {name for name in ADAPTERS if f"`{name}`" not in table} == {"permute", "conv"}
+
+
+# --- what is said of them ---
+def test_the_report_says_what_a_bridge_costs_loses_and_does_to_the_gradient() -> None:
+    report = good("""
+inputs: {text: "ids(20) [batch seq]"}
+nodes:
+  e: {kind: embedding, out: 8, from: text}
+  head: {kind: linear, out: 20, from: e}
+  hard: {kind: straight_through, from: head}
+  again: {kind: add, from: [e, {port: hard, adapt: linear}]}
+  reader: {kind: embedding, out: 8, from: {port: hard, adapt: argmax}}
+outputs: {y: again, z: reader}
+""")
+    nodes = to_data(report)["model"]["nodes"]
+    assert {key: nodes["reader_x_adapter"][key] for key in ("macs", "loses", "gradient")} == {"macs": 0, "loses": "all but which is largest: at most 4.322 of 320 bits", "gradient": "none"}
+    assert {key: nodes["again_hard_adapter"][key] for key in ("macs", "loses", "gradient")} == {"macs": 160, "loses": "all but 8 of 20 directions", "gradient": "exact"}
+    assert {name: entry["gradient"] for name, entry in nodes.items() if "gradient" in entry and not name.endswith("adapter")} == {"hard": "estimated"}
+    assert report.graph is not None
+    assert report.facts is not None
+    lines = {line.split()[0 if "+" not in line else 1]: line for line in render_tree(report.graph, report.facts).splitlines() if line.strip()}
+    assert lines["hard"].endswith("# gradient estimated")
+    assert "no gradient back" in lines["reader_x_adapter"]
+    assert "gradient" not in lines["head"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "effect"),
+    [("identity", {}, "exact"), ("detach", {}, "none"), ("zero", {}, "none"), ("embedding", {"out": 4}, "table only"), ("argmax", {}, "none"), ("gumbel", {"hard": False}, "estimated"),
+     ("vector_quantize", {"codes": 4, "ema": False}, "estimated"), ("attention", {"heads": 2}, "exact"), ("learned_position", {}, "exact"), ("batch_norm", {}, "exact")],
+)  # fmt: skip
+def test_the_effect_on_a_gradient_is_read_off_the_body(kind: str, options: dict[str, object], effect: str) -> None:
+    card = registry.kind(kind)
+    assert card is not None
+    assert gradient(card.define(card.options.model_validate(options))) == effect
+
+
+def test_a_hand_written_straight_through_is_estimated_too() -> None:
+    steps = (step("soft", "softmax", "x"), step("still", "detach", "soft"), step("back", "multiply", "still", scale=-1), step("change", "add", "soft", "back"), step("y", "multiply", "x", "change"))
+    assert gradient(Definition({"x": Port("[... d]")}, {"y": Port("[... d]")}, Inline(""), body=steps)) == "estimated"
