@@ -178,7 +178,7 @@ def _scores(
 
     if router is not None:
         part = _part(builder, inner, at, Expert(_of_width(builder, draft, router, inner, total), 0), stream)
-        return dict.fromkeys(["scores"] if not part.broken else [], part.after or Ref(part.name, part.main)), [part]
+        return {} if part.broken else {"scores": part.after or Ref(part.name, part.main)}, [part]
     if getattr(options, "router", "") == "noisy_topk":
         zeros = {"init": {"write": "zero"}}
         return {"scores": linear("router", zeros), "noise": linear("noise", zeros)}, []
