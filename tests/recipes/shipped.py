@@ -47,6 +47,7 @@ def _number(text: str) -> int:
 SMALL: dict[str, tuple[str, ...]] = {
     "bert": ("vars.vocab=101", "vars.length=32", "vars.width=32", "vars.heads=4", "vars.depth=2"),
     "digits": ("vars.width=32", "vars.depth=2"),
+    "experts": ("vars.width=32", "vars.heads=2", "vars.experts=4"),
     "gpt2": ("vars.vocab=101", "vars.length=32", "vars.width=32", "vars.heads=4", "vars.depth=2"),
     "llama": ("vars.vocab=101", "vars.width=32", "vars.heads=4", "vars.kv_heads=2", "vars.depth=2", "vars.hidden=48"),
     "mixtral": ("vars.vocab=101", "vars.width=32", "vars.heads=4", "vars.kv_heads=2", "vars.depth=2", "vars.hidden=24", "vars.experts=4"),
@@ -72,6 +73,7 @@ def batch(name: str, size: int = 3, length: int = 7) -> dict[str, Tensor]:
     table = {
         "bert": lambda: {"ids": ids(101, length), "segment": ids(2, length), "mask": kept},
         "digits": lambda: {"image": dense(1, 8, 8)},
+        "experts": lambda: {"text": ids(256, length)},
         "gpt2": lambda: {"ids": ids(101, length)},
         "llama": lambda: {"ids": ids(101, length)},
         "mixtral": lambda: {"ids": ids(101, length)},
