@@ -67,7 +67,8 @@ _EFFECTS: dict[int, tuple[Definition, Effect]] = {}
 
 
 def gradient(definition: Definition) -> Effect:
-    """What reaches the first input from the main output; worked out once for each definition."""
+    """What reaches the first input from the main output; estimated as well where that of another input is (the
+    scores of a `select`). Worked out once for each definition."""
     known = _EFFECTS.get(id(definition))
     if known is None or known[0] is not definition:
         if len(_EFFECTS) > 5_000:
@@ -80,10 +81,11 @@ def _gradient(definition: Definition) -> Effect:
     if not definition.body or not definition.inputs:
         return "exact"
     main = definition.main or next((name for name, port in definition.outputs.items() if not port.loss), next(iter(definition.outputs), ""))
-    if (
-        found := _follow(definition, {next(iter(definition.inputs)): "exact"}).get(main)
-    ) is not None and found != "none":
-        return found
+    first, *others = (name for name, port in definition.inputs.items() if not port.optional)
+    found = _follow(definition, {first: "exact"}).get(main, "none")
+    if found != "none":
+        guessed = any(_follow(definition, {name: "exact"}).get(main) == "estimated" for name in others)
+        return "estimated" if guessed else found
     tables: dict[str, Effect] = {key: "exact" for key, card in definition.parameters.items() if not card.buffer}
     return "table only" if _follow(definition, tables).get(main, "none") != "none" else "none"
 

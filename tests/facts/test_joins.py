@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+import assembler
+from assembler.adapters.bridges import gradient
 from assembler.assemble import checked, recipe
 from assembler.facts.flow import Flow
 from assembler.facts.norm import norm
 from assembler.facts.zero import Level, step_by_step, zero
 from assembler.lab.moments import tried
+from assembler.library import registry
 from tests.facts.zero_truth import NOISE, fed, flow_of, made, measured, values
 
 torch.set_num_threads(1)
@@ -214,3 +217,26 @@ def test_what_chance_decides_is_not_predicted() -> None:
         (row,) = [row for row in rows if (row.what, row.address) == ("q", "y.y")]
         assert row.predicted is None
         assert row.reason
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "estimated"),
+        ({"straight_through": "dense"}, "estimated"),
+        ({"weighted": True}, "exact"),
+        ({"straight_through": "none"}, "exact"),
+    ],
+)
+def test_a_listing_says_where_the_gradient_of_the_scores_is_estimated(options: Nodes, said: str) -> None:
+    kind = registry.kind("select")
+    assert kind is not None
+    assert gradient(kind.define(kind.options.model_validate(options))) == said
+
+
+@pytest.mark.parametrize("join", ["blend", "median", "attend"])
+def test_values_of_very_different_size_are_named(join: str) -> None:
+    members = {"x": ["a", "b"], "query": "x"} if join == "attend" else ["a", "b"]
+    nodes = {"a": _wide("x"), "b": _wide("x", init="normal(2.0)"), "y": {"kind": join, "from": members}}
+    report = assembler.check(recipe({"inputs": {"x": "[batch 64]"}, "nodes": nodes, "outputs": {"y": "y"}}), scale=True)
+    assert "branch-mismatch" in {item.code for item in report.diagnostics}
