@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import prod, sqrt
 from typing import Any
 
+from assembler.facts.moments_row import winner
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_signal import Part, Signal, Unknown, Value, mean_square, part, refined, tokens
 
@@ -144,7 +145,7 @@ def reduce(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if not isinstance(x, Signal):
         return Unknown("`reduce` of a parameter")
     if at["kind"] == "max":
-        return Unknown("the largest of several features")
+        return _largest_share(run, at, x)
     if at["axes"] is None:
         return _whole(run, at, x)
     axes = [axis % len(x.shape) for axis in at["axes"]]
@@ -175,10 +176,29 @@ def _whole(run: Run, at: Mapping[str, Any], x: Signal) -> Signal:
     return Signal((), "", (whole.scaled(count) if at["kind"] == "sum" else whole,), x.curve, x.noise, bent=x.bent)
 
 
+def _largest_share(run: Run, at: Mapping[str, Any], x: Signal) -> Value:
+    """The largest entry of a softmax; that of anything else is not predicted."""
+    labels = [next(iter(item.atoms), -1) for item in x.parts]
+    spread = run.softmaxes.get(labels[0])
+    if tuple(at["axes"]) != (-1,) or spread is None or len(spread) != len(x.parts) or x.roles[-1] != "f":
+        return Unknown("the largest of several features")
+    n, label, parts = x.shape[-1], run.fresh.next(), []
+    for item, s2 in zip(x.parts, spread, strict=True):
+        m, q, _ = winner(round(s2, 2), n)
+        tokens, samples = ((c - item.m**2) / item.v if item.v > 0 else 1.0 for c in (item.c, item.b))
+        parts.append(part(item.n, label, q, m * m + (q - m * m) * tokens, m * m + (q - m * m) * samples, m))
+    shape, roles = ((*x.shape[:-1], 1), x.roles) if at.get("keep", False) else (x.shape[:-1], x.roles[:-1])
+    return Signal(shape, roles, tuple(parts), 0.0, x.noise, bent=True)
+
+
 def reduce_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
-    """Every element gets the same gradient, so tokens are correlated as far as they were one."""
+    """Every element gets the same gradient, so tokens are correlated as far as they were one; of a maximum only the largest does."""
     if not isinstance(x, Signal):
         return (None,)
+    if at["kind"] == "max":
+        n, label = x.shape[-1], run.fresh.next()
+        reached = x.of(part(item.n, label, item.q / n, item.c / n**2) for item in refined(g.parts, [p.n for p in x.parts], label))
+        return (reached._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0, law=("largest", 0.0, 0.0, 0.0, 0.0)),)
     axes = tuple(range(len(x.shape))) if at["axes"] is None else tuple(axis % len(x.shape) for axis in at["axes"])
     samples, t, f = _counts(x, axes)
     size = 1.0 if at["kind"] == "sum" else 1 / (samples * t * f)

@@ -29,6 +29,8 @@ class Run:
 
     hard: set[int] = field(default_factory=set)
     """Atoms of one-hot choices."""
+    softmaxes: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    """Atom of a softmax -> the variance of its scores, for each part of the tokens."""
     pooled: bool = False
     """Whether neighbouring places may correlate more than others, from an average pool before (forward or back)."""
 

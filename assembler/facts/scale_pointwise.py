@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assembler.facts.moments import Moments, near, skewed_relu
-from assembler.facts.moments_row import largest, softmax_squares, winner_squares
+from assembler.facts.moments_row import largest, softmax_squares, winner
 from assembler.facts.scale_choice import gumbel
 from assembler.facts.scale_conv import each, taps
 from assembler.facts.scale_join import rest
@@ -161,6 +161,7 @@ def softmax(run: Run, at: Mapping[str, Any], x: Value) -> Value:
         both = kappa(shared, n) / n
         square = uneven(s2, n, x.ripple)[0]
         parts.append(part(item.n, label, square, min(both, square), min(square, max(1 / n**2, kappa(max(0.0, item.b - item.m**2), n) / n)), 1 / n))
+    run.softmaxes[label] = tuple(_spread(item, role)[0] for item in x.parts)
     return Signal(x.shape, x.roles, tuple(parts), 0.0, x.noise, bent=True)
 
 
@@ -182,7 +183,7 @@ def softmax_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Val
     for item, y, before in zip(g.parts, out.parts, x.parts, strict=True):
         s2 = _spread(before, role)[0]
         # Where the gradient is that of the largest only, its weight is no mean one; what all have in common is taken away.
-        left = winner_squares(round(s2, 2), n) if law == "largest" else uneven(s2, n, x.ripple)[1]
+        left = winner(round(s2, 2), n).left if law == "largest" else uneven(s2, n, x.ripple)[1]
         left *= 1 - shared if law == "shared" else 1.0
         parts.append(part(item.n, label, left * item.q, min(left, y.c) * item.c))
     return (g.of(parts),)

@@ -178,6 +178,7 @@ SIZED: dict[str, Nodes] = {
     "attend to what shares": {"kind": "attend", "hidden": 32, "init": "xavier", "from": {"x": ["p", "q", "r"], "query": "x"}},
     "attend sharply": {"kind": "attend", "hidden": 32, "init": "normal(0.3)", "from": {"x": ["c", "d", "e"], "query": "x"}},
     **{f"select {how}": {"kind": "select", "straight_through": how, "from": {"x": ["p", "q", "r"], "scores": "s"}} for how in ("winner", "dense", "none")},
+    "select weighted": {"kind": "select", "weighted": True, "from": {"x": ["p", "q", "r"], "scores": "s"}},
 }  # fmt: skip
 
 
@@ -198,7 +199,7 @@ def test_size_and_gradient_are_inside_the_band(name: str) -> None:
 
 def test_what_chance_decides_is_not_predicted() -> None:
     for node in (
-        {"kind": "select", "weighted": True, "from": {"x": ["c", "d", "e"], "scores": "s"}},
+        {"kind": "median", "from": ["bent", "c", "d"]},
         {"kind": "median", "from": ["p", "c", "d"]},
     ):
         rows = tried(
@@ -206,8 +207,8 @@ def test_what_chance_decides_is_not_predicted() -> None:
                 recipe(
                     {
                         "inputs": {"x": "[batch 64]"},
-                        "nodes": {**BASE, "y": node},
-                        "outputs": {"out": "y", "u": "e", "v": "q", "w": "r", "t": "p"},
+                        "nodes": {**BASE, "bent": {"kind": "activation", "from": "e"}, "y": node},
+                        "outputs": {"out": "y", "u": "s", "v": "q", "w": "r", "t": "p", "s": "bent"},
                     }
                 )
             ),
