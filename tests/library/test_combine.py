@@ -146,7 +146,11 @@ def test_second_derivatives_are_those_of_the_sum() -> None:
     experts = nn.ModuleList(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)) for _ in range(3)).double()
     gates = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.3, 0.7], [1.0, 0.0, 0.0]], dtype=torch.float64)
     x = torch.randn(3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradgradcheck(lambda rows: sparse_combine(rows, gates, list(experts)), (x,))
+    gates.requires_grad_()
+    plan = gates.detach() != 0
+    assert torch.autograd.gradgradcheck(
+        lambda rows, weight: sparse_combine(rows, weight * plan, list(experts)), (x, gates)
+    )
 
 
 def test_half_precision_experts_take_gates_of_another_dtype() -> None:
@@ -156,6 +160,23 @@ def test_half_precision_experts_take_gates_of_another_dtype() -> None:
     assert out.dtype == torch.bfloat16
     wanted = sum(gates[:, e, None] * run(x).float() for e, run in enumerate(experts))
     torch.testing.assert_close(out.float(), wanted, rtol=0.03, atol=0.03)
+    gates.requires_grad_()
+    torch.autograd.backward(sparse_combine(x, gates, list(experts)).sum())
+    torch.testing.assert_close(
+        gates.grad, torch.stack([run(x).float().sum(-1) for run in experts], -1), rtol=0.03, atol=0.06
+    )
+
+
+def test_experts_may_change_their_rows_or_pass_them_on_or_ignore_them() -> None:
+    constant = nn.Parameter(torch.ones(3))
+    experts: list[Any] = [nn.ReLU(inplace=True), nn.Identity(), lambda rows: constant.expand(len(rows), 3)]
+    x, gates = torch.randn(5, 3), torch.rand(5, 3)
+    one, two = x.clone().requires_grad_(), x.clone().requires_grad_()
+    torch.autograd.backward(sparse_combine(one, gates, experts).square().sum())
+    torch.autograd.backward((gates[:, :1] * two.relu() + gates[:, 1:2] * two + gates[:, 2:] * constant).square().sum())
+    torch.testing.assert_close(one.grad, two.grad)
+    gradient = torch.func.grad(lambda rows: sparse_combine(rows, gates, experts).square().sum())(x)
+    torch.testing.assert_close(gradient, one.grad)
 
 
 def test_compiles_in_one_graph_for_any_length() -> None:
