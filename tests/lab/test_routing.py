@@ -148,6 +148,25 @@ def test_equal_experts_are_not_specialised_however_well_they_are_chosen() -> Non
     assert found.verdict == ("no specialisation",)
 
 
+def test_what_matters_but_not_by_the_labels_is_noted() -> None:
+    x, label = _data()
+    model = Mix(Of(lambda x: x[..., :EXPERTS]), top_k=1, renormalize=False)
+    with torch.no_grad():
+        target = model(x)[0]
+    other = label[torch.randperm(len(label), generator=_drawn(0))]
+    found = routing.report(model, x, other, loss=lambda made: (made[0] - target).square().mean() + 1e-3)["gating"]
+    assert found.verdict == ("no specialisation",)
+    assert found.notes[0].startswith("who gets which row matters")
+    assert found.notes[0].endswith("but not by labels")
+
+
+def test_a_report_is_asked_by_name_and_needs_a_batch() -> None:
+    with pytest.raises(KeyError):
+        routing.report(Mix(), _data()[0])["mixing"]
+    with pytest.raises(ValueError, match="no batch"):
+        routing.report(Mix(), [])
+
+
 def test_flips_are_none_without_a_step_and_all_where_the_router_turns() -> None:
     x, label = _data()
     model = Mix(nn.Linear(WIDTH, EXPERTS))

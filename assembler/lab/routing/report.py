@@ -99,7 +99,10 @@ class Report:
         return not any(mixture.verdict for mixture in self.mixtures)
 
     def __getitem__(self, name: str) -> Mixture:
-        return next(mixture for mixture in self.mixtures if mixture.name == name)
+        for mixture in self.mixtures:
+            if mixture.name == name:
+                return mixture
+        raise KeyError(name)
 
     def to_json(self) -> str:
         """One object: `limits`, and `mixtures` with every number; what was not measured is null."""
@@ -139,6 +142,8 @@ def report(
     if not names:
         raise ValueError("the model has no mixture: no module of it is a `Gating`")
     batches = batch if isinstance(batch, list) else [batch]
+    if not batches:
+        raise ValueError("there is no batch to probe with")
     tags = None if labels is None else [labels] if isinstance(labels, Tensor) else list(labels)
     if tags is not None and len(tags) != len(batches):
         raise ValueError(f"{len(batches)} batches with labels for {len(tags)}")
@@ -165,6 +170,10 @@ def judged(found: Sequence[Mapping[str, Any]], limits: Limits, trained: bool = T
             notes.append(
                 f"too few rows to judge the load: {mixture.rows * mixture.top_k} assignments to {mixture.experts} experts"
             )
+        if mixture.shuffle is not None and mixture.shuffle >= limits.shuffle and _uninformed(mixture, limits):
+            notes.append(
+                f"who gets which row matters ({mixture.shuffle:.2f} times the loss at random), but not by {mixture.information_of}"
+            )
         kept = tuple(word for word in verdict if trained or word in START)
         mixtures.append(replace(mixture, verdict=kept, notes=tuple(notes)))
     return Report(tuple(mixtures), limits)
@@ -173,19 +182,22 @@ def judged(found: Sequence[Mapping[str, Any]], limits: Limits, trained: bool = T
 def _verdict(found: Mixture, limits: Limits) -> list[str]:
     if found.experts == 1:
         return []
-    mean, deviation = found.information_null or (0.0, 0.0)
     bad = {
         COLLAPSE: found.max_violation > limits.max_violation or found.dead > limits.dead,
         SATURATED: found.token_entropy is not None and found.token_entropy < limits.saturated,
         FLAT: found.token_entropy is not None and found.token_entropy > limits.flat,
-        UNSPECIALISED: (
-            found.information is not None and found.information < max(limits.information, mean + 3 * deviation)
-        )
+        UNSPECIALISED: _uninformed(found, limits)
         or (found.cka is not None and found.cka > limits.cka)
         or (found.shuffle is not None and found.shuffle < limits.shuffle),
         THRASHING: found.flips is not None and found.flips > limits.flips,
     }
     return [word for word, so in bad.items() if so]
+
+
+def _uninformed(found: Mixture, limits: Limits) -> bool:
+    """Whether the choice tells too little of the labels, or no more than chance."""
+    mean, deviation = found.information_null or (0.0, 0.0)
+    return found.information is not None and found.information < max(limits.information, mean + 3 * deviation)
 
 
 def loads(f: Tensor, rows: int, name: str, gating: nn.Module) -> dict[str, Any]:
