@@ -62,7 +62,7 @@ RECIPES: dict[str, tuple[str, str]] = {
     "flatten": (ROWS, f"{_FRONT}, k: {{kind: flatten, from: front}}"),
     "rearrange": (ROWS, f"{_FRONT}, k: {{kind: rearrange, pattern: 'b (h p) d -> b h (p d)', sizes: {{p: 2}}, from: front}}"),
     "concat": (TWO, f"{_FRONT}, k: {{kind: concat, axis: -2, from: [front, z]}}, j: {{kind: concat, from: [k, k]}}"),
-    "gating": (ROWS, f"{_FRONT}, p: {{kind: gating, top_k: 2, capacity: 1.5, z_loss: 0.001, from: front}}, k: {{kind: multiply, from: [p, front]}}"),
+    "gating": (ROWS, f"{_FRONT}, p: {{kind: gating, top_k: 2, z_loss: 0.001, from: front}}, k: {{kind: multiply, from: [p, front]}}"),
     "combine": (ROWS, f"{_FRONT}, p: {{kind: linear, out: 2, from: x}}, k: {{kind: combine, from: {{gates: p, x: [front, x]}}}}"),
     "jitter": (ROWS, f"{_FRONT}, k: {{kind: jitter, eps: 0.0, from: front}}"),
     "stack": (TWO, f"{_FRONT}, k: {{kind: stack, from: [front, z]}}"),

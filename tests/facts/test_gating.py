@@ -35,7 +35,7 @@ def _recipe(options: Nodes, *outputs: str, experts: int = 3, noise: bool = False
     }
 
 
-PLAIN = {"r.weight": 0, "a.weight": 0, "b.weight": 0, "c.weight": 0}
+PLAIN: dict[str, int | str | None] = {"r.weight": 0, "a.weight": 0, "b.weight": 0, "c.weight": 0}
 NO_LOSS = {"balance": "none"}
 CASES: dict[str, tuple[dict[str, Any], dict[str, str], dict[str, int | str | None]]] = {
     "best two": (_recipe(NO_LOSS), {}, PLAIN),
