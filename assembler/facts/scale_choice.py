@@ -91,6 +91,10 @@ def _chosen(run: Run, x: Part, n: int) -> Part:
     tokens, samples = ((x.c - x.m**2) / x.v, (x.b - x.m**2) / x.v) if x.v > 0 else (1.0, 1.0)
     label = run.fresh.next()
     run.hard.add(label)
+    axis, products = run.stacks.get(next(iter(x.atoms), -1), (0, ()))
+    if axis < -1 and x.v > 0:
+        # Of choices along the last axis: how often two of the values choose the same.
+        run.stacks[label] = (axis, tuple(agreement((item - x.m**2) / x.v, n) / n for item in products))
     return part(x.n, label, 1 / n, agreement(tokens, n) / n, agreement(samples, n) / n, 1 / n)
 
 

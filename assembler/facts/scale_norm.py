@@ -157,7 +157,12 @@ def reduce(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
     roles = "".join(role for i, role in enumerate(x.roles) if keep or i not in axes)
     label = run.fresh.next()
-    if t == 1:
+    stacked, products = run.stacks.get(next(iter(x.parts[0].atoms), -1), (0, ()))
+    if len(x.parts) == 1 and products and tuple(at["axes"]) == (stacked,):
+        item = x.parts[0]
+        square = (item.q + (f - 1) * sum(products) / len(products)) / f
+        parts = [part(item.n, label, square, (item.c + (f - 1) * item.m**2) / f, (item.b + (f - 1) * item.m**2) / f, item.m)]
+    elif t == 1:
         parts = [part(item.n, label, mean_square(item, (1, f)), (item.c + (f - 1) * item.m**2) / f, (item.b + (f - 1) * item.m**2) / f, item.m) for item in x.parts]
     else:
         item = refined(x.parts, [x.n], label)[0]

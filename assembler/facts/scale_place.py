@@ -29,6 +29,8 @@ class Run:
 
     hard: set[int] = field(default_factory=set)
     """Atoms of one-hot choices."""
+    stacks: dict[int, tuple[int, tuple[float, ...]]] = field(default_factory=dict)
+    """Atom of values along an axis of their own -> the axis from the end, and the mean products of two of them, pair by pair."""
     softmaxes: dict[int, tuple[float, ...]] = field(default_factory=dict)
     """Atom of a softmax -> the variance of its scores, for each part of the tokens."""
     pooled: bool = False

@@ -141,7 +141,14 @@ def _side_by_side(run: Run, values: list[Signal], axis: int, new: bool) -> Signa
     items = [refined(x.parts, [x.n], label)[0] for x in values]
     q, c, b, m = (sum(w * getattr(item, name) for w, item in zip(weights, items, strict=True)) / total for name in ("q", "c", "b", "m"))
     noise = sum(w * item.q * x.noise for w, item, x in zip(weights, items, values, strict=True)) / (total * q) if q > 0 else 0.0
+    if new:
+        run.stacks[label] = (axis if axis < 0 else axis - len(shape), tuple(_product(a, b) for i, a in enumerate(items) for b in items[:i]))
     return Signal(shape, roles, (part(n, label, q, max(c, m * m), max(b, m * m), m),), max(x.curve for x in values), noise, bent=any(x.bent for x in values))
+
+
+def _product(a: Part, b: Part) -> float:
+    """The mean product of two values, element by element."""
+    return a.m * b.m + sum(size * b.atoms[label][0] for label, (size, _, _) in a.atoms.items() if label in b.atoms)
 
 
 def concat_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: Value) -> tuple[Signal | None, ...]:

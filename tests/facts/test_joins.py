@@ -174,6 +174,7 @@ SIZED: dict[str, Nodes] = {
     "median of two": {"kind": "median", "from": ["c", "d"]},
     "median of what shares": {"kind": "median", "from": ["p", "q", "r"]},
     "vote": {"kind": "vote", "from": ["c", "d", "e"]},
+    "vote of what shares": {"kind": "vote", "from": ["p", "q", "p"]},
     "attend": {"kind": "attend", "from": {"x": ["c", "d", "e"], "query": "x"}},
     "attend to what shares": {"kind": "attend", "hidden": 32, "init": "xavier", "from": {"x": ["p", "q", "r"], "query": "x"}},
     "attend sharply": {"kind": "attend", "hidden": 32, "init": "normal(0.3)", "from": {"x": ["c", "d", "e"], "query": "x"}},
