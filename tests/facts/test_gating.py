@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from assembler.assemble import checked, recipe
 from assembler.facts.norm import norm
 from assembler.facts.zero import step_by_step, zero
+from assembler.lab.moments import tried
 from tests.facts.zero_truth import NOISE, fed, flow_of, made, measured, values
 
 torch.set_num_threads(1)
@@ -97,3 +99,24 @@ def test_norm_states_of_a_plan_hold(options: Nodes, state: str) -> None:
     seen = values(found, made(found), fed(found, 0), training=True)[gates]
     assert bool(((seen == 0) | (seen == 1)).all())
     assert state != "simplex(-1)" or bool((seen.sum(-1) == 1).all())
+
+
+def test_jitter_grows_a_value_as_predicted_and_a_plan_is_not_predicted() -> None:
+    def rows(eps: float) -> list[Any]:
+        nodes = {
+            "h": {"kind": "linear", "out": 64, "from": "x"},
+            "j": {"kind": "jitter", "eps": eps, "from": "h"},
+            "k": {"kind": "linear", "out": 64, "from": "j"},
+        }
+        return tried(
+            *checked(recipe({"inputs": {"x": "[batch seq 64]"}, "nodes": nodes, "outputs": {"out": "k"}})),
+            {"batch": 32, "seq": 16},
+            range(3),
+        )
+
+    shaken, still = rows(0.9), rows(0.0)
+    assert not [row for row in (*shaken, *still) if not row.inside or row.predicted is None]
+    q = [next(row.predicted for row in found if (row.what, row.address) == ("q", "j.y")) for found in (shaken, still)]
+    assert q[0] == pytest.approx(q[1] * (1 + 0.81 / 3))
+    plan = tried(*checked(recipe(_recipe(NO_LOSS) | {"inputs": {"x": "[batch seq 8]"}})), {"batch": 8, "seq": 4}, [0])
+    assert {row.predicted for row in plan if row.address in ("g.gates", "y.y")} == {None}
