@@ -23,10 +23,10 @@ def check(every: Sequence[Counted]) -> list[Diagnostic]:
         total += item.parameters * item.copies
         if item.parameters:
             biggest.append((item.parameters * item.copies, item.address, item.node.span))
-        definition = item.node.definition
-        if id(definition) not in joins:
-            joins[id(definition)] = next((port for port, card in definition.inputs.items() if card.many), None)
-        join = joins[id(definition)]
+        number = id(item.node.definition)
+        join = joins.get(number, "")
+        if join == "":
+            join = joins[number] = next((port for port, card in item.node.definition.inputs.items() if card.many), None)
         if join is not None and len(item.node.inputs.get(join, ())) == 1 and not item.node.cause:
             found.append(Diagnostic("join-of-one", f"`{item.address}` joins a single value", item.node.span, help="feed it another one, or remove it"))
     if total >= HUGE:

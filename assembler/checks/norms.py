@@ -7,6 +7,7 @@ wants it normed. docs/contracts-norm.md says why each level and number is what i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from assembler.facts.flow import Flow, Use
 from assembler.facts.model import Facts
@@ -48,9 +49,15 @@ class _Names:
     """The addresses of nodes, all copies of one together."""
 
     def __init__(self, flow: Flow) -> None:
-        self.ends: dict[int, list[Use]] = {}
-        for use in flow.uses:
-            self.ends.setdefault(id(use.node), [use, use])[1] = use
+        self.flow = flow
+
+    @cached_property
+    def ends(self) -> dict[int, list[Use]]:
+        """Node -> its first and its last use; asked for by findings only."""
+        found: dict[int, list[Use]] = {}
+        for use in self.flow.uses:
+            found.setdefault(id(use.node), [use, use])[1] = use
+        return found
 
     def __call__(self, use: Use) -> str:
         return _address(self.ends[id(use.node)])
@@ -87,7 +94,8 @@ def _origin(flow: Flow, use: Use, name: str) -> Use | None:
 
 
 # --- two norms in series ---
-def _in_series(flow: Flow, norm: Norm, names: _Names) -> Found:
+def _readers(flow: Flow) -> list[int]:
+    """How often each value is read, the outputs of the recipe included."""
     readers = [0] * len(flow.makers)
     for use in flow.uses:
         for numbers in use.inputs.values():
@@ -95,6 +103,11 @@ def _in_series(flow: Flow, norm: Norm, names: _Names) -> Found:
                 readers[number] += 1
     for number in flow.outputs.values():
         readers[number] += 1
+    return readers
+
+
+def _in_series(flow: Flow, norm: Norm, names: _Names) -> Found:
+    readers: list[int] = []
     leading: dict[int, Step | None] = {}
     for use in flow.uses:
         at = id(use.definition)
@@ -105,6 +118,7 @@ def _in_series(flow: Flow, norm: Norm, names: _Names) -> Found:
         state = norm.states[number]
         if state.kind not in UNIT or state.zero or state.axes != tuple(sorted(step.attributes.get("axes", (-1,)))):
             continue
+        readers = readers or _readers(flow)
         first = _first_norm(flow, number, readers)
         if first is not None:
             yield id(use.node), Diagnostic("double-norm", f"`{names(use)}` norms what `{first.address}` has just normed, and nobody else reads that", use.node.span, label="normed again",

@@ -105,6 +105,9 @@ def leaves(graph: Graph, facts: Facts) -> Iterator[Counted]:
         inner: list[tuple[Scope, ScopeFacts, str, int, bool]] = []
         for name, node in scope.nodes.items():
             address = f"{prefix}.{name}" if prefix else name
+            if type(node) is Leaf:
+                yield _counted(node, known.nodes[name], address, copies, same)
+                continue
             for item in _unfold(node, known.nodes[name], address, copies, same):
                 if isinstance(item, Counted):
                     yield item
@@ -135,8 +138,12 @@ def _unfold(node: Node, facts: NodeFacts, address: str, copies: int, same: bool)
         if facts.inner is not None:
             yield node.scope, facts.inner, address, copies, same or bool(node.same)
     else:
-        number = 0 if same else parameters(node, facts)
-        yield Counted(address, node, facts, copies, number, trained(node, facts) if number else 0)
+        yield _counted(node, facts, address, copies, same)
+
+
+def _counted(node: Leaf, facts: NodeFacts, address: str, copies: int, same: bool) -> Counted:
+    number = 0 if same else parameters(node, facts)
+    return Counted(address, node, facts, copies, number, trained(node, facts) if number else 0)
 
 
 def totals(graph: Graph, facts: Facts) -> tuple[int, int]:

@@ -8,7 +8,7 @@ a round bind together, so the order of nodes and edges never matters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -40,7 +40,8 @@ MAX_ROUNDS = 24
 MAX_DISTINCT = 10_000
 """Copies of one repeat that may differ in their types."""
 
-Types = dict[str, list[Arrival]]
+Types = dict[str, Sequence[Arrival]]
+UNKNOWN = Arrival(None)
 
 
 def infer(graph: Graph) -> Facts:
@@ -104,18 +105,22 @@ class _Walk:
 
     # --- scopes ---
     def scope(self, scope: Scope, inputs: Mapping[str, Type | None], address: str) -> ScopeFacts:
-        values: dict[tuple[str, str], Type | None] = {("", name): kind for name, kind in inputs.items()}
+        values: dict[tuple[str, str], Arrival] = {("", name): Arrival(kind) for name, kind in inputs.items()}
         nodes: dict[str, NodeFacts] = {}
         prefix = f"{address}." if address else ""
         for name, node in scope.nodes.items():
             arrivals: Types = {}
             for port, edges in node.inputs.items():
-                arrivals[port] = [Arrival(values.get(edge.source), edge.follows) for edge in edges]
-            facts = self.node(node, arrivals, prefix + name, scope)
+                found = [values.get(edge.source, UNKNOWN) for edge in edges]
+                for place, edge in enumerate(edges):
+                    if edge.follows:
+                        found[place] = Arrival(found[place].type, True)
+                arrivals[port] = tuple(found)
+            facts = self.leaf(node, arrivals, prefix + name, scope) if type(node) is Leaf else self.node(node, arrivals, prefix + name, scope)
             nodes[name] = facts
             for port, kind in facts.outputs.items():
-                values[name, port] = kind
-        outputs = {name: values.get(ref) for name, ref in scope.outputs.items()}
+                values[name, port] = Arrival(kind)
+        outputs = {name: values.get(ref, UNKNOWN).type for name, ref in scope.outputs.items()}
         return ScopeFacts(inputs, nodes, outputs)
 
     def node(self, node: Node, arrivals: Types, address: str, scope: Scope | None) -> NodeFacts:
@@ -145,7 +150,7 @@ class _Walk:
         if not declared:
             return dict(given)
         definition = Definition(declared, {}, None)  # type: ignore[arg-type]
-        arrivals = {name: [Arrival(given[name])] for name in declared if name in given}
+        arrivals = {name: (Arrival(given[name]),) for name in declared if name in given}
         found = match(signature(definition), arrivals, {}, frozenset(), None)
         self._report(found, node, address)
         known: dict[str, Type | None] = {name: types[0] for name, types in found.inputs.items() if types}
@@ -157,7 +162,7 @@ class _Walk:
     # --- repeats ---
     def repeat(self, node: Repeat, arrivals: Types, address: str) -> NodeFacts:
         stream, main = node.stream
-        here = arrivals.get(stream, [Arrival(None)])
+        here: Sequence[Arrival] = arrivals.get(stream, (UNKNOWN,))
         runs: list[tuple[int, NodeFacts]] = []
         start, copies = 0, node.count
         for run in node.runs:
@@ -166,7 +171,7 @@ class _Walk:
             done = 0
             while done < run.count:
                 before = len(self.conflicts)
-                links = {port: [Arrival(_tapped(runs, tap))] for port, tap in node.links.items()} if runs else {}
+                links = {port: (Arrival(_tapped(runs, tap)),) for port, tap in node.links.items()} if runs else {}
                 facts = self.node(run.node, {**arrivals, **links, stream: here}, inside, None)
                 out = facts.outputs.get(main)
                 given = here[0].type
@@ -186,7 +191,7 @@ class _Walk:
                 runs.append((count, facts))
                 done += count
                 if not node.beside:
-                    here = [Arrival(out, False)]
+                    here = (Arrival(out),)
             start += run.count
         last = runs[-1][1]
         outputs: dict[str, Type | None] = dict(last.outputs)
@@ -202,7 +207,7 @@ class _Walk:
         solved = self.solved.get(address, {})
         key = None
         if not owner and not solved:
-            key = (id(definition), node.dtype, node.adapter, *((port, tuple(values)) for port, values in arrivals.items()))
+            key = (id(definition), node.dtype, node.adapter, *arrivals.items())
             hit = _MEMO.get(key)
             if hit is not None and hit.facts.definition is definition:
                 if hit.match.conditions:
@@ -355,7 +360,7 @@ def _ranked(node: Leaf, arrivals: Types) -> Definition:
     """The definition for the rank that arrives."""
     if not node.kind.by_rank:
         return node.definition
-    first = next(iter(arrivals.values()), [Arrival(None)])
+    first = next(iter(arrivals.values()), (UNKNOWN,))
     kind = first[0].type if first else None
     if kind is None:
         return node.definition

@@ -7,7 +7,6 @@ operands carry. So one pass over the uses finds every stream, and no walk goes b
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -96,6 +95,8 @@ class _Walk:
         sums = [(use, card) for use, card in zip(flow.uses, self.cards, strict=True) if card.sums]
         self.operands = {number for use, card in sums for port in card.sums for number in use.inputs.get(port, ())}
         self.reads: dict[int, tuple[Read, ...]] = {}
+        self.settled: set[int] = set()
+        """Values that only carry reads of which nothing more is to be said: each has a reader, and is not bare."""
         self.writes: dict[int, Write] = {}
         self.streams: set[int] = set()
         self.posts: dict[int, int] = {}
@@ -108,16 +109,15 @@ class _Walk:
             values = [number for port in card.sums for number in use.inputs.get(port, ())] if card.sums else ()
             if len(values) > 1:
                 self.sum(index, use, values)
-            else:
+            elif card.norm or not self.through(use):
                 self.other(index, use, card)
         heads = dict.fromkeys((read.source, read.reader) for read in self.bare if (read.source, read.reader) not in self.wrote)
         return Trunks(self.writes, self.posts, tuple(heads), self.norms)
 
     def sum(self, index: int, use: Use, values: Sequence[int]) -> None:
         """A write onto the first operand that another one was read from."""
-        reads = {number: {read.source: read for read in self.reads[number] if read.reader >= 0} if number in self.reads else {} for number in values}
-        readers = Counter(source for number in reads for source in reads[number])
-        trunk = next((one for one in values if readers[one] > (one in reads[one])), None)
+        reads = {number: {read.source: read for read in self.reads.get(number, ()) if read.reader >= 0} for number in values}
+        trunk = next((one for one in values if any(one in found for number, found in reads.items() if number != one)), None)
         if trunk is None:
             return
         last = self.writes.get(trunk)
@@ -128,7 +128,7 @@ class _Walk:
                 continue
             count += 1
             pre += read.pre
-            self.wrote.update((item.source, item.reader) for item in reads[number].values())
+            self.wrote.update([(item.source, item.reader) for item in reads[number].values()])
             if read.bare and self.states[trunk].kind in OPEN:
                 bare, reader = bare + 1, read.reader
         for out in use.outputs.values():
@@ -136,6 +136,23 @@ class _Walk:
             self.writes[out] = Write(index, count, pre, bare, reader, trunk if last else None)
             if trunk in self.posts:
                 self.posts[out] = self.posts[trunk]
+
+    def through(self, use: Use) -> bool:
+        """Whether a use just hands on what its one value carries: most uses do, and need no closer look."""
+        values = next(iter(use.inputs.values()), ())
+        if len(use.inputs) != 1 or len(values) != 1:
+            return False
+        number = values[0]
+        if number in self.operands or number in self.writes:
+            return False
+        carried = self.reads.get(number)
+        if carried is not None and number not in self.settled:
+            return False
+        if carried:
+            for out in use.outputs.values():
+                self.reads[out] = carried
+                self.settled.add(out)
+        return True
 
     def other(self, index: int, use: Use, card: _Card) -> None:
         source = use.inputs.get(card.passes, ()) if card.passes else ()
@@ -147,7 +164,9 @@ class _Walk:
         for out in use.outputs.values():
             still = self.states[out].kind in OPEN
             if found:
-                self.reads[out] = found if kept and still else tuple([read._replace(bare=False) if read.bare else read for read in found])
+                carried = self.reads[out] = found if kept and still else tuple([read._replace(bare=False) if read.bare else read for read in found])
+                if not any(read.bare or read.reader < 0 for read in carried):
+                    self.settled.add(out)
             if still and source and source[0] in self.writes:
                 self.writes[out] = self.writes[source[0]]
                 if source[0] in self.posts:
@@ -158,24 +177,23 @@ class _Walk:
 
     def passed(self, index: int, use: Use, card: _Card) -> tuple[Read, ...]:
         """What the outputs of a use are read from."""
-        found: dict[int, Read] = {}
         reads, operands, streams = self.reads, self.operands, self.streams
+        found: dict[int, Read] = {}
         for port, values in use.inputs.items():
+            open_, maps = port in card.open, port in card.maps
             for number in values:
-                carried = reads.get(number, ())
+                carried: tuple[tuple[int, bool, bool, int], ...] = reads.get(number, ())
                 if number in operands or number in streams:
-                    carried = (*carried, Read(number, True))
-                for read in carried:
-                    source, bare, pre, reader = read
-                    first = reader < 0 and card.reads
-                    if first or (bare and port not in card.open):
-                        bare = bare and port in card.open
-                        read = Read(source, bare, pre or (first and card.norm), index if first else reader)
+                    carried = (*carried, (number, True, False, -1))
+                for source, bare, pre, reader in carried:
+                    if reader < 0 and card.reads:
+                        reader, pre = index, pre or card.norm
+                    bare = bare and open_
                     old = found.get(source)
                     if old is None or (bare and not old.bare):
-                        found[source] = read
-                    if bare and read.reader == index and port in card.maps and source in self.writes:
-                        self.bare.append(read)
+                        found[source] = Read(source, bare, pre, reader)
+                    if bare and maps and reader == index and source in self.writes:
+                        self.bare.append(Read(source, bare, pre, reader))
         if len(found) > MOST:
             return tuple(found[source] for source in sorted(found)[-MOST:])
         return tuple(found.values())

@@ -131,8 +131,15 @@ class Builder:
         scope.places = {name: (place, env) for name, place in spec.nodes.items()}
         if spec.slots and not self.rules.rules:
             self._foresee(spec)
+        quick = not self.rules.rules and not at.inherited and len(at.path) < MAX_NESTING
+        prefix = f"{at.address}." if at.address else ""
         for name, place in spec.nodes.items():
-            self.node(place, scope, at.below(name))
+            plain = read_plain(place, env) if quick and self.written < MAX_WRITTEN and not self.full else None
+            if plain is None:
+                self.node(place, scope, at.below(name))
+            else:
+                self.written += 1
+                self._plain(plain, place, scope, prefix + name)
         for name in spec.inputs.keys() & spec.nodes.keys():
             scope.nodes[name].broken = True  # said: one name for two things
         wire.wire(self, scope)
@@ -226,7 +233,7 @@ class Builder:
             return self._broken(place, scope, at)
         plain = None if self.rules.rules or at.inherited or beside is not None else read_plain(place, scope.env)
         if plain is not None:
-            return self._plain(plain, place, scope, at)
+            return self._plain(plain, place, scope, at.address)
         find = lambda text, span: finish.find_place(self, scope, text, span)  # noqa: E731
         resolved = self.resolver.resolve(place, scope.env, at.path, at.counts, at.inherited, find)
         if resolved is None:
@@ -265,13 +272,16 @@ class Builder:
         """A place of which something is wrong and said."""
         return scope.add(Draft(place.name, at.address, place.span, broken=True, path=place.path))
 
-    def _plain(self, plain: Plain, place: Place, scope: ScopeDraft, at: At) -> Draft:
+    def _plain(self, plain: Plain, place: Place, scope: ScopeDraft, address: str) -> Draft:
         """The draft of a plain place, where nothing is inherited and no rule holds."""
         leaf = plain.make(place, scope.env, self.say)
-        draft = Draft(place.name, at.address, place.span, kind=plain.kind, feeds=plain.feeds, path=place.path, broken=leaf is None)
-        if leaf is not None:
-            draft.chosen, draft.ports, draft.gives, draft.main = leaf.chosen, leaf.ports, leaf.gives, leaf.main
-        return scope.add(draft)
+        if leaf is None:
+            draft = Draft(place.name, address, place.span, kind=plain.kind, feeds=plain.feeds, path=place.path, broken=True)
+        else:
+            chosen, ports, gives, main = leaf
+            draft = Draft(place.name, address, place.span, "", ports, gives, main, {}, plain.kind, chosen, feeds=plain.feeds, path=place.path)
+        scope.nodes[place.name] = draft
+        return draft
 
     def _limits(self, place: Place, at: At) -> bool:
         self.written += 1

@@ -78,8 +78,10 @@ class Draft:
         if not self.runs and self.inner is None:
             assert self.kind is not None
             assert self.chosen is not None
-            chosen = self.chosen
-            return Leaf(self.name, inputs, self.span, self.cause, self.kind, chosen.options, chosen.definition, chosen.spans, **self.said)
+            options, definition, spans = self.chosen
+            if self.said:
+                return Leaf(self.name, inputs, self.span, self.cause, self.kind, options, definition, spans, **self.said)
+            return Leaf(self.name, inputs, self.span, self.cause, self.kind, options, definition, spans)
         common: dict[str, Any] = {"name": self.name, "inputs": inputs, "span": self.span, "cause": self.cause}
         if self.runs:
             losses = tuple(port for port, given in self.gives.items() if given.loss)

@@ -28,9 +28,18 @@ class Made(NamedTuple):
     main: str
 
 
+_PORTS: dict[int, tuple[Definition, dict[str, Port], dict[str, Port], str]] = {}
+"""By the identity of definitions (they are held): ports, and the main output."""
+
+
 def made(chosen: Chosen) -> Made:
     definition = chosen.definition
-    return Made(chosen, dict(definition.inputs), dict(definition.outputs), main_of(definition))
+    known = _PORTS.get(id(definition))
+    if known is None or known[0] is not definition:
+        if len(_PORTS) > 20_000:
+            _PORTS.clear()
+        known = _PORTS[id(definition)] = definition, dict(definition.inputs), dict(definition.outputs), main_of(definition)
+    return Made(chosen, *known[1:])
 
 
 def main_of(definition: Definition) -> str:
@@ -52,9 +61,9 @@ class Plain:
 
     def make(self, place: Place, env: Env, say: Say) -> Made | None:
         """The leaf that stands there, or None after saying what is wrong with its options."""
-        values = self._values(env)
-        if self.last is not None and values == self.last[0]:
-            return self.last[1]
+        last = self.last
+        if last is not None and (not self.words or self._values(env) == last[0]):
+            return last[1]
         chosen = choose(self.kind, {key: (value, env) for key, value in place.fields.items()}, place.path, place.name, say)
         if chosen is None:
             return None

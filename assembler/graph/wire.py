@@ -30,7 +30,12 @@ def wire(builder: Builder, scope: ScopeDraft) -> None:
         for draft, port, feed in waiting:
             ref = _plain_value(scope, feed.address)
             if ref is not None:
-                connect(builder, scope, draft, port, feed, [ref])
+                if feed.detach or feed.adapt is not None or draft.reads:
+                    connect(builder, scope, draft, port, feed, [ref])
+                elif port in draft.edges:
+                    draft.edges[port].append(Edge(ref, feed.span))
+                else:
+                    draft.edges[port] = [Edge(ref, feed.span)]
                 continue
             refs = resolve_many(builder, scope, feed.address, feed.span.at(f"{draft.path}.from"))
             if LATER in refs:
@@ -71,7 +76,7 @@ def _feeds(builder: Builder, draft: Draft) -> list[tuple[str, Feed]]:
     if draft.broken or not entries:
         return []
     if len(entries) == 1 and "" in entries and ports:
-        first, feeds = draft.first, entries[""]
+        first, feeds = next(iter(ports)), entries[""]
         if len(feeds) == 1 or ports[first].many:
             return [(first, feed) for feed in feeds]
     first_label = next(iter(entries))
@@ -204,7 +209,17 @@ def outputs(builder: Builder, scope: ScopeDraft, spec: GraphSpec) -> None:
 
 def collect(builder: Builder, scope: ScopeDraft) -> None:
     """Sum the loss ports that nobody reads: into `losses` where it is asked for, else out of the group."""
-    unread = [Ref(draft.name, port) for draft in scope.nodes.values() if not draft.broken for port, given in draft.gives.items() if given.loss]
+    quiet: set[int] = set()
+    """Outputs without a loss, by identity: leaves that are alike share theirs."""
+    unread: list[Ref] = []
+    for draft in scope.nodes.values():
+        if draft.broken or id(draft.gives) in quiet:
+            continue
+        losses = [Ref(draft.name, port) for port, given in draft.gives.items() if given.loss]
+        if losses:
+            unread += losses
+        else:
+            quiet.add(id(draft.gives))
     if unread:
         read = {edge.source for draft in scope.nodes.values() for edges in draft.edges.values() for edge in edges}
         read.update(scope.outputs.values())
