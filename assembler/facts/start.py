@@ -45,7 +45,7 @@ def stated(node: Leaf, facts: NodeFacts) -> dict[str, str]:
     if "copy" in init:
         found = {key: f"copy({init['copy']}.{key})" for key in touched(definition, {"copy": ""})}
     elif init.get("weights", "default") != "default":
-        found = {key: _drawn(init["weights"], known[key]) for key in touched(definition, {"weights": ""}) if key in known}
+        found = {key: _drawn(init["weights"], _matrix(definition, key, known[key])) for key in touched(definition, {"weights": ""}) if key in known}
     if "write" in init:
         _write(init["write"], definition, facts, known, found)
     own = {key: found[key] for key in definition.parameters if key in found and key not in node.ties}
@@ -63,10 +63,15 @@ def _write(mode: str, definition: Definition, facts: NodeFacts, known: Mapping[s
         elif name == "zero":
             found[key] = "zeros"
         elif name == "small":
-            if len(known[key]) > 1:
+            if len(_matrix(definition, key, known[key])) > 1:
                 found[key] = f"normal({mode[6:-1]})"
         elif name != "identity":
-            found[key] = _drawn(mode, known[key])
+            found[key] = _drawn(mode, _matrix(definition, key, known[key]))
+
+
+def _matrix(definition: Definition, key: str, shape: Shape) -> Shape:
+    """The shape of what starts by itself: of stacked members one."""
+    return shape[1:] if definition.parameters[key].stacked else shape
 
 
 def _drawn(mode: str, shape: Shape) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import graphlib
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from assembler.graph import init, wire
 from assembler.graph.draft import ANY, Draft, ScopeDraft
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 PARTS: Mapping[str, tuple[str, ...]] = {"moe": ("expert", "experts", "shared"), "route": ("router", "parts"), "compete": ("selector", "parts")}
 """Keys that hold parts, of the kinds whose parts are not all under `parts`."""
-JOINS = ("add", "mean", "concat", "stack", "multiply", "gate", "blend", "multi_blend", "median", "vote", "attend", "select")
-"""Kinds that make one value of what the parts of a `parallel` give."""
 STREAM = "x"
 """A container's first input, whatever the label in `from`."""
 
@@ -235,6 +233,8 @@ def _write(builder: Builder, inner: ScopeDraft, part: Draft, stream: Ref, said: 
 
 def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Resolved, said: Mapping[str, object]) -> Ref:
     """The node that makes one value of what the parts give: all into its `many` port, or one into each port."""
+    from assembler.library.cards.contain import Join
+
     item = resolved.fields.get("join")
     span = item[0].span if item is not None else resolved.place.span
     options: dict[str, Field] = {}
@@ -245,8 +245,8 @@ def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Res
     data = named.data if named is not None else data
     word = item[1].find(data) if item is not None and isinstance(data, str) else None
     kind = str(word if isinstance(word, str) else data)
-    if kind not in JOINS:
-        builder.say(Diagnostic("unknown-kind", f"there is no join `{kind}`", span.at(f"{resolved.place.path}.join"), help=did_you_mean(kind, JOINS) or f"the joins are {listed(JOINS)}"))
+    if kind not in (known := get_args(Join)):
+        builder.say(Diagnostic("unknown-kind", f"there is no join `{kind}`", span.at(f"{resolved.place.path}.join"), help=did_you_mean(kind, known) or f"the joins are {listed(known)}"))
         broken = inner.add(Draft(inner.free("join"), inner.address, span, broken=True))
         return Ref(broken.name, "")
     join = insert(builder, inner, "join", kind, options, f"join of {inner.address}", span, said)
@@ -301,7 +301,7 @@ def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDr
 
     `called`: it must be a module of its own, because what it stands in calls it.
     """
-    if resolved.kind.container or (shared.norm not in ("pre", "out", "both") and not (called and _is_expression(builder, resolved))):
+    if resolved.kind.container or (shared.norm not in ("pre", "out", "both") and not (called and _gives_no_value(builder, resolved))):
         copy = builder.single(resolved, shared, scope, at, offered)
         if copy.inner is not None and not copy.broken and not _is_bus(copy):
             _norms_inside(builder, copy, copy.inner, shared)
@@ -324,16 +324,17 @@ def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDr
     leaf.reads = ""
     inner.outputs = {"y": leaf.after or Ref(leaf.name, leaf.main)}
     inner.main = "y"
+    wire.collect(builder, inner)
     group.ports = dict(inner.inputs)
     gives(group)
     builder.weigh(group)
     return group
 
 
-def _is_expression(builder: Builder, resolved: Resolved) -> bool:
-    """Whether a leaf is written as an expression, without a module (of one that is wrong, it does not matter)."""
+def _gives_no_value(builder: Builder, resolved: Resolved) -> bool:
+    """Whether a leaf is no module that gives one value: an expression, or one with outputs beside (of one that is wrong, it does not matter)."""
     chosen = choose(resolved.kind, resolved.fields, resolved.place.path, resolved.place.name, lambda _: None)
-    return chosen is None or isinstance(chosen.definition.build, Inline)
+    return chosen is None or isinstance(chosen.definition.build, Inline) or len(chosen.definition.outputs) > 1
 
 
 def _norms_inside(builder: Builder, copy: Draft, inner: ScopeDraft, shared: Shared) -> None:

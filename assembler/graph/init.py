@@ -181,6 +181,10 @@ def stated(draft: Draft, resolved: Resolved, modes: Mapping[str, str], ties: Ite
     span = resolved.span("init")
     draft.chosen = draft.chosen._replace(spans={**draft.chosen.spans, "init": span})
     about = touched(draft.chosen.definition, modes) if "init" in resolved.place.fields else frozenset()
+    whole = next((mode for mode in modes.values() if mode.startswith(("orthogonal", "identity"))), "")
+    stacked = next((key for key, card in draft.chosen.definition.parameters.items() if card.stacked), "") if whole else ""
+    if stacked:
+        say(Diagnostic("value-range", f"`{draft.name}.{stacked}` stacks the matrices of its members, and `{whole.partition('(')[0]}` starts one", span, help="write another mode, or `kind: parallel` with `members`"))
     for own, value in ties:
         if own in about:
             say(Diagnostic("init-owner", f"`{draft.name}.{own}` is tied to `{value.data}`, and starts as that does", span, related=(Note("tied here", value.span),), help=f"write `init` at the node that owns `{value.data}`, or drop `tie`"))

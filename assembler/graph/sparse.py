@@ -65,6 +65,7 @@ def unfold(builder: Builder, draft: Draft, resolved: Resolved, inner: ScopeDraft
     mix = insert(builder, inner, "mix", "combine", {}, f"sum of {draft.address}", draft.span)
     mix.edges["gates"] = [Edge(Ref(gating.name, gating.main), draft.span)]
     mix.edges["x"] = [Edge(ref, draft.span) for ref in values]
+    mix.broken = any(part.broken for part in built)  # With a value less it would not fit its gates, and that is no news.
     result = Ref(mix.name, mix.main)
     beside = _shared(builder, draft, inner, at, options, shared, alone.get("expert"), stream)
     if beside is not None:

@@ -12,7 +12,7 @@ from assembler_schemas.kind import Kind
 
 _FILES = {
     "linear": "linear",
-    "mlp": "mlp swiglu geglu reglu glu",
+    "mlp": "mlp stacked_mlp swiglu geglu reglu glu",
     "norm": "layer_norm rms_norm",
     "embed": "embedding learned_position sinusoidal_position",
     "mix": "concat stack add multiply mean",

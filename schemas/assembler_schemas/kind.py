@@ -73,6 +73,8 @@ class Parameter(NamedTuple):
     trains: bool | None = None
     stated: bool = False
     """`init` is what the recipe asks (a graft's), not what the module does by itself."""
+    stacked: bool = False
+    """Its first axis counts members: each slice is a matrix by itself, and starts as one."""
 
 
 class Step(NamedTuple):

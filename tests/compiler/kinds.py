@@ -25,6 +25,7 @@ _PIXEL = "front: {kind: conv2d, out: 4, kernel: 1, from: x}"
 RECIPES: dict[str, tuple[str, str]] = {
     "linear": (ROWS, "k: {kind: linear, out: 5, from: x}"),
     "mlp": (ROWS, "k: {kind: mlp, hidden: 12, from: x}"),
+    "stacked_mlp": (ROWS, "k: {kind: stacked_mlp, members: 3, hidden: 6, out: 5, from: x}"),
     "swiglu": (ROWS, "k: {kind: swiglu, hidden: 12, from: x}"),
     "geglu": (ROWS, "k: {kind: geglu, hidden: 12, from: x}"),
     "reglu": (ROWS, "k: {kind: reglu, hidden: 12, from: x}"),

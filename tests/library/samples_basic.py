@@ -12,6 +12,10 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample({"in": 6, "bias": False}, _ROW, {"out": 1}),
         Sample({"in": 1, "out": 3}, {"x": (1,)}),
     ],
+    "stacked_mlp": [
+        Sample({"members": 3, "hidden": 5, "out": 4}, {"x": (6,)}),
+        Sample({"members": 2, "bias": False, "activation": "relu"}, {"x": (6,)}),
+    ],
     "mlp": [
         Sample({}, _ROW),
         Sample({"in": 6, "hidden": 7, "out": 5, "activation": "relu", "dropout": 0.3, "bias": False}, _ROW),

@@ -50,6 +50,15 @@ def _mlp(s: State, x: Tensor) -> Tensor:
     return F.linear(hidden, s["down.weight"], s["down.bias"])
 
 
+def _stacked_mlp(s: State, x: Tensor) -> Tensor:
+    """Each member by itself."""
+    members, out, hidden = s["down.weight"].shape
+    up = [s["up.weight"][i * hidden : (i + 1) * hidden] for i in range(members)]
+    shift = [s["up.bias"][i * hidden : (i + 1) * hidden] for i in range(members)]
+    each = [F.linear(F.gelu(F.linear(x, up[i], shift[i])), s["down.weight"][i], s["down.bias"][i]) for i in range(members)]
+    return torch.stack(each, dim=-2)
+
+
 def _mlp_relu(s: State, x: Tensor) -> Tensor:
     return F.relu(x @ s["up.weight"].T) @ s["down.weight"].T
 
@@ -83,6 +92,7 @@ REFERENCES: list[tuple[str, Sample, Reference]] = [
     ("linear", Sample({"out": 5}, _ROW), lambda s, x: F.linear(x, s["weight"], s["bias"])),
     ("linear", Sample({"out": 5, "bias": False}, _ROW), lambda s, x: x @ s["weight"].T),
     ("mlp", Sample({"out": 5}, _ROW), _mlp),
+    ("stacked_mlp", Sample({"members": 3, "hidden": 7, "out": 5}, _ROW), _stacked_mlp),
     ("mlp", Sample({"hidden": 7, "activation": "relu", "bias": False}, _ROW), _mlp_relu),
     ("swiglu", Sample({"hidden": 7, "out": 5}, _ROW), _gated(F.silu)),
     ("geglu", Sample({}, _ROW), _gated(F.gelu)),

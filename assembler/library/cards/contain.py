@@ -9,8 +9,12 @@ from pydantic import Field
 from assembler_schemas.kind import Definition, Kind, Options, Size
 
 
+Join = Literal["add", "mean", "concat", "stack", "multiply", "gate", "blend", "multi_blend", "median", "vote", "attend", "select"]
+"""Kinds that make one value of what the parts of a `parallel` give."""
+
+
 class ParallelOptions(Options):
-    join: str | dict[str, Any] = Field(
+    join: Join | dict[str, Any] = Field(
         "add", description="how the parts' outputs become one: the name of a join, or a mapping with its `kind` and options"
     )
     members: Size | None = Field(None, description="so many of each part, side by side, each with weights and a start of its own: an ensemble")

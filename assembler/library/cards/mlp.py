@@ -16,7 +16,7 @@ from assembler.library.cards.common import (
     sizes,
     unless,
 )
-from assembler_schemas.kind import Definition, Expr, Kind, Module, Options, Port, Size, step
+from assembler_schemas.kind import Definition, Expr, Kind, Module, Options, Parameter, Port, Size, step
 
 _INPUTS = {"x": Port("[... in]")}
 _OUTPUTS = {"y": Port("[... out]")}
@@ -58,6 +58,45 @@ def _mlp(options: MlpOptions) -> Definition:
             step("hidden_values", "pointwise", "raised", fn=options.activation),
             *dropped,
             *linear_steps("y", hidden, options.bias, at="down."),
+        ),
+    )
+
+
+class StackedMlpOptions(MlpOptions):
+    members: Size = Field(description="how many perceptrons")
+
+
+def _stacked(options: StackedMlpOptions) -> Definition:
+    hidden, dropped = dropout_steps("dropped", "hidden_values", options.dropout)
+    shifts = {"down.bias": Parameter(("members", "out"), "uniform(1/sqrt(hidden))", writes=True, stacked=True)} if options.bias else {}
+    product = "y" if not options.bias else "lowered"
+    return Definition(
+        inputs=_INPUTS,
+        outputs={"y": Port("[... members out]")},
+        build=Module(
+            "StackedMLP",
+            (
+                ("", Expr("members")),
+                *_SIZES,
+                *unless("gelu", activation=options.activation),
+                *unless(0.0, dropout=options.dropout),
+                *unless(True, bias=options.bias),
+            ),
+        ),
+        sizes=sizes(members=options.members, in_=options.in_, hidden=options.hidden, out=options.out),
+        defaults=_DEFAULTS,
+        parameters={
+            **linear_parameters("members*hidden", "in", options.bias, at="up."),
+            "down.weight": Parameter(("members", "out", "hidden"), "uniform(1/sqrt(hidden))", writes=True, stacked=True),
+            **shifts,
+        },
+        body=(
+            *linear_steps("raised", "x", options.bias, at="up."),
+            step("apart", "reshape", "raised", pattern="... (n h) -> ... n h", sizes={"n": "members"}),
+            step("hidden_values", "pointwise", "apart", fn=options.activation),
+            *dropped,
+            step(product, "matmul", hidden, "down.weight", spec="...nh,noh->...no"),
+            *([step("y", "add", product, "down.bias")] if options.bias else []),
         ),
     )
 
@@ -154,6 +193,15 @@ MLP = Kind(
     source="Vaswani et al. 2017, Attention Is All You Need, 3.3",
     example="{kind: mlp, hidden: 256, activation: gelu, from: x}",
     places=_mlp_places,
+)
+
+STACKED_MLP = Kind(
+    name="stacked_mlp",
+    summary="an ensemble of small perceptrons in one: every member reads x, on weights that are stacked",
+    options=StackedMlpOptions,
+    define=_stacked,
+    source="Lakshminarayanan et al. 2017, Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles",
+    example="{kind: stacked_mlp, members: 64, hidden: 32, out: 10, from: x}",
 )
 
 SWIGLU = Kind(

@@ -7,7 +7,7 @@ from assembler.library.modules.combine import SparseCombine, sparse_combine
 from assembler.library.modules.gating import Gating, Jitter
 from assembler.library.modules.graft import GraftedLinear
 from assembler.library.modules.join import Attend, Blend, MultiBlend, Select, Vote, WeightedSum
-from assembler.library.modules.mlp import GLU, MLP, GatedMLP, QuickGELU
+from assembler.library.modules.mlp import GLU, MLP, GatedMLP, QuickGELU, StackedMLP
 from assembler.library.modules.position import LearnedPosition, SinusoidalPosition
 from assembler.library.modules.scale import Scale
 from assembler.library.modules.token import ClsToken, MeanPool, PatchEmbed
@@ -35,6 +35,7 @@ __all__ = [
     "Select",
     "SinusoidalPosition",
     "SparseCombine",
+    "StackedMLP",
     "StraightThrough",
     "VectorQuantize",
     "Vote",

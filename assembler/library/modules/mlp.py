@@ -33,6 +33,57 @@ class MLP(nn.Module):
         return out
 
 
+class StackedMLP(nn.Module):
+    """An ensemble of perceptrons on stacked weights, which is faster than one after another while they are
+    small: [... in] -> [... members out]. Member i is an `MLP` with rows i*hidden to (i+1)*hidden of `up`,
+    and `down.weight[i]`, `down.bias[i]`. Dropout acts on the hidden values.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        in_features: int,
+        hidden_features: int,
+        out_features: int,
+        activation: str = "gelu",
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.members = members
+        self.up = nn.Linear(in_features, members * hidden_features, bias)
+        self.activation = make_activation(activation)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.down = StackedLinear(members, hidden_features, out_features, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.dropout(self.activation(self.up(x)))
+        out: Tensor = self.down(hidden.unflatten(-1, (self.members, -1)))
+        return out
+
+
+class StackedLinear(nn.Module):
+    """Member i of the last axis but one has a linear map of its own: [... members in] -> [... members out]."""
+
+    def __init__(self, members: int, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(members, out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(members, out_features)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """As so many `nn.Linear`."""
+        bound = self.weight.shape[-1] ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, *x.shape[-2:]).transpose(0, 1)
+        out = torch.bmm(rows, self.weight.mT) if self.bias is None else torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight.mT)
+        return out.transpose(0, 1).reshape(*x.shape[:-1], -1)
+
+
 class GatedMLP(nn.Module):
     """SwiGLU, GeGLU, ReGLU (Shazeer 2020), by the activation of the gate: [... in] -> [... out].
 
