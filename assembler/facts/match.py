@@ -158,12 +158,10 @@ def _dtype(found: Match, side: Side, index: int, given: Type, own: bool) -> None
         found.unknown = True
     elif wanted == "float":
         mine, theirs = _wide(found.dtype), _wide(given.dtype)
-        if mine == theirs:
-            return
         first = not own and not found.inputs and "dtype" not in found.origin
-        if first:
+        if first and mine != theirs:
             found.dtype = given.dtype
-        else:
+        elif mine != theirs:
             found.findings.append(Finding("dtype-mismatch", side.port, index, 0, given, mine))
     if wanted == "float" and not own:
         found.origin.setdefault("dtype", (side.port, index, 0))

@@ -422,3 +422,13 @@ def test_one_more_use_of_a_module_cannot_have_another_dtype(where: str) -> None:
     inputs = {"x": "[batch 6 12]"}
     report = assembler.check({"inputs": inputs, "nodes": nodes, "outputs": {"a": "one", "b": "again"}})
     assert "share-mismatch" in [item.code for item in report.diagnostics]
+
+
+@pytest.mark.parametrize("order", [["x", "z"], ["z", "x"], ["x", "x", "z"]])
+def test_two_floats_are_not_joined_whichever_comes_first(order: list[str]) -> None:
+    recipe = {
+        "inputs": {**X, "z": "bf16 [batch 6 12]"},
+        "nodes": {"sum": {"kind": "add", "from": order}},
+        "outputs": {"y": "sum"},
+    }
+    assert [item.code for item in assembler.check({"name": "found", **recipe}).diagnostics] == ["dtype-mismatch"]
