@@ -110,9 +110,9 @@ def beside(pieces: tuple[Piece, ...], value: int | None) -> tuple[Piece, ...]:
     return (*head, last[:-1] + ", device=", value, ".device)")
 
 
-def fold(text: str, running: int, following: int) -> tuple[Piece, ...]:
+def fold(text: str, running: int, following: Sequence[Piece]) -> tuple[Piece, ...]:
     """How a running value takes the next one."""
-    return fill_holes(text, lambda _, name: [running if name == "a" else following])
+    return fill_holes(text, lambda _, name: [running] if name == "a" else following)
 
 
 def fill_holes(text: str, fill: object) -> tuple[Piece, ...]:

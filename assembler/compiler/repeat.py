@@ -247,7 +247,7 @@ class RepeatBuilder:
             return self._single(part, start, value, sums, ports)
         where = f"self.{self.node.name}"
         plain = self.node.share or (not part.text and not self._has_list(part))
-        pieces = self._pieces(part, STREAM, (where,) if plain else (COPY,))
+        pieces = self.pieces(part, STREAM, (where,) if plain else (COPY,))
         if pieces == (STREAM,):
             return self._unchanged(stop - 1, value, ports)
         after = self.draft.new()
@@ -262,7 +262,7 @@ class RepeatBuilder:
                 sums[port] = totals[-1][1]
             else:
                 results.append(None)
-        over = f"range({stop - start})" if plain else where + slice_text(start, stop, self.node.count)
+        over = f"range({stop - start})" if plain else self.over(start, stop)
         variable = "_" if plain else "block" if isinstance(part.node, Group) else "layer"
         op = LoopOp(over, variable, (value, after), pieces, tuple(results), totals, self.node.name, start=start, place=place_of(self.node.span))
         op.at = f"{self.node.name}.{{}}." if isinstance(part.node, Group) else None
@@ -283,7 +283,11 @@ class RepeatBuilder:
         """Whether the copies stand in a list though this part constructs none (it is shared)."""
         return bool(part.node.same) and (isinstance(part.node, Group) or isinstance(definition_of(part.node, part.facts).build, Module))
 
-    def _pieces(self, part: Part, stream: int, callee: Sequence[Piece]) -> tuple[Piece, ...]:
+    def over(self, start: int, stop: int) -> str:
+        """The copies that a loop runs over."""
+        return f"self.{self.node.name}{slice_text(start, stop, self.node.count)}"
+
+    def pieces(self, part: Part, stream: int, callee: Sequence[Piece]) -> tuple[Piece, ...]:
         fed: dict[str, Sequence[int]] = {name: values for name, values in self.fed.items() if name in part.inputs}
         fed.update((name, [self.draft.values[Ref(self.node.name, tap)]]) for name, tap in self.node.links.items() if name in part.inputs)
         fed[self.stream_in] = [stream]
@@ -298,7 +302,7 @@ class RepeatBuilder:
         """One copy called by itself."""
         name = self.node.name
         callee = f"self.{name}" if self.node.share else f"self.{name}[{index}]"
-        pieces = self._pieces(part, value, (callee,))
+        pieces = self.pieces(part, value, (callee,))
         if pieces == (value,):
             return self._unchanged(index, value, ports)
         outputs = {port: self.draft.new() for port in part.outputs}

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from assembler.compiler.ensemble import Members, call_ensemble, fold_of, folded
 from assembler.compiler.leaf import beside, call, classes, constructor, definition_of, fold, inline
 from assembler.compiler.model import PlanError, Submodule
 from assembler.compiler.names import comment, identifier
@@ -105,12 +106,18 @@ class ScopeBuilder:
     def run(self) -> Draft:
         nodes, ports = alive(self.scope, self.wanted.outputs)
         experts = self.mixture.experts if self.mixture is not None else ()
+        ensemble = None if self.planner.dense or self.mixture is not None else folded(self.scope, ports)
+        members: dict[str, Members] = {}
         for name, node in self.scope.nodes.items():
             identifier(name)
             if name in nodes and name in experts:
                 self._module(node, self.facts.nodes[name], self._fed(node), ports[name])
             elif name in nodes and self.mixture is not None and node is self.mixture.mix:
                 call_mixture(self, self.mixture, {expert: tuple(port for port in ports[expert] if port in losses_of(self.scope.nodes[expert])) for expert in experts})
+            elif name in nodes and ensemble is not None and name in ensemble.parts:
+                members[name] = fold_of(self, node, self.facts.nodes[name], self._fed(node), ports[name])
+            elif name in nodes and ensemble is not None and node is ensemble.join:
+                call_ensemble(self, ensemble.join, self.facts.nodes[name], list(members.values()))
             elif name in nodes:
                 self._node(node, self.facts.nodes[name], ports[name])
             elif self.planner.is_owner((*self.draft.path, name)):
@@ -206,7 +213,7 @@ class ScopeBuilder:
             running = many[0]
             for following in many[1:]:
                 total = self.draft.new()
-                self.draft.add(Op((total,), fold(build.fold, running, following), node.name, place=place))
+                self.draft.add(Op((total,), fold(build.fold, running, [following]), node.name, place=place))
                 running, place = total, ""
             pieces = inline(node, facts_with(facts, len(many)), build, {**fed, port: [running]}, definition)
             place = place if len(many) == 1 else ""

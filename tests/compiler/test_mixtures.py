@@ -172,3 +172,13 @@ def test_an_ensemble_has_weights_of_its_own_for_each_member() -> None:
     members = [model.get_submodule(f"e.net.{index}") for index in range(3)]
     torch.testing.assert_close(model(x), torch.stack([member(x) for member in members]).mean(0))
     assert len({float(member.up.weight.detach().sum()) for member in members}) == 3
+
+
+def test_members_that_are_added_up_are_one_loop_with_a_running_value() -> None:
+    spec = {"name": "e", "inputs": {"x": "[batch 8]"}, "nodes": {"e": {"kind": "parallel", "members": 3, "join": "mean", "parts": {"net": {"kind": "mlp", "out": 2}, "same": {"kind": "linear", "out": 2}}, "from": "x"}}, "outputs": {"y": "e"}}  # fmt: skip
+    text = emit(plan(*checked(assembler.recipe(spec))))
+    assert (
+        "h = self.net[0](x)\n        for member in self.net[1:]:\n            h = h + member(x)\n        for member in self.same:\n"
+        in text
+    )
+    assert "h / 6" in text
