@@ -102,6 +102,8 @@ class Reader:
         if step.op in ("detach", "constant", "gather", "choose", "crop", "argmax", "one_hot_max", "nearest", "straight_through"):
             return End("zeros" if step.op == "constant" else "detach", use)
         others = [other for other in names if other != name and any(value.zero for value in values[other])]
+        if step.op == "blend":  # Shares of zeros are equal shares, and let gradients through.
+            others = [other for other in others if other not in self.flow.uses[use].weights]
         if others and step.op != "softmax_mix":
             return self.zeros(use, others[0])
         if step.op == "softmax_mix" and values[names[2]][0].zero:
@@ -146,7 +148,8 @@ def _back(item: Use, name: str, values: Mapping[str, tuple[Value, ...]]) -> str:
         if not operands:
             return name
         # A sum is zero because all of it is; zeros that come from elsewhere say more than a bias that starts so.
-        first = [other for other in operands if (other in item.weights) == (steps[name].op != "add")]
+        # Shares are made of a weight that may well start as zeros: a mean is zero because of what it is a mean of.
+        first = [other for other in operands if (other in item.weights) == (steps[name].op not in ("add", "blend"))]
         name = (first or operands)[0]
     return name
 

@@ -432,3 +432,14 @@ def test_two_floats_are_not_joined_whichever_comes_first(order: list[str]) -> No
         "outputs": {"y": "sum"},
     }
     assert [item.code for item in assembler.check({"name": "found", **recipe}).diagnostics] == ["dtype-mismatch"]
+
+
+def test_zeros_that_a_kind_gives_are_not_put_down_to_shares_that_start_alike() -> None:
+    nodes = {
+        "none": {"kind": "zero", "out": 12, "from": "x"},
+        "mean": {"kind": "multi_blend", "from": ["none", "none"]},
+        "head": {"kind": "linear", "out": 3, "bias": False, "from": "mean"},
+    }
+    report = assembler.check({"name": "found", "inputs": X, "nodes": nodes, "outputs": {"y": "head"}})
+    assert [item.code for item in report.diagnostics] == ["cut-parameter"], report
+    assert "`none` gives zeros" in report.diagnostics[0].message
