@@ -28,7 +28,7 @@ from assembler.library.modules.gating import Gating  # noqa: E402
 from benchmarks.common import machine, table, write  # noqa: E402
 
 WIDTH, EXPERTS, HIDDEN, ROWS, PROBE = 16, 8, 32, 256, 1024
-STEPS, EVERY, SEEDS, RATE = 300, 50, 5, 1e-2
+STEPS, EVERY, SEEDS, FEW, RATE = 300, 50, 5, 3, 1e-2
 SPREAD, NOISE, BEND, TILT = 4.0, 0.25, 1.5, 2.0
 """Of the cluster centres; of rows around them; of the maps; of the router's first biases, largest for the first expert."""
 
@@ -39,6 +39,14 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "bias 5e-3, sigmoid": {"balance": "bias", "bias_rate": 5e-3, "score": "sigmoid"},
     "expert choice": {"router": "expert_choice", "balance": "none"},
 }
+
+HELPS: Mapping[str, Mapping[str, Any]] = {
+    "switch 5e-2": {"balance": "switch", "balance_weight": 5e-2},
+    "bias 5e-3, softmax": {"balance": "bias", "bias_rate": 5e-3},
+    "bias 1e-3, sigmoid": {"balance": "bias", "bias_rate": 1e-3, "score": "sigmoid"},
+    "switch 1e-2, expert dropout 0.2": {"balance": "switch", "balance_weight": 1e-2, "expert_dropout": 0.2},
+}
+"""What may help against what the rows above suffer from; nothing is asserted of these."""
 
 
 class Toy(nn.Module):
@@ -195,6 +203,7 @@ def main() -> int:
     information = max(one.information_null[0] for one in mixtures if one.information_null)
     likeness = max(one.cka_null or 0.0 for one in mixtures)
     chance = f"By chance alone NMI is {information:.2f} at most, CKA {likeness:.2f}."
+    helps = {way: [outcome(options, seed) for seed in range(FEW)] for way, options in HELPS.items()}
     write(
         "routing.md",
         "Is a mixture healthy? Toy truths",
@@ -202,7 +211,9 @@ def main() -> int:
         table(HEAD, [_line(way, runs) for way, runs in found.items()]),
         chance,
         CLOSE,
-        f"\n{machine('torch')}",
+        f"\nWhat may help, on the same toy ({FEW} seeds):\n",
+        table(HEAD, [_line(way, runs) for way, runs in helps.items()]),
+        machine("torch"),
     )
     for line in said:
         print(f"WRONG: {line}")
