@@ -11,14 +11,16 @@ body with a negative factor is not plain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import count
+from types import NoneType
 from typing import Any, Literal, NamedTuple
 
 from assembler.facts.alive import PLAIN, Gradient, Mode, merge
 from assembler.facts.flow import Flow, Use
 from assembler.facts.zero_run import Environment, Ran, back, left, named, ones, run, source_of, starts
 from assembler.facts.zero_values import NO_AXES, ONE, Value
+from assembler_schemas.kind import Definition
 
 Carried = Gradient | Literal["noise"] | None
 """What arrives at a value: a gradient, one that is zero in exact arithmetic only, or nothing."""
@@ -66,10 +68,15 @@ class _Tables:
         """(how a weight starts, its shape, whether it is trained) -> the number of its start."""
         self.answers: dict[tuple[Any, ...], tuple[object, object, Answer | None]] = {}
         """By the identity of facts and definition (both held), what arrives, and the codes of the weights; None: not plain."""
+        self.sorts: dict[int, tuple[Definition, Hashable]] = {}
+        """By the identity of definitions (held): what of them matters here."""
+        self.judged: dict[Hashable, Answer | None] = {}
+        """By sort, instead of identity: uses that differ in nothing but their sizes are judged once."""
 
     @classmethod
     def now(cls) -> _Tables:
-        if max(len(cls.current.starts), len(cls.current.codes), len(cls.current.answers)) > MOST:
+        current = cls.current
+        if max(len(current.starts), len(current.codes), len(current.answers), len(current.sorts), len(current.judged)) > MOST:
             cls.current = _Tables()
         return cls.current
 
@@ -99,7 +106,7 @@ def plain(flow: Flow) -> Found | None:
         key = (id(use.facts), id(use.definition), tuple([arrived[number] for number in use.outputs.values()]), tuple([codes[number] for number in own.values()]))
         known = tables.answers.get(key)
         if known is None or known[0] is not use.facts or known[1] is not use.definition:
-            known = tables.answers[key] = use.facts, use.definition, _judge(use, key[2], [tables.starts[code] for code in key[3]])
+            known = tables.answers[key] = use.facts, use.definition, _judged(use, key[2], key[3], tables)
         answer = known[2]
         if answer is None:
             return None
@@ -163,6 +170,41 @@ def _code(number: int, flow: Flow, places: Mapping[str, int], tables: _Tables) -
 
 
 # --- one use ---
+_SIZELESS = frozenset({"matmul", "add", "multiply", "pointwise", "norm", "softmax", "softmax_mix", "reduce", "expand", "detach"})
+"""Primitives whose rules ask for no size but one that an attribute states as a text."""
+_WORDS = frozenset({"spec", "fn", "kind", "mask", "bias", "like"})
+"""Attributes whose texts are no sizes."""
+
+
+def _judged(use: Use, given: tuple[Carried, ...], codes: tuple[int, ...], tables: _Tables) -> Answer | None:
+    """The answer for one use; where the rules ask for no size, that for all of its sort."""
+    definition = use.definition
+    known = tables.sorts.get(id(definition))
+    if known is None or known[0] is not definition:
+        known = tables.sorts[id(definition)] = definition, _sort(definition)
+    starts = [tables.starts[code] for code in codes]
+    if known[1] is None:
+        return _judge(use, given, starts)
+    key = known[1], tuple([(port, len(numbers)) for port, numbers in use.inputs.items()]), tuple(use.outputs), tuple(use.weights), given, codes
+    if key not in tables.judged:
+        tables.judged[key] = _judge(use, given, starts)
+    return tables.judged[key]
+
+
+def _sort(definition: Definition) -> Hashable:
+    """All that rules may ask of a definition; None where they may ask for sizes, or for what has no hash."""
+    steps = []
+    for step in definition.body:
+        attributes = tuple(step.attributes.items())
+        texts = {key for key, item in attributes if isinstance(item, str)}
+        if step.op not in _SIZELESS or not texts <= _WORDS or step.attributes.get("kind") in ("group", "batch"):
+            return None
+        if not all(isinstance(item, (str, int, float, tuple, NoneType)) for _, item in attributes):
+            return None
+        steps.append((step.output, step.op, step.inputs, tuple([(key, type(item), item) for key, item in attributes])))
+    return tuple(definition.inputs.items()), tuple(steps)
+
+
 def _judge(use: Use, given: Sequence[Carried], own: Sequence[_Start]) -> Answer | None:
     """What the rules say of one use on plain values, at the start and once its weights have moved."""
     at_start = _answer(use, given, [item.value for item in own])

@@ -109,7 +109,7 @@ class Runner:
         if found is None:
             sizes = any(isinstance(step.attributes.get(key), str) for step in definition.body for key in ("scale", "exponent", "groups", "p", "start", "stop"))
             training = any(step.attributes.get("fn") in ("dropout", "gumbel", "gaussian", "jitter") or step.attributes.get("kind") in ("batch", "group") for step in definition.body)
-            sizes = sizes or any(step.attributes.get("kind") == "group" for step in definition.body)
+            sizes = sizes or any(step.attributes.get("kind") == "group" or step.op == "choose" for step in definition.body)
             found = self._asks[id(definition)] = (sizes, training)
         return found
 
