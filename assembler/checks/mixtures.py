@@ -33,7 +33,20 @@ def check(every: Sequence[Counted], graph: Graph) -> list[Diagnostic]:
                     help=f"put the {kind} in front of the mixture, or use `kind: parallel`, which runs every part on everything",
                 ))  # fmt: skip
                 break
-    return found
+    return [*found, *_unbalanced(held.values())]
+
+
+def _unbalanced(held: Iterable[tuple[Group, frozenset[str]]]) -> Iterator[Diagnostic]:
+    """Experts that are alike and a router that may give one of them everything."""
+    said = set()
+    for group, _ in held:
+        mixture = mixture_of(group)
+        options = mixture.gating.options if mixture is not None else None
+        free = getattr(options, "balance", "") == "none" and getattr(options, "router", "") != "expert_choice"
+        if group.kind == "moe" and free and group.span not in said:
+            said.add(group.span)
+            yield Diagnostic("mixture-unbalanced", f"nothing keeps the router of `{group.name}` from giving a few experts everything", group.span,
+                             help="write `balance: switch`, or `balance: bias`; `assembler.lab.routing` shows the load")  # fmt: skip
 
 
 def by_row(definition: Definition) -> bool:

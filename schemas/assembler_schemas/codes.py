@@ -175,6 +175,7 @@ CODES: dict[str, Code] = {
         join-of-one              a join with a single input
     """),
     **_table("note", """
+        mixture-unbalanced       a mixture of experts whose router nothing keeps balanced
         adapter-inserted         an adapter was put on an edge
         adapter-unneeded         an adapter was asked for where the types already agree
         entry-guard              a condition on run-time sizes, asserted at the model's entry

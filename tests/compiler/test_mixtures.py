@@ -182,3 +182,27 @@ def test_members_that_are_added_up_are_one_loop_with_a_running_value() -> None:
         in text
     )
     assert "h / 6" in text
+
+
+def test_a_mixture_that_is_used_twice_counts_its_losses_twice() -> None:
+    def build_it(**more: Any) -> nn.Module:
+        node = {"kind": "moe", "experts": 4, "expert": {"kind": "mlp"}, "from": "x", **more}
+        return assembler.build(
+            assembler.recipe(
+                {
+                    "name": "m",
+                    "inputs": {"x": "[batch 8]"},
+                    "nodes": {"t": node},
+                    "outputs": {"y": "t", "aux": "losses"},
+                }
+            ),
+            seed=0,
+        )
+
+    shared, single = build_it(repeat=2, share=True), build_it()
+    single.load_state_dict(shared.state_dict())
+    x = torch.randn(16, 8)
+    first, both = single(x), shared(x)
+    second = single(first["y"])
+    torch.testing.assert_close(both["y"], second["y"], rtol=0, atol=0)
+    torch.testing.assert_close(both["aux"], first["aux"] + second["aux"])
