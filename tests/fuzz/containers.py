@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.fuzz.decorate import Slots, add_repeat, decorate, set_norm
+from tests.fuzz.decorate import Slots, add_repeat, decorate
 from tests.fuzz.draw import Draw
-from tests.fuzz.rules import JOINS, KEEPING, LEAVES, PARTS
+from tests.fuzz.rules import JOINS, KEEPING, LEAVES, MIXTURES, PARTS, ROWS
 from tests.fuzz.scope import Scope, make_leaf
-from tests.fuzz.sizes import plus, size
 from tests.fuzz.value import Made, Type, Value
 
 DEPTH = 3
@@ -22,10 +21,12 @@ class Inside:
     joins = False
     root = False
 
-    def __init__(self, passed: dict[str, Value], slots: Slots, depth: int) -> None:
+    def __init__(self, passed: dict[str, Value], slots: Slots, depth: int, streaming: bool = False) -> None:
         self.passed = passed
         self.slots = slots
         self.depth = depth
+        self.streaming = streaming
+        """What stands here is added to a stream by itself."""
 
     def partners(self, test: Callable[[Type], bool], but: Value | None = None) -> list[Value]:
         return []
@@ -38,7 +39,7 @@ class Inside:
 
 
 def make_container(
-    draw: Draw, kind: str, x: Value, scope: Any, slots: Slots, depth: int = 0, part: bool = False
+    draw: Draw, kind: str, x: Value, scope: Any, slots: Slots, depth: int = 0, part: bool = False, in_bus: bool = False
 ) -> Made | None:
     """A valid use of a container kind on a value, or None."""
     if not x.type.is_float or x.type.medium not in ("dense", "image", "probs") or x.type.rank < 1 or depth >= DEPTH:
@@ -47,16 +48,18 @@ def make_container(
         from tests.fuzz.subgraph import make_graph
 
         return make_graph(draw, x, scope, slots, depth, part)
-    passed, first = ({}, None) if part else _pass_on(draw, kind, x, scope)
-    inside = Inside({**scope.passed, **passed}, slots, depth + 1)
-    flow = Value(x.address, Type(x.type.dims, "dense", x.type.dtype), x.kind, x.stated)
-    made = _FILL[kind](draw, flow, inside, first)
-    if made is None:
+    passed, first = ({}, None) if part or kind in MIXTURES else _pass_on(draw, kind, x, scope)
+    inside = Inside({**scope.passed, **passed}, slots, depth + 1, in_bus)
+    flow = Value(x.address, Type(x.type.dims, "dense", x.type.dtype), x.kind, x.stated, x.zero)
+    made = _fill(kind)(draw, flow, inside, first)
+    if made is None or (part and "scored" in made.options):
         return None
+    if "scored" in made.options:  # The container is fed the scores of its join beside the stream.
+        passed = {**passed, "scores": scope.mapped(flow, made.options["scored"])}
     made.cover("kind", kind)
     if not part:
         made.spec["from"] = {"x": [(x, {})], **{label: [(value, {})] for label, value in passed.items()}}
-        if passed:
+        if passed.keys() - {"scores"}:
             made.cover("feature", "passed_by_name")
             made.plain = False
         for label in passed:
@@ -108,22 +111,31 @@ def make_part(
     kinds: tuple[str, ...],
     keep: bool,
     in_bus: bool = False,
+    zeros: bool = True,
+    beside: bool = False,
 ) -> Made | None:
-    """A part that takes `x` and gives something that passes `test`."""
+    """A part that takes `x` and gives something that passes `test`.
+
+    `zeros`: it may be zeros whatever comes in. `beside`: it stands beside others of its sort, and has no `repeat`.
+    """
+    if draw.rows:
+        kinds = tuple(kind for kind in kinds if kind in ROWS)
     for _ in range(TRIES):
         made: Made | None
         if inside.depth < DEPTH and draw.chance(0.18):
-            container = draw.pick(("sequence", "parallel", "graph", *(() if in_bus else ("bus",))))
-            made = make_container(draw, container, x, inside, inside.slots, inside.depth, part=True)
+            container = draw.pick(("sequence", "parallel", "graph", *(() if in_bus else ("bus",)), *MIXTURES))
+            made = make_container(draw, container, x, inside, inside.slots, inside.depth, True, in_bus)
         elif draw.chance(0.12) and x.type.medium == "dense" and not inside.passed:
             made = inside.slots.use(draw, x.type)
         else:
             made = make_leaf(draw, draw.pick(kinds), x, inside, keep=keep, part=True)
             if made is not None and draw.chance(0.12):
                 made = inside.slots.wrap(draw, made)
-        if made is not None and (not made.main and not made.others) and test(made.type):
+        if made is not None and (not made.main and not made.others) and test(made.type) and (zeros or not made.zeros):
             before = made.type
-            decorated = decorate(draw, made, x.type, part=True, in_bus=in_bus, rate=0.5)
+            if beside and "repeat" in made.spec:
+                continue
+            decorated = decorate(draw, made, x.type, part=True, in_bus=in_bus, rate=0.5, beside=beside)
             return decorated if decorated.type == before or test(decorated.type) else None
     return None
 
@@ -140,7 +152,7 @@ def taking_part(draw: Draw, kind: str, x: Value, inside: Inside) -> Made | None:
     return None
 
 
-def _collect(kind: str, parts: dict[str, Made], type_: Type) -> Made:
+def collect(kind: str, parts: dict[str, Made], type_: Type) -> Made:
     spec: dict[str, Any] = {"kind": kind, "parts": {name: part.spec for name, part in parts.items()}}
     made = Made(kind, spec, type_, [], stated=False, chain=1 + sum(part.chain for part in parts.values()))
     for name, part in parts.items():
@@ -149,7 +161,7 @@ def _collect(kind: str, parts: dict[str, Made], type_: Type) -> Made:
     return made
 
 
-def _named(parts: dict[str, Made], made: Made) -> str:
+def named(parts: dict[str, Made], made: Made) -> str:
     return f"{made.kind[:16]}_{len(parts)}"
 
 
@@ -170,14 +182,15 @@ def _sequence(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made |
             continue
         if before and "norm" not in made.spec:
             made.cover("pair", before, made.kind)
-        parts[_named(parts, made)] = made
-        here = Value("", made.type, made.kind)
+        parts[named(parts, made)] = made
+        here = Value("", made.type, made.kind, zero=here.zero or made.zeros)
         before = made.kind if "norm" not in made.spec else ""
-    return _collect("sequence", parts, here.type) if parts else None
+    return collect("sequence", parts, here.type) if parts else None
 
 
 def _parallel(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made | None:
-    join = draw.pick(JOINS)
+    join = draw.pick((*JOINS[:4], *JOINS))
+    members = draw.pick((1, 2, 2, 3)) if draw.wants("parallel", "members", 0.25) and not first else 0
     parts: dict[str, Made] = {}
     made = (
         taking_part(draw, first, x, inside)
@@ -189,11 +202,12 @@ def _parallel(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made |
             lambda kind: kind.is_float and kind.rank >= (2 if join == "concat" else 1),
             PARTS,
             keep=False,
+            beside=members > 0,
         )
     )
     if made is None:
         return None
-    parts[_named(parts, made)] = made
+    parts[named(parts, made)] = made
     goal = made.type
     for _ in range(draw.pick((1, 1, 2))):
         other = make_part(
@@ -203,24 +217,33 @@ def _parallel(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made |
             lambda kind: _joins(join, kind, goal),
             (*((made.kind,) if made.kind in LEAVES else ()), *KEEPING),
             keep=goal.dims == x.type.dims,
+            beside=members > 0,
         )
         if other is None and _joins(join, x.type, goal):
             other = make_leaf(draw, "identity", x, inside, part=True)
         if other is not None:
-            parts[_named(parts, other)] = other
-    if len(parts) < 2 or len({id(part.spec) for part in parts.values()}) < 2:
+            parts[named(parts, other)] = other
+    count = max(members, 1) * len(parts)
+    if (len(parts) < 2 and members < 2) or len({id(part.spec) for part in parts.values()}) < len(parts):
         return None
-    width = goal.dims[-1]
-    if join == "concat":
-        width = size(0)
-        for part in parts.values():
-            width = plus(width, part.type.dims[-1])
-    found = _collect("parallel", parts, Type((*goal.dims[:-1], width), "dense", goal.dtype))
+    from tests.fuzz.mixtures import joined_type, spelled_join
+
+    kind = joined_type(draw, join, list(parts.values()), max(members, 1), x)
+    if kind is None:
+        return None
+    found = collect("parallel", parts, kind)
     if join != "add" or draw.chance(0.2):
-        found.spec["join"] = join
+        found.spec["join"] = spelled_join(draw, join, count, found)
         found.spec["parts"] = found.spec.pop("parts")
     if join != "add":
         found.cover("option", "parallel", "join", join)
+    if join == "select":
+        found.options["scored"] = count
+    if members:
+        found.spec["members"] = draw.spell(members)
+        found.cover("option", "parallel", "members", "stated")
+        found.taps = [(f"{name}.{draw.rng.randrange(members)}", part.type, part.kind) for name, part in parts.items()]
+        found.chain *= members
     return found if draw.fits(found.type) else None
 
 
@@ -230,65 +253,18 @@ def _joins(join: str, kind: Type, goal: Type) -> bool:
     return kind.dims[:-1] == goal.dims[:-1] if join == "concat" else kind.dims == goal.dims
 
 
-def _bus(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made | None:
-    parts: dict[str, Made] = {}
-    goal = x.type
-    if first is not None:
-        made = taking_part(draw, first, x, inside)
-        if made is None:
-            return None
-        parts[_named(parts, made)] = made
-    adapted = _widened(draw, x, inside) if draw.wants("bus", "adapter", 0.12) else None
-    for _ in range(draw.pick((1, 2, 2))):
-        made = make_part(
-            draw,
-            x,
-            inside,
-            lambda kind: (kind.dims, kind.dtype) == (goal.dims, goal.dtype),
-            KEEPING,
-            keep=True,
-            in_bus=True,
-        )
-        if made is not None:
-            parts[_named(parts, made)] = made
-    if adapted is not None:
-        parts[_named(parts, adapted)] = adapted
-    if not parts:
-        return None
-    found = _collect("bus", parts, Type(goal.dims, "dense", goal.dtype))
-    if adapted is not None:
-        found.cover("feature", "adapter_auto")
-    elif draw.chance(0.5) and all(part.rule is None or not part.rule.many for part in parts.values()):
-        place = draw.pick(("pre", "out", "both", "post"))
-        if set_norm(draw, found, place, [goal]):
-            found.cover("feature", f"bus_norm_{place}")
-            found.spec["parts"] = found.spec.pop("parts")
-    return found
+def _fill(kind: str) -> Callable[[Draw, Value, Inside, str | None], Made | None]:
+    if kind in ("sequence", "parallel"):
+        return _sequence if kind == "sequence" else _parallel
+    from tests.fuzz import buses, mixtures
 
+    makers = {
+        "bus": buses.make_bus,
+        "moe": mixtures.make_moe,
+        "route": mixtures.make_route,
+        "compete": mixtures.make_compete,
+    }
+    return makers[kind]
 
-def _widened(draw: Draw, x: Value, inside: Inside) -> Made | None:
-    """A part that writes another width than the stream, which nothing states."""
-    if x.type.last is None or x.type.dtype != "f32" or x.type.rank < 2 or x.type.last > 64:
-        return None
-    names = draw.shuffled(("activation", "dropout", "identity", "scale"))[:2]
-    parts: dict[str, Made] = {}
-    for name in names:
-        made = make_leaf(draw, name, x, inside, part=True)
-        if made is None:
-            return None
-        parts[_named(parts, made)] = made
-    width = plus(x.type.dims[-1], x.type.dims[-1])
-    found = _collect("parallel", parts, x.type.with_last(width))
-    found.spec = {"kind": "parallel", "join": "concat", "parts": found.spec["parts"]}
-    found.cover("option", "parallel", "join", "concat")
-    found.cover("kind", "parallel")
-    return found
-
-
-_FILL: dict[str, Callable[[Draw, Value, Inside, str | None], Made | None]] = {
-    "sequence": _sequence,
-    "parallel": _parallel,
-    "bus": _bus,
-}
 
 __all__ = ["LEAVES", "Scope", "make_container"]

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.fuzz.draw import Draw
-from tests.fuzz.rules import LEAVES
+from tests.fuzz.rules import LEAVES, MIXTURES, ROWS
 from tests.fuzz.value import Made, Type
 
 DEPTHS = (2, 3)
 
 
-def decorate(draw: Draw, made: Made, x: Type, part: bool = False, in_bus: bool = False, rate: float = 1.0) -> Made:
+def decorate(
+    draw: Draw, made: Made, x: Type, part: bool = False, in_bus: bool = False, rate: float = 1.0, beside: bool = False
+) -> Made:
     """Norms, repeats and small keys, where the types allow them."""
     if draw.chance(0.18 * rate) or draw.wants(made.kind, "norm", 0):
         add_norm(draw, made, x, in_bus)
-    if draw.chance(0.15 * rate) or draw.wants(made.kind, "repeat", 0):
+    if not beside and (draw.chance(0.15 * rate) or draw.wants(made.kind, "repeat", 0)):
         add_repeat(draw, made, x)
     if draw.chance(0.04):
         made.spec["freeze"] = True
@@ -33,7 +35,7 @@ def norm_kinds(draw: Draw, kinds: list[Type]) -> list[str]:
     """The norms that fit all of these types."""
     if any(kind.dtype != "f32" or kind.rank < 2 or kind.last is None for kind in kinds):
         return []
-    channels = all(
+    channels = not draw.rows and all(
         kind.rank in (2, 3, 4) and kind.dims[1].number is not None and draw.positive(kind.dims[0], 2) for kind in kinds
     )
     return ["layer_norm", "rms_norm", *(["batch_norm"] if channels else [])]
@@ -86,6 +88,10 @@ def add_repeat(draw: Draw, made: Made, x: Type) -> bool:
     """Copies in a row; where each changes the type, the types are worked out one by one."""
     if "repeat" in made.spec or made.main or made.others or (made.rule is not None and made.rule.many):
         return False
+    if made.zeros and any(("kind", kind) in made.covers for kind in (*MIXTURES, "gating")):
+        return False  # The next copy's router may be given zeros, a tie.
+    if "capacity" in made.spec:  # The rows that a copy drops must be added to by a stream, not go on to the next.
+        return False
     count = draw.pick(DEPTHS)
     types = _copies(draw, made, x, count)
     if types is None:
@@ -98,6 +104,8 @@ def add_repeat(draw: Draw, made: Made, x: Type) -> bool:
         made.cover("feature", "repeat_changing")
     made.plain = False
     inner, made.taps = made.taps, []
+    if made.rule is not None and "norm" in made.spec:
+        inner = []  # A copy with its norm gives one value.
     if steady and draw.chance(0.25):
         made.spec["share"] = True
         made.cover("feature", "repeat_share")
@@ -213,6 +221,7 @@ class Slots:
             if (
                 rule is None
                 or rule.extra
+                or (draw.rows and rule.kind not in ROWS)
                 or not self._known(draw, name)
                 or x.dtype != "f32"
                 or rule.kind == "learned_position"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tests.fuzz.sizes import Size, evaluate, size
@@ -27,6 +28,10 @@ class Draw:
         """How many run-time names the recipe's inputs have so far, `batch` apart."""
         self.shift = self.rng.randrange(4)
         self.vars: dict[str, int | str] = {}
+        self.rows = 0
+        """Above 0 inside an expert: what stands there looks at one row at a time."""
+        self.causal = self.chooses = False
+        """Something is causal; some experts choose among all rows. Not both."""
 
     # --- choices ---
     def chance(self, p: float) -> bool:
@@ -50,6 +55,27 @@ class Draw:
     def plain(self, rule: Rule, p: float = 0.12) -> dict[str, Any]:
         """Values of the options that change no type."""
         return {name: self.pick(values) for name, values in rule.plain.items() if self.wants(rule.kind, name, p)}
+
+    @contextmanager
+    def by_row(self) -> Iterator[None]:
+        """Inside an expert."""
+        self.rows += 1
+        try:
+            yield
+        finally:
+            self.rows -= 1
+
+    def may_choose(self) -> bool:
+        """Whether experts may choose their rows; nothing is causal from now on."""
+        self.chooses = self.chooses or not self.causal
+        return self.chooses
+
+    def may_look(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Options without `causal` where experts choose among all rows."""
+        if options.get("causal") and self.chooses:
+            return {name: value for name, value in options.items() if name != "causal"}
+        self.causal = self.causal or bool(options.get("causal"))
+        return options
 
     # --- run-time names ---
     def name(self, stem: str) -> Size:

@@ -6,12 +6,13 @@ import random
 
 from tests.fuzz.breaking import Broken, Operator, Site
 from tests.fuzz.faults_graph import GRAPH
+from tests.fuzz.faults_mixed import MIXED
 from tests.fuzz.faults_names import NAMES
 from tests.fuzz.faults_types import TYPES
 from tests.fuzz.generate import Sample, generate
 from tests.fuzz.oracle import Disagreement, check_text
 
-OPERATORS: tuple[Operator, ...] = (*NAMES, *GRAPH, *TYPES)
+OPERATORS: tuple[Operator, ...] = (*NAMES, *GRAPH, *TYPES, *MIXED)
 FIRST = 3
 """The intended code and line stand among so many findings from the top."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.fuzz.scope import make_leaf
 from tests.fuzz.sizes import exact, size, times
-from tests.fuzz.steps import Grower, existing
+from tests.fuzz.steps import Grower, decorate, existing
 from tests.fuzz.value import FLOATS, Made, Type, Value
 
 PINNED = ("linear", "mlp", "swiglu", "geglu", "reglu", "glu", "low_rank", "zero", "attention")
@@ -27,7 +28,7 @@ def adapter(grower: Grower, word: str) -> bool:
         if mended is None:
             continue
         target, said, width = mended
-        x = Value(source.address, target, source.kind)
+        x = Value(source.address, target, source.kind, zero=source.zero)
         words: dict[str, Any] = {
             "value": source,
             **({"adapt": said} if word != "detach" or draw.chance(0.5) else {"detach": True}),
@@ -82,6 +83,12 @@ def _mended(grower: Grower, word: str, kind: Type) -> tuple[Type, Any, int | Non
         return Type((kind.dims[0], size(width), *kind.dims[2:])), "conv", width
     if word == "pool" and kind.rank >= 3 and kind.last is not None:
         return Type((*kind.dims[:-2], kind.dims[-1])), "pool", None
+    if word == "argmax" and kind.last is not None and kind.last > 1 and kind.rank >= 2:
+        return Type(kind.dims[:-1], "ids", "int", kind.last), word, None
+    if word in ("gumbel", "straight_through") and kind.last is not None and kind.rank >= 2:
+        return Type(kind.dims, "probs"), {"kind": word, "temperature": 2.0}, None
+    if word == "vector_quantize" and kind.last is not None and kind.rank >= 2:
+        return Type(kind.dims), {"kind": word, "codes": 5}, None
     if word in ("softmax", "detach") and kind.last is not None and kind.rank >= 2:
         return Type(kind.dims, "probs" if word == "softmax" else "dense"), word, None
     return None
@@ -90,6 +97,8 @@ def _mended(grower: Grower, word: str, kind: Type) -> tuple[Type, Any, int | Non
 def _pinned(grower: Grower, x: Value, words: dict[str, Any], width: int | None, word: str) -> Made | None:
     """A consumer that leaves no doubt about what it takes."""
     draw, scope = grower.draw, grower.scope
+    if word == "argmax":
+        return make_leaf(draw, "embedding", x, scope, words=words, force={"vocab": x.type.vocab})
     if word == "conv":
         return make_leaf(draw, "conv2d", x, scope, words=words, force={"in": width})
     if word == "pool":
@@ -222,6 +231,54 @@ def tap(grower: Grower) -> bool:
     return False
 
 
+# --- mixtures ---
+def carried_drops(grower: Grower) -> bool:
+    """Gates that drop rows, in front of a sum that carries those past."""
+    draw, scope = grower.draw, grower.scope
+    for attempt in range(10):
+        x = grower.base(fresh=attempt > 5)
+        if x.zero or x.type.dtype != "f32" or x.type.last is None or x.type.rank < 2:
+            continue
+        count = draw.pick((2, 3))
+        scores = scope.settle(scope.mapped(x, count), x, "scores")
+        other = make_leaf(draw, "mlp", x, scope, keep=True)
+        if other is None:
+            continue
+        spec = {
+            "kind": "gating",
+            "top_k": draw.pick((1, 2)),
+            "capacity": draw.pick((0.5, 1.0)),
+            "from": {"scores": [(scores, {})]},
+        }
+        gates = Made("gating", spec, scores.type, [], stated=False, plain=False)
+        gates.cover("kind", "gating")
+        weights, value = scope.add(gates), scope.add(other)
+        mixed = {"kind": "combine", "from": {"gates": [(weights, {})], "x": [(x, {}), *[(value, {})] * (count - 1)]}}
+        total = scope.add(Made("combine", mixed, Type(x.type.dims), [], stated=False, plain=False))
+        summed = Made(
+            "add",
+            {"kind": "add", "from": {"*": [(x, {}), (total, {})]}},
+            Type(x.type.dims),
+            [],
+            stated=False,
+            plain=False,
+        )
+        summed.cover("feature", "carried_drops")
+        scope.add(summed)
+        return True
+    return False
+
+
+def mixed(grower: Grower, feature: str) -> bool:
+    """A mixture, or a join with options, that is what is wanted."""
+    for attempt in range(40):
+        made, x = grower.produce("parallel" if feature == "join_options" else "moe", fresh=attempt > 5)
+        if made is not None and x is not None and ("feature", feature) in made.covers:
+            grower.add(decorate(grower.draw, made, x.type))
+            return True
+    return False
+
+
 STEPS: dict[str, Callable[[Grower], bool]] = {
     "same": lambda grower: share(grower, "same"),
     "like": lambda grower: share(grower, "like"),
@@ -230,5 +287,7 @@ STEPS: dict[str, Callable[[Grower], bool]] = {
     "inferred_through": lambda grower: inferred(grower, through=True),
     "tap": tap,
     "edge_detach": lambda grower: adapter(grower, "detach"),
+    "carried_drops": carried_drops,
+    **{name: partial(mixed, feature=name) for name in ("moe_alike", "moe_named", "join_options")},
 }
 """Feature -> the step that makes it; `adapter_*` are made by `adapter`."""

@@ -30,10 +30,13 @@ from assembler_schemas.dim import evaluate as evaluate_dim
 from assembler_schemas.expression import parse_expression
 from assembler_schemas.shape import Type as Predicted
 from tests.fuzz.generate import Sample
+from tests.fuzz.rules import MIXTURES
 from tests.fuzz.sizes import evaluate
 from tests.fuzz.value import Type
 
 Shape = tuple[tuple[int, ...], torch.dtype]
+MIXED = (*(("kind", kind) for kind in MIXTURES), ("option", "parallel", "members", "stated"))
+"""What is built as something else than its graph: a choice of rows, members on stacked weights."""
 WHOLE = 8
 """Every so many seeds the model is also built the usual way: its text held against the allow-list, and run."""
 DTYPES = {
@@ -89,14 +92,17 @@ def run(sample: Sample, graph: Graph, facts: Facts) -> Disagreement | None:
     graph = graph._replace(scope=prune(graph.scope))
     plan = make_plan(graph, facts)
     torch.manual_seed(sample.seed)
+    mixed = any(key in sample.covers for key in MIXED)
     seen: dict[str, Shape] = {}
 
     def probe(address: str, value: torch.Tensor | None) -> None:
         if value is not None:  # An optional input that was left out.
             seen[address] = (tuple(value.shape), value.dtype)
 
-    twin = _probing(plan, probe, sample.seed)
-    for model in (twin, build_plan(plan, seed=sample.seed)) if sample.seed % WHOLE == 0 else (twin,):
+    # A probe sees every expert on all rows; what is built runs each on those that chose it.
+    twin = _probing(make_plan(graph, facts, dense=True), probe, sample.seed)
+    usual = [build_plan(plan, seed=sample.seed)] if mixed or sample.seed % WHOLE == 0 else []
+    for model in (twin, *usual):
         wrong = _parameters(model, graph, facts, plan.parameters)
         if wrong:
             return Disagreement(sample.seed, "parameters", wrong)
@@ -104,10 +110,27 @@ def run(sample: Sample, graph: Graph, facts: Facts) -> Disagreement | None:
         seen.clear()
         twin.zero_grad()
         with mock.patch.object(torch.nn.GroupNorm, "forward", _group_norm):
-            _backward(twin(**_inputs(sample, place)))
+            given = _inputs(sample, place)
+            made = twin(**given)
+            _backward(made)
+            for model in usual if mixed else ():
+                other = model(**given)
+                _backward(other)
+                wrong = _unlike(made, other)
+                if wrong:
+                    return Disagreement(sample.seed, f"sparse output at {sizes}", wrong)
         for address, found, wanted in _differences(sample, graph, facts, seen, sizes):
             return Disagreement(sample.seed, f"edge {address} at {sizes}", f"predicted {wanted}, measured {found}")
     return None
+
+
+def _unlike(one: Any, two: Any) -> str:
+    """The first output whose shape or dtype is not that of the other model, or ""."""
+    pairs = [(name, one[name], two[name]) for name in one] if isinstance(one, dict) else [("y", one, two)]
+    for name, a, b in pairs:
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            return f"{name}: {tuple(a.shape)} {a.dtype} of all experts, {tuple(b.shape)} {b.dtype} of those chosen"
+    return ""
 
 
 def _probing(plan: Plan, probe: Callable[[str, torch.Tensor | None], None], seed: int) -> torch.nn.Module:
@@ -172,12 +195,12 @@ def _differences(
             yield address, found, "nothing: the probe names a value that no fact knows"
         elif kind is not None and concrete(kind, sizes) != found:
             yield address, found, concrete(kind, sizes)
-    # Inside a container what only feeds an output that nobody reads is not computed; at the top all is read.
+    # Inside a container what only feeds an output that nobody reads is not computed; at the top all main ones are read.
     missed = sorted(
         f"{name}.{port}"
         for name, node in graph.scope.nodes.items()
         if isinstance(node, Leaf) and (node.inputs or not node.definition.inputs)  # Else only its weights are lent.
-        for port in facts.root.nodes[name].outputs
+        for port in (node.definition.main or next(iter(node.definition.outputs)),)
     )
     missed = [address for address in missed if address not in seen]
     if missed:

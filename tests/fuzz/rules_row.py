@@ -72,6 +72,18 @@ def _map(
     )
 
 
+def _stacked_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    found = _map_choice("stacked_mlp", True, hidden=True)(draw, x, scope)
+    if found is None or x.type.rank > 4 or x.type.dtype != "f32":
+        return None
+    return Choice({"members": draw.pick((1, 2, 3)), **found.options}, {})
+
+
+def _stacked_out(options: Options, given: Given) -> Type | None:
+    kind = _map_out(options, given)
+    return None if kind is None else kind.dense(*kind.dims[:-1], size(options["members"]), kind.dims[-1])
+
+
 # --- no change of shape ---
 def _keep_out(options: Options, given: Given) -> Type | None:
     kind = only_float(given)
@@ -184,6 +196,10 @@ RULES = [
     _map("linear", default_out=False, bias=(False,)),
     _map("mlp", hidden=True, activation=tuple(ACTIVATIONS), dropout=(0.1, 0.5), bias=(False,)),
     *(_map(kind, hidden=True, bias=(True,), dropout=(0.1, 0.5)) for kind in ("swiglu", "geglu", "reglu")),
+    Rule(
+        "stacked_mlp", _stacked_choice, _stacked_out, {"activation": ("relu",), "dropout": (0.1,), "bias": (False,)},
+        dict.fromkeys(("in", "out", "hidden", "members"), ("stated",)), ("in", "out", "hidden", "members"), own=True,
+    ),
     _map("glu", bias=(False,)),
     _map("low_rank", default_out=False, sizes=("rank",), bias=(True,)),
     _map("zero", own=False),

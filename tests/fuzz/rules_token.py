@@ -75,13 +75,13 @@ def _others(draw: Draw, x: Value, scope: Any, test: Callable[[Type], bool]) -> l
     return found or [scope.twin(x)]
 
 
-def _same_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+def like_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
     if not x.type.is_float or not scope.joins:
         return None
     return Choice({}, {"x": _others(draw, x, scope, lambda kind: kind.dims == x.type.dims)})
 
 
-def _same_out(options: Options, given: Given) -> Type | None:
+def joined(options: Options, given: Given) -> Type | None:
     first = given["x"][0]
     if (
         not first.is_float
@@ -131,7 +131,7 @@ def _stack_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
 
 def _stack_out(options: Options, given: Given) -> Type | None:
     first, place = given["x"][0], given["x"][0].rank + 1 + options.get("axis", -2)
-    if _same_out({}, given) is None or place < 1:
+    if joined({}, given) is None or place < 1:
         return None
     return first.dense(*first.dims[:place], size(len(given["x"])), *first.dims[place:])
 
@@ -253,9 +253,9 @@ RULES = [
     Rule("cls_token", _token_choice, _token_out, own=True),
     Rule("cls_pool", _first_choice, _pool_out),
     Rule("gate", _gate_choice, _gate_out, {"form": ("tanh", "double_sigmoid", "one_plus")}, first="base", extra=("gate",)),
-    Rule("add", _same_choice, _same_out, many=True),
-    Rule("multiply", _same_choice, _same_out, many=True),
-    Rule("mean", _same_choice, _same_out, many=True),
+    Rule("add", like_choice, joined, many=True),
+    Rule("multiply", like_choice, joined, many=True),
+    Rule("mean", like_choice, joined, many=True),
     Rule("concat", _concat_choice, _concat_out, {}, {"axis": _STATED}, many=True),
     Rule("stack", _stack_choice, _stack_out, {}, {"axis": _STATED}, many=True),
     Rule("flatten", _flatten_choice, _flatten_out, {}, {"start": _STATED}),

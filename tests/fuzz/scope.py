@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.fuzz.draw import Draw
-from tests.fuzz.rules import KEEPING, LEAVES
+from tests.fuzz.rules import KEEPING, LEAVES, ROWS
+from tests.fuzz.sizes import size
 from tests.fuzz.value import Choice, Inputs, Key, Made, Options, Rule, Type, Value
 
-TWIN = "?twin"
-"""The address of a value that a node of its own will make."""
+TWIN, MAP = "?twin", "?map"
+"""The addresses of values that nodes of their own will make."""
 
 
 class Scope:
@@ -47,6 +48,10 @@ class Scope:
     def twin(self, x: Value) -> Value:
         return Value(TWIN, x.type, "")
 
+    def mapped(self, x: Value, width: int) -> Value:
+        """What a linear map to that width makes of `x`."""
+        return Value(MAP, x.type.with_last(size(width)), "linear")
+
     # --- adding ---
     def new_name(self, stem: str) -> str:
         stem = stem if len(stem) < 20 else stem[:20]
@@ -72,9 +77,14 @@ class Scope:
             return self.new_input(
                 wish.type, port if wish.type.medium == "mask" else f"{port}_in", optional=self.draw.chance(0.3)
             )
+        if wish.address == MAP:
+            made = make_leaf(self.draw, "linear", x, self, force={"out": wish.type.last})
+            assert made is not None, "a width that is a number can be mapped"
+            return self.add(made)
         if wish.address != TWIN:
             return wish
-        for kind in (*self.draw.shuffled(KEEPING), "identity"):
+        kinds = [kind for kind in self.draw.shuffled(KEEPING) if not self.draw.rows or kind in ROWS]
+        for kind in (*kinds, "identity"):
             made = make_leaf(self.draw, kind, x, self, keep=True)
             if made is not None and made.type.dims == x.type.dims and made.type.dtype == x.type.dtype:
                 return self.add(made)
@@ -88,9 +98,11 @@ class Scope:
         self.made[name] = made
         self.read.update(value.address for value in made.reads)
         self.covers.update(made.covers)
-        value = Value(f"{name}.{made.main}" if made.main else name, made.type, made.kind, made.stated)
+        zero = made.zeros or any(read.zero for read in made.reads)
+        value = Value(f"{name}.{made.main}" if made.main else name, made.type, made.kind, made.stated, zero)
         self.values.append(value)
-        self.values.extend(Value(f"{name}.{below}", kind, source) for below, kind, source in (*made.others, *made.taps))
+        below = (*made.others, *made.taps)
+        self.values.extend(Value(f"{name}.{at}", kind, source, zero=zero) for at, kind, source in below)
         return value
 
     def unread(self) -> list[Value]:
@@ -158,7 +170,7 @@ def make_leaf(
     if choice is None:
         return None
     options = {**choice.options, **(force or {})}
-    if words and any(value.address == TWIN for values in choice.inputs.values() for value in values):
+    if words and any(value.address in (TWIN, MAP) for values in choice.inputs.values() for value in values):
         return None
     if keep and "out" in options:
         if x.type.last is None or kind.startswith("conv"):
@@ -169,12 +181,13 @@ def make_leaf(
     if out is None or not draw.fits(out):
         return None
     made = Made(kind, {"kind": kind}, out, [], rule=rule, stated=out.last is not None and "out" in options)
-    made.options = {**options, **draw.plain(rule)}
+    made.options = draw.may_look({**options, **draw.plain(rule)})
     _write_options(draw, made)
     if x.type.is_float and x.type.dtype != "f32" and needs_dtype(rule, made.options):
         made.spec["dtype"] = x.type.dtype
         made.cover("option", "node", "dtype", x.type.dtype)
     made.given = given or {}
+    made.taps = rule.taps(made.options, kind, x.type) if rule.taps and not part else []
     if not part:
         made.spec["from"] = _feeds(rule, x, choice.inputs, words)
     elif choice.inputs:
@@ -206,7 +219,10 @@ def _feeds(
     source: Value = words["value"] if words else x
     first = [(source, said)]
     if rule.many:
-        return {"*": [*first, *((value, {}) for value in inputs.get("x", ()))]}
+        rest: dict[str, list[tuple[Value, dict[str, Any]]]] = {
+            port: [(value, {}) for value in values] for port, values in inputs.items() if port != "x"
+        }
+        return {"x" if rest else "*": [*first, *((value, {}) for value in inputs.get("x", ()))], **rest}
     return {rule.first: first, **{port: [(value, {}) for value in values] for port, values in inputs.items()}}
 
 

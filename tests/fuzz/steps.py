@@ -116,7 +116,7 @@ class Grower:
                 if source is not None and self.grow(consumer, source, rate=0.3) is not None:
                     return True
                 continue
-            trial = Value("?", made.type, made.kind)
+            trial = Value("?", made.type, made.kind, zero=made.zeros or source.zero if source else made.zeros)
             if make_node(self.draw, consumer, trial, self.scope, self.slots) is None:
                 continue
             x = self.scope.add(made)

@@ -8,7 +8,7 @@ from typing import Any
 from tests.fuzz.containers import make_container
 from tests.fuzz.decorate import Slots, decorate
 from tests.fuzz.draw import Draw
-from tests.fuzz.rules import KINDS, LEAVES
+from tests.fuzz.rules import KINDS, LEAVES, MIXTURES, ROWS
 from tests.fuzz.scope import Scope, make_leaf
 from tests.fuzz.sizes import Size, plus, rename, size, times
 from tests.fuzz.value import Made, Type, Value
@@ -37,6 +37,19 @@ ROWWISE = frozenset(
         "gate",
     ]
 )
+GRAPH_ROWS = (
+    *sorted(ROWS),
+    *sorted(ROWWISE - ROWS),
+    "blend",
+    "multi_blend",
+    "median",
+    "vote",
+    "attend",
+    "select",
+    "combine",
+    *MIXTURES,
+)
+"""What may stand in a graph that is an expert."""
 STEMS = ("b", "t", "u", "v", "s")
 
 
@@ -79,7 +92,7 @@ def make_graph(draw: Draw, x: Value, scope: Any, slots: Slots, depth: int, part:
             value.type.vocab,
         )
         inner.inputs["xyz"[place]] = kind
-        inner.values.append(Value("xyz"[place], kind, "input"))
+        inner.values.append(Value("xyz"[place], kind, "input", zero=value.zero))
     inner.covers["feature", "nested_graph"] += 1
     _grow(draw, inner, slots, depth, part)
     made = _close(draw, inner, outer, names, own, part, slots)
@@ -132,7 +145,7 @@ def _grow(draw: Draw, inner: Scope, slots: Slots, depth: int, part: bool) -> Non
         newest = inner.values[-1] if inner.nodes else inner.values[0]
         for _ in range(6):
             x = newest if part or draw.chance(0.6) else draw.pick(inner.values)
-            kind = draw.pick(KINDS)
+            kind = draw.pick(KINDS if not draw.rows else GRAPH_ROWS)
             made = make_node(draw, kind, x, inner, slots, depth + 1)
             if made is not None and not (part and (made.main or made.others)):
                 made = decorate(draw, made, x.type, rate=0.5)

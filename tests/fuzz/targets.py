@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 from functools import cache
 
-from tests.fuzz.rules import CONTAINERS, KINDS, LEAVES
+from tests.fuzz.rules import CONTAINERS, JOINS, KINDS, LEAVES, MIXTURES
+from tests.fuzz.rules_join import CHOICES, GATES
 from tests.fuzz.value import Key
 
-PAIRS_EACH = 21
+PAIRS_EACH = 14
 OPTIONS_EACH = 3
 FEATURES_EACH = 2
 
@@ -22,6 +23,7 @@ RANKS: dict[str, frozenset[int]] = {
 """Ranks that a kind takes, where it is picky."""
 GIVES: dict[str, frozenset[int]] = {**RANKS, "patch_embed": frozenset({3})}
 """Ranks that a kind gives, where it can only give some."""
+IDS = ("input", "argmax", "vector_quantize")
 
 ADAPTERS = (
     "linear",
@@ -35,18 +37,45 @@ ADAPTERS = (
     "pool",
     "softmax",
     "detach",
+    "argmax",
+    "gumbel",
+    "straight_through",
+    "vector_quantize",
 )
+_SOME = ("stated",)
+MIXED: dict[str, dict[str, tuple[object, ...]]] = {
+    "moe": {**CHOICES, **GATES, "z_loss": (0.0, 0.1), "jitter": (0.1,), "shared": ("part", "stated")},
+    "route": {
+        "top_k": _SOME, "weighted": (False,), "straight_through": ("dense", "winner"), "balance": ("switch", "importance", "bias"),
+        "temperature": (0.5, 2.0), "z_loss": (0.01,), "balance_weight": (0.1,), "router": ("part",),
+    },
+    "compete": {"straight_through": ("dense", "none"), "temperature": (0.5, 2.0), "selector": ("part",)},
+    "parallel": {"members": _SOME},
+    "bus": {"read": _SOME, "write": ("linear", "zero")},
+}  # fmt: skip
+"""Containers that have options of their own -> options -> values to cover."""
 FEATURES = (
     *(f"adapter_{name}" for name in ADAPTERS), "adapter_auto", "edge_detach", "same", "like", "tie", "inferred_out", "inferred_through",
     "tap", "rule_at", "rule_where", "rule_slice", "vars_expression", "override", "optional_input", "losses_output", "derived_input",
-    "passed_by_name", "slot", "slot_vars", "slot_reused", "size_expression", "policy_explicit", "inherited_freeze",
+    "passed_by_name", "slot", "slot_vars", "slot_reused", "size_expression", "policy_explicit", "inherited_freeze", "moe_alike", "moe_named", "join_options", "carried_drops",
 )  # fmt: skip
 
 
 def impossible(producer: str, consumer: str) -> str | None:
     """Why no valid recipe feeds one kind from the other, or None."""
-    if consumer == "embedding" and producer != "input":
-        return "embedding takes ids, and only inputs are ids"
+    if consumer == "embedding" and producer not in IDS:
+        return "embedding takes ids, and only inputs, `argmax` and `vector_quantize` give some"
+    if producer == "argmax" and consumer != "embedding":
+        return "argmax gives ids, and only embedding takes those"
+    if producer == "zero" and consumer in (*MIXTURES, "gating"):
+        return "a router of zeros is a tie"
+    if (producer, consumer) in (
+        ("softmax", "gating"),
+        ("vote", "gating"),
+        ("straight_through", "gating"),
+        ("gumbel", "gating"),
+    ):
+        return "what a router says of probabilities is a softmax of a softmax"
     gives, takes = GIVES.get(producer), RANKS.get(consumer)
     if gives is not None and takes is not None and not gives & takes:
         return f"{producer} gives {_axes(gives)}, {consumer} takes {_axes(takes)}"
@@ -72,7 +101,13 @@ def options() -> tuple[Key, ...]:
     for kind, rule in LEAVES.items():
         for name, values in (*rule.plain.items(), *rule.typed.items()):
             found.extend(("option", kind, name, str(value)) for value in values)
-    found += [("option", "parallel", "join", word) for word in ("mean", "concat", "multiply")]
+    found += [("option", "parallel", "join", word) for word in JOINS if word != "add"]
+    found += [
+        ("option", kind, name, str(value))
+        for kind, names in MIXED.items()
+        for name, values in names.items()
+        for value in values
+    ]
     for name, words in {
         "norm": ("pre", "out", "both", "post"),
         "norm_kind": ("rms_norm", "batch_norm"),

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-LINEAR = frozenset({"linear", "mlp", "swiglu", "geglu", "reglu", "low_rank", "conv1d", "conv2d", "attention", "cross_attention"})
+LINEAR = frozenset(
+    {"linear", "mlp", "swiglu", "geglu", "reglu", "low_rank", "conv1d", "conv2d", "attention", "cross_attention"}
+)
 """What gives these is no distribution."""
+SOFT = frozenset({"softmax", "straight_through", "gumbel", "gating"})
+"""What takes a softmax of what it reads."""
 
 
 def temper(tree: dict[str, Any]) -> None:
@@ -15,7 +19,7 @@ def temper(tree: dict[str, Any]) -> None:
     for node in _mappings(tree):
         if node.get("adapt") == "softmax":
             node["adapt"] = {"kind": "softmax", "temperature": 2.0}
-        if node.get("kind") == "softmax" and "temperature" not in node and not _plain(node, tree, named):
+        if node.get("kind") in SOFT and "temperature" not in node and not _plain(node, tree, named):
             node["temperature"] = 2.0
 
 

@@ -53,6 +53,8 @@ class Value:
     kind: str
     stated: bool = True
     """The recipe states its width (an option or a port type): no adapter goes over it unasked."""
+    zero: bool = False
+    """It may be zeros whatever comes in: a router of it would be a tie."""
 
 
 Options = dict[str, Any]
@@ -88,6 +90,8 @@ class Rule:
     own: bool = False
     extra: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = FLOATS
+    taps: Callable[[Options, str, Type], list[tuple[str, Type, str]]] | None = None
+    """Further outputs that can be read, from the options, the kind and the type that comes in."""
 
 
 @dataclass(slots=True)
@@ -114,6 +118,11 @@ class Made:
     """The types that reach its ports."""
     plain: bool = True
     """One bare leaf: no norm, repeat, adapter or slot; others may share its weights."""
+
+    @property
+    def zeros(self) -> bool:
+        """Whether it holds something that gives zeros."""
+        return ("kind", "zero") in self.covers
 
     def cover(self, *key: str) -> None:
         self.covers.append(key)
