@@ -26,7 +26,7 @@ from assembler_schemas.kind import Inline, Options, Port
 if TYPE_CHECKING:
     from assembler.graph.build import At, Builder
 
-PARTS: Mapping[str, tuple[str, ...]] = {"moe": ("expert", "experts", "shared"), "route": ("router", "parts"), "compete": ("selector", "parts")}
+PARTS: Mapping[str, tuple[str, ...]] = {"moe": ("expert", "experts", "shared", "router"), "route": ("router", "parts"), "compete": ("selector", "parts")}
 """Keys that hold parts, of the kinds whose parts are not all under `parts`."""
 STREAM = "x"
 """A container's first input, whatever the label in `from`."""

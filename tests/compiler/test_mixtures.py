@@ -206,3 +206,19 @@ def test_a_mixture_that_is_used_twice_counts_its_losses_twice() -> None:
     second = single(first["y"])
     torch.testing.assert_close(both["y"], second["y"], rtol=0, atol=0)
     torch.testing.assert_close(both["aux"], first["aux"] + second["aux"])
+
+
+def test_experts_that_give_unlike_dtypes_under_autocast_are_summed_in_the_widest() -> None:
+    parts = {"a": {"kind": "linear", "out": 8}, "b": {"kind": "identity"}, "c": {"kind": "layer_norm"}}
+    model = assembler.build(assembler.recipe({"name": "m", "inputs": {"x": "[batch 8]"}, "nodes": {"t": {"kind": "route", "parts": parts, "from": "x"}}, "outputs": {"y": "t"}}), seed=0)  # fmt: skip
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model(torch.randn(64, 8)).dtype == torch.float32
+
+
+def test_the_router_of_a_moe_may_be_any_part() -> None:
+    node = {"kind": "moe", "experts": 4, "router": {"kind": "mlp", "hidden": 3}, "expert": {"kind": "mlp"}, "from": "x"}
+    model = assembler.build(
+        assembler.recipe({"name": "m", "inputs": {"x": "[batch 8]"}, "nodes": {"t": node}, "outputs": {"y": "t"}}),
+        seed=0,
+    )
+    assert model.get_parameter("t.router.down.weight").shape == (4, 3)

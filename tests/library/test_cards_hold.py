@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from assembler.graph.container import PARTS
 from assembler.library import registry
 from assembler_schemas.kind import Parameter
 from tests.library.built import Built, call, draw, flat, fresh, read_port, use
@@ -24,7 +25,7 @@ torch.set_num_threads(1)
 
 SAMPLES: dict[str, list[Sample]] = {**BASIC, **MORE}
 NAMES = [name for name in registry.names() if name in registry.STATIC]
-CONTAINERS = {name for name in NAMES if registry.STATIC[name] == "contain"}
+CONTAINERS = {name for name in NAMES if registry.STATIC[name] in ("contain", "sparse")}
 
 CASES = [(name, index) for name in NAMES for index in range(len(SAMPLES.get(name, [])))]
 LEADS = [(name, index, lead) for name, index in CASES for lead in SAMPLES[name][index].leads]
@@ -46,7 +47,8 @@ def test_the_example_is_a_node_with_valid_options(name: str) -> None:
     node = yaml.safe_load(kind.example)
     assert node.pop("kind") == name
     shared = {"from", "norm", "parts", "nodes", "inputs", "outputs"} if kind.container else {"from"}
-    options = kind.options.model_validate({key: value for key, value in node.items() if key not in shared})
+    held = {key for key in PARTS.get(name, ()) if isinstance(node.get(key), dict)}
+    options = kind.options.model_validate({key: value for key, value in node.items() if key not in shared | held})
     assert kind.summary
     assert kind.source or registry.STATIC[name] in ("contain", "loss")
     if not kind.container:

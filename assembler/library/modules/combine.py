@@ -15,7 +15,7 @@ def sparse_combine(x: Tensor, gates: Tensor, experts: Experts) -> Tensor:
     """sum_e gates[..., e] experts[e](x), each expert run only on the rows whose gate for it is not zero.
 
     x: [... in], gates: [... n], experts: n functions from [rows in] to [rows out], each row by itself (no
-    statistics over rows) -> [... out], in the dtype that the experts give. An expert that nobody chose runs on
+    statistics over rows) -> [... out], in the widest dtype that an expert gives. An expert that nobody chose runs on
     no rows, so that its parameters have gradients (zeros); without gradients it does not run.
 
     Equal to the sum over all experts, and so are the gradients of x, of the experts and of the gates that are
@@ -40,6 +40,9 @@ def _grouped(rows: Tensor, plan: Tensor, experts: Experts) -> Tensor:
     sizes = [sizes[e] for e in busy]
     parts = _Deal.apply(rows, place, sizes)  # type: ignore[no-untyped-call]
     values = [experts[e](part) for e, part in zip(busy, parts, strict=True)]
+    if any(value.dtype != values[0].dtype for value in values):  # under autocast a linear map narrows, a norm does not
+        wide = max((value.dtype for value in values), key=lambda dtype: dtype.itemsize)
+        values = [value.to(wide) for value in values]
     weight = plan.flatten().index_select(0, place * count + expert).to(values[0].dtype)
     mixed: Tensor = _Collect.apply(weight, place, sizes, rows.shape[0], *values)  # type: ignore[no-untyped-call]
     return mixed
@@ -106,7 +109,8 @@ def _one_by_one(rows: Tensor, plan: Tensor, experts: Experts) -> Tensor:
         weight = plan[:, e].index_select(0, place).to(value.dtype).unsqueeze(-1)
         if mixed is None:
             mixed = value.new_zeros(rows.shape[0], value.shape[-1])
-        mixed = mixed.index_add(0, place, value * weight)
+        wide = max(mixed.dtype, value.dtype, key=lambda dtype: dtype.itemsize)
+        mixed = mixed.to(wide).index_add(0, place, (value * weight).to(wide))
     assert mixed is not None, "a mixture has an expert"
     return mixed
 
