@@ -35,7 +35,7 @@ def _measured(graph: Graph, facts: Facts, batch: Mapping[str, Tensor], seed: int
     torch.manual_seed(seed)
     model = build(made, seed=seed)
     seen: dict[str, Tensor] = {}
-    twin = probed(made, model, lambda address, value: seen.update({address: value}))
+    twin = probed(plan(graph, facts, dense=True), model, lambda address, value: seen.update({address: value}))
     for module in (*model.modules(), *twin.modules()):
         if "BatchNorm" not in type(module).__name__:
             module.training = False
@@ -81,7 +81,8 @@ def _kept(kind: str, options: object, x: Tensor) -> float:
 def test_states_of_shipped_recipes_are_measured(name: str) -> None:
     graph, facts = checked(assembler.load(shipped.path(name), shipped.SMALL[name]))
     found, states, values = _measured(graph, facts, shipped.batch(name), 0)
-    assert len(values) >= len(found.uses)
+    sums = [use for use in found.uses if use.node.kind.name == "loss_sum"]  # the text adds losses up as it goes
+    assert len(values) >= len(found.uses) - len(sums)
     _judge(found, states, values, Counter())
 
 

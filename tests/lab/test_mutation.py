@@ -19,6 +19,7 @@ torch.set_num_threads(1)
 
 SIZES: dict[str, Mapping[str, int]] = {
     "bert": {"batch": 2, "seq": 7}, "digits": {"batch": 4}, "experts": {"batch": 4, "seq": 9}, "gpt2": {"batch": 2, "seq": 7}, "llama": {"batch": 2, "seq": 7},
+    "mixtral": {"batch": 4, "seq": 9},
     "resnet50": {"batch": 4, "h": 32, "w": 32}, "translate": {"batch": 2, "source_length": 6, "target_length": 7},
     "two_towers": {"batch": 4, "seq": 5, "patches": 6}, "vit": {"batch": 2},
 }  # fmt: skip
