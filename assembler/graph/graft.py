@@ -139,6 +139,9 @@ def _may_stand(builder: Builder, overlay: Overlay, target: Target) -> bool:
     if target.side.startswith("copy-") and target.draft is not None and target.draft.inner is None:
         builder.say(Diagnostic("graft-place", f"`{target.shown}` is a copy of a single `{target.draft.kind.name if target.draft.kind else 'node'}`: there is no room beside it", span,
                                help="let the copies be `kind: sequence` with one part, and write the graft onto that part"))  # fmt: skip
+    elif target.side in ("out", "in") and target.draft is not None and target.draft.skipped:
+        builder.say(Diagnostic("graft-place", f"`{target.shown}` is an expert, which runs on the rows that chose it: beside it there are all rows", span,
+                               help="let the expert be `kind: sequence` with one part, and write the graft onto that part"))  # fmt: skip
     elif target.side != "inner" and (overlay.name in target.level.scope.nodes or overlay.name in target.level.scope.inputs):
         builder.say(Diagnostic("name-taken", f"`{overlay.name}` is a graft and a node where it is written", overlay.spec.span.at(overlay.path), help="rename one of them"))
     else:

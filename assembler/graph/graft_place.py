@@ -177,6 +177,10 @@ def _whole(builder: Builder, overlay: Overlay, state: _State) -> Target | None:
     assert draft is not None
     if draft.broken:
         return None
+    if not draft.main and draft.beside:
+        builder.say(Diagnostic("address-many", f"`{state.shown}` names {draft.count} copies that stand side by side", overlay.span("write"),
+                               help=f"write `{state.shown}.*` for a graft on each"))  # fmt: skip
+        return None
     if not draft.main:
         builder.say(Diagnostic("port-ambiguous", f"`{state.shown}` has {len(draft.gives)} outputs, and none is the main one", overlay.span("write"),
                                help=f"write one of {', '.join(f'`{state.shown}.{name}`' for name in draft.gives)}"))  # fmt: skip

@@ -44,7 +44,14 @@ def read(builder: Builder, overlay: Overlay, target: Target, feed: Feed, host: R
         ref = node_value(builder, level.scope.nodes[first], rest[1:], span)
     else:
         ref = unknown(builder, level.scope, feed.address, span)
-    return ref if ref.node == "?" else bring(target.levels, depth, ref, name, feed)
+    if ref.node == "?":
+        return ref
+    expert = next((level.container for level in target.levels[depth + 1 :] if level.container is not None and level.container.skipped), None)
+    if expert is not None:
+        builder.say(Diagnostic("graft-place", f"the graft `{overlay.name}` stands in the expert `{expert.name}`, which takes one value, and reads another, `{feed.address}`", span,
+                               help="leave `read` out, or read what stands in the expert too"))  # fmt: skip
+        return BROKEN
+    return bring(target.levels, depth, ref, name, feed)
 
 
 def common(levels: tuple[Level, ...], segments: tuple[Segment, ...]) -> tuple[int, tuple[Segment, ...]]:
@@ -72,6 +79,10 @@ def _from_copy(builder: Builder, overlay: Overlay, target: Target, depth: int, r
     container = level.container if level is not None else None
     if level is None or container is None or not container.runs or container.share or len(rest) < 2 or not isinstance(rest[1], int):
         builder.say(Diagnostic("graph-cycle", f"the graft `{overlay.name}` stands inside `{feed.address}`, which it reads", span, help="read what comes before it, or an earlier copy: `encoder.1`"))
+        return BROKEN
+    if container.beside:
+        builder.say(Diagnostic("graft-place", f"the graft `{overlay.name}` stands in one copy of `{container.name}` and reads another, which stands beside it", span,
+                               help="read what comes before them, or what joins them"))  # fmt: skip
         return BROKEN
     chosen = copies(rest[1], container.count)
     if chosen and chosen[0] >= level.start:

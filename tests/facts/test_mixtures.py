@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import assembler
-from assembler.compiler.build import build
+from assembler.compiler.build import build, probed
 from assembler.compiler.plan import plan
 from assembler.facts.flow import flow
 from assembler.facts.signals import value_at
@@ -155,7 +155,7 @@ def measured(model: nn.Module, seed: int) -> dict[str, list[float]]:
             for name, value in trained.items():
                 rows[name].append(0.0 if value.grad is None else float(value.grad.abs().max()))
                 if value.grad is not None:
-                    value -= 0.05 / (1 + 0.37 * step) * value.grad / max(1.0, float(value.grad.norm()))
+                    value.sub_(0.05 / (1 + 0.37 * step) * value.grad / max(1.0, float(value.grad.norm())))
     return rows
 
 
@@ -306,3 +306,92 @@ def test_without_renormalising_the_copies_make_less() -> None:
     assert report.signals.zero.same(one, two) is None  # and it is not said that they are the same
     given = assembler.build(spec, seed=0)(torch.randn(3, 7, WIDE))
     torch.testing.assert_close(given["y"], 0.5 * given["dense"], rtol=0.1, atol=0.05)  # 2 of 4 alike: about half
+
+
+# --- grafts inside them ---
+SEQUENCE = {"kind": "sequence", "parts": {"one": {"kind": "mlp", "hidden": 5}, "two": {"kind": "linear", "out": WIDE}}}
+LOW_RANK = {"kind": "low_rank", "rank": 2}
+
+
+def inside(think: dict[str, Any], graft: dict[str, Any] | None = None) -> dict[str, Any]:
+    nodes = {"think": {**copy.deepcopy(think), "from": "x"}, "head": {"kind": "linear", "out": 3, "from": "think"}}
+    grafts = (
+        {"grafts": {"side": {"mode": "add", "init": "zero", "part": {"kind": "mlp", "hidden": 4}, **graft}}}
+        if graft
+        else {}
+    )
+    return {
+        "name": "host",
+        "inputs": {"x": f"[batch seq {WIDE}]"},
+        "nodes": nodes,
+        "outputs": {"y": "head", "aux": "losses"},
+        **grafts,
+    }
+
+
+@pytest.mark.parametrize(
+    ("think", "graft"),
+    [
+        (HOSTS["moe"], {"write": "think.experts.*.up", "part": LOW_RANK}),
+        (HOSTS["moe"], {"write": "think.experts.1.down", "read": "think.experts.1.down.x", "part": LOW_RANK}),
+        (HOSTS["moe"], {"write": "think.router", "part": {"kind": "linear"}}),
+        (HOSTS["route"], {"write": "think.a.up", "part": LOW_RANK}),
+        (HOSTS["members"], {"write": "think.a.*.up", "part": LOW_RANK}),
+        (HOSTS["attend"], {"write": "think.join.query", "part": LOW_RANK}),
+        (HOSTS["attend"], {"write": "think.a"}),
+        ({**HOSTS["moe"], "expert": SEQUENCE}, {"write": "think.experts.*.one"}),
+        ({**HOSTS["moe"], "expert": SEQUENCE}, {"write": "think.experts.0"}),
+        ({**HOSTS["moe"], "expert": SEQUENCE}, {"write": "think.experts.*.two.x"}),
+        ({**HOSTS["moe"], "expert": {"kind": "mlp", "hidden": 5, "norm": "pre"}}, {"write": "think.experts.*"}),
+        ({**HOSTS["members"], "parts": {"a": SEQUENCE}}, {"write": "think.a.*.one", "read": "x"}),
+    ],
+)  # fmt: skip
+def test_a_graft_inside_an_expert_is_silent_and_then_does_the_same_on_fewer_rows(
+    think: dict[str, Any], graft: dict[str, Any]
+) -> None:
+    if think is HOSTS["attend"] and graft["write"] == "think.a":
+        think = {**think, "members": None}
+    spec = inside({key: item for key, item in think.items() if item is not None}, graft)
+    report = assembler.check(spec)
+    assert report.ok, report
+    host, model = (
+        assembler.build(item, seed=1).eval()
+        for item in (inside({key: item for key, item in think.items() if item is not None}), spec)
+    )
+    x = torch.randn(4, 9, WIDE)
+    assert torch.equal(host(x)["y"], model(x)["y"])
+    known = dict(host.named_parameters())
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if name not in known:
+                value.normal_(0.0, 0.5)
+    assert report.graph is not None
+    assert report.facts is not None
+    dense = probed(plan(report.graph, report.facts, dense=True), model, lambda address, value: None).eval()
+    torch.testing.assert_close(model(x)["y"], dense(x)["y"], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(model(x)["y"], host(x)["y"], atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["add", "gate", "replace"])
+@pytest.mark.parametrize(
+    ("think", "graft", "code"),
+    [
+        (HOSTS["route"], {"write": "think.a"}, "graft-place"),
+        (HOSTS["route"], {"write": "think.a.x"}, "graft-place"),
+        (HOSTS["compete"], {"write": "think.b", "read": "x"}, "graft-place"),
+        (HOSTS["moe_shared"], {"write": "think.a"}, "graft-place"),
+        (HOSTS["moe"], {"write": "think.experts.*"}, "graft-place"),
+        (HOSTS["moe"], {"write": "think.experts"}, "address-many"),
+        ({**HOSTS["moe"], "expert": SEQUENCE}, {"write": "think.experts.*.one", "read": "x"}, "graft-place"),
+        ({**HOSTS["moe"], "expert": SEQUENCE}, {"write": "think.experts.1.two", "read": "think.experts.0.one"}, "graft-place"),
+        ({**HOSTS["members"], "parts": {"a": SEQUENCE}}, {"write": "think.a.1.two", "read": "think.a.0.one"}, "graft-place"),
+        (HOSTS["moe"], {"write": "head", "read": "think.experts.0"}, "expert-inside"),
+    ],
+)  # fmt: skip
+def test_a_graft_that_would_bring_other_rows_to_an_expert_is_refused(
+    think: dict[str, Any], graft: dict[str, Any], code: str, mode: str
+) -> None:
+    report = assembler.check(
+        inside(think, {**graft, "mode": mode, "init": None} if mode == "replace" else {**graft, "mode": mode})
+    )
+    assert [item.code for item in report.diagnostics if item.level == "error"] == [code]
