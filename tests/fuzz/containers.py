@@ -183,7 +183,7 @@ def _sequence(draw: Draw, x: Value, inside: Inside, first: str | None) -> Made |
         if before and "norm" not in made.spec:
             made.cover("pair", before, made.kind)
         parts[named(parts, made)] = made
-        here = Value("", made.type, made.kind, zero=here.zero or made.zeros)
+        here = Value("", made.type, made.kind, zero=here.zero or made.zeros or here.type.last == 1)
         before = made.kind if "norm" not in made.spec else ""
     return collect("sequence", parts, here.type) if parts else None
 

@@ -104,7 +104,7 @@ def _chosen(
 
 def _may_route(x: Value) -> bool:
     """A router is a map of a width that is a number, and equal scores for all are an error."""
-    return x.type.last is not None and x.type.dtype in DTYPES and not x.zero
+    return x.type.last not in (None, 1) and x.type.dtype in DTYPES and not x.zero
 
 
 def _plain(draw: Draw, kind: str, values: dict[str, tuple[Any, ...]], p: float = 0.12) -> Options:

@@ -98,7 +98,7 @@ class Scope:
         self.made[name] = made
         self.read.update(value.address for value in made.reads)
         self.covers.update(made.covers)
-        zero = made.zeros or any(read.zero for read in made.reads)
+        zero = made.zeros or any(read.zero or read.type.last == 1 for read in made.reads)  # A norm of one is zero.
         value = Value(f"{name}.{made.main}" if made.main else name, made.type, made.kind, made.stated, zero)
         self.values.append(value)
         below = (*made.others, *made.taps)
