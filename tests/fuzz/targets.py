@@ -13,7 +13,7 @@ from tests.fuzz.rules import CONTAINERS, JOINS, KINDS, LEAVES, MIXTURES
 from tests.fuzz.rules_join import CHOICES, GATES
 from tests.fuzz.value import Key
 
-PAIRS_EACH = 14
+PAIRS_EACH = 12
 OPTIONS_EACH = 3
 FEATURES_EACH = 2
 
