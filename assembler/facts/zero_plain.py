@@ -67,7 +67,7 @@ class _Tables:
         self.codes: dict[tuple[str, tuple[int, ...], bool], int] = {}
         """(how a weight starts, its shape, whether it is trained) -> the number of its start."""
         self.answers: dict[tuple[Any, ...], tuple[object, object, Answer | None]] = {}
-        """By the identity of facts and definition (both held), what arrives, and the codes of the weights; None: not plain."""
+        """By the identity of facts and definition (both held), what arrives, the codes of the weights, and how many values are read; None: not plain."""
         self.sorts: dict[int, tuple[Definition, Hashable]] = {}
         """By the identity of definitions (held): what of them matters here."""
         self.judged: dict[Hashable, Answer | None] = {}
@@ -103,7 +103,7 @@ def plain(flow: Flow) -> Found | None:
     given, readers = len(flow.inputs), list[Use]()
     for use in reversed(flow.uses):
         own = use.weights
-        key = (id(use.facts), id(use.definition), tuple([arrived[number] for number in use.outputs.values()]), tuple([codes[number] for number in own.values()]))
+        key = (id(use.facts), id(use.definition), tuple([arrived[number] for number in use.outputs.values()]), tuple([codes[number] for number in own.values()]), tuple([len(numbers) for numbers in use.inputs.values()]))
         known = tables.answers.get(key)
         if known is None or known[0] is not use.facts or known[1] is not use.definition:
             known = tables.answers[key] = use.facts, use.definition, _judged(use, key[2], key[3], tables)

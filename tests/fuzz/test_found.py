@@ -443,3 +443,13 @@ def test_zeros_that_a_kind_gives_are_not_put_down_to_shares_that_start_alike() -
     report = assembler.check({"name": "found", "inputs": X, "nodes": nodes, "outputs": {"y": "head"}})
     assert [item.code for item in report.diagnostics] == ["cut-parameter"], report
     assert "`none` gives zeros" in report.diagnostics[0].message
+
+
+@pytest.mark.parametrize("kind", ["add", "mean", "median", "concat"])
+def test_the_first_copy_of_a_join_reads_more_than_the_others(kind: str) -> None:
+    nodes = {
+        "join": {"kind": kind, "repeat": 2, "from": ["x", "z"]},
+        "head": {"kind": "linear", "out": 2, "from": "join"},
+    }
+    model = _model(nodes, {**X, "z": "[batch 6 12]"})
+    assert model(torch.rand(2, 6, 12), torch.rand(2, 6, 12)).shape == (2, 6, 2)
