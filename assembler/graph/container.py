@@ -360,6 +360,9 @@ def join_runs(builder: Builder, draft: Draft, resolved: Resolved) -> None:
     """A repeat's ports: those of all its runs together; its outputs: those of the last."""
     for _, node in draft.runs:
         draft.ports.update(node.ports)
+    first, chosen = next(iter(draft.ports), ""), draft.runs[0][1].chosen
+    if first and draft.ports[first].many and (chosen is None or not isinstance(chosen.definition.build, Inline)):
+        draft.ports[first] = draft.ports[first]._replace(many=False)  # As a module, each copy takes what the one before it gives.
     last = draft.runs[-1][1]
     draft.gives, draft.main = dict(last.gives), last.main
     builder.weigh(draft)

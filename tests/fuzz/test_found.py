@@ -453,3 +453,17 @@ def test_the_first_copy_of_a_join_reads_more_than_the_others(kind: str) -> None:
     }
     model = _model(nodes, {**X, "z": "[batch 6 12]"})
     assert model(torch.rand(2, 6, 12), torch.rand(2, 6, 12)).shape == (2, 6, 2)
+
+
+@pytest.mark.parametrize("kind", ["attend", "vote", "multi_blend"])
+def test_copies_of_a_join_that_is_a_module_take_one_value(kind: str) -> None:
+    fed: Any = {"x": ["x", "z"], "query": "x"} if kind == "attend" else ["x", "z"]
+    report = assembler.check(
+        {
+            "name": "found",
+            "inputs": {**X, "z": "[batch 6 12]"},
+            "nodes": {"join": {"kind": kind, "repeat": 2, "from": fed}},
+            "outputs": {"y": "join"},
+        }
+    )
+    assert [item.code for item in report.diagnostics if item.level == "error"] == ["place-conflict"], report
