@@ -49,7 +49,7 @@ def read(source: Source, overrides: Sequence[str] = ()) -> tuple[Recipe | None, 
             return source, []
         from assembler.source.override import apply
 
-        tree, found = apply(source.tree, overrides)
+        tree, found = apply(source.tree, overrides, source.clean)
         recipe, more = parse(tree, source.file, source)
         return recipe, [*found, *more]
     if isinstance(source, (str, os.PathLike)):

@@ -32,11 +32,12 @@ class Refused(Exception):
 
 
 def carry_out(
-    tree: Value, commands: Sequence[Command], groups: Callable[[], list[str]] = list
+    tree: Value, commands: Sequence[Command], groups: Callable[[], list[str]] = list, clean: bool = False
 ) -> tuple[Value, list[Diagnostic]]:
     """The tree after the commands; one that is refused changes nothing.
 
-    `groups` names the groups that there are, for what looks like a choice from none of them.
+    `groups` names the groups that there are, for what looks like a choice from none of them. `clean`: no entry
+    of the tree is null, so that one is looked for only where a command may have put it.
     """
     editor = Editor(tree, tree.layer + 1)
     diagnostics: list[Diagnostic] = []
@@ -51,7 +52,8 @@ def carry_out(
         except Refused as refused:
             diagnostics.append(refused.args[0])
     diagnostics.extend(editor.drop_swapped(tree))
-    return without_nulls(editor.root), diagnostics
+    plain = clean and all(type(command.value) in (int, float, str, bool) for command in commands)
+    return editor.root if plain else without_nulls(editor.root), diagnostics
 
 
 class Editor:

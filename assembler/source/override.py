@@ -46,15 +46,18 @@ def compose(
     return composed, _once([*diagnostics, *found])
 
 
-def apply(tree: Value, overrides: Sequence[str]) -> tuple[Value, list[Diagnostic]]:
-    """A loaded tree with value overrides carried out; only the mappings on their paths are copied."""
+def apply(tree: Value, overrides: Sequence[str], clean: bool = False) -> tuple[Value, list[Diagnostic]]:
+    """A loaded tree with value overrides carried out; only the mappings on their paths are copied.
+
+    `clean`: no entry of it is null.
+    """
     if not overrides:
         return tree, []
     from assembler.source.edit import carry_out
     from assembler.source.grammar import commands
 
     found, diagnostics = commands(overrides)
-    changed, refused = carry_out(tree, found)
+    changed, refused = carry_out(tree, found, clean=clean)
     return changed, [*diagnostics, *refused]
 
 
