@@ -155,7 +155,7 @@ def _may_share(word: str, kind: str, was: Type, x: Value, name: str) -> bool:
         return False
     if word == "like":
         return x.type.rank == was.rank and (kind != "learned_position" or x.type.dims[-2] == was.dims[-2])
-    return x.type.rank == was.rank and x.type.dims[1:] == was.dims[1:]
+    return x.type.rank == was.rank and x.type.dims[1:] == was.dims[1:] and x.type.dims[-1:] == was.dims[-1:]
 
 
 def tie(grower: Grower) -> bool:
