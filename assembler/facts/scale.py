@@ -28,6 +28,10 @@ LEAD = 2
 """The one axis that stands for `...`, as in generated inputs."""
 LARGEST = 1e76
 """Second moments beyond it are beyond float32."""
+CHANCE = 0.75
+"""Relative deviation of a gradient from one initialisation to the next from which none is promised."""
+WIDEST = 9.0
+"""A band beyond it promises nothing."""
 
 class Estimate(NamedTuple):
     """What is predicted of one value. None where nothing is: `reason` says why, `no_gradient` of the gradient."""
@@ -50,6 +54,8 @@ class Estimate(NamedTuple):
     """How many elements it has."""
     doubt: float = 0.0
     """Relative standard deviation of q as one initialisation shows it: what all samples share is drawn once for each feature."""
+    gradient_doubt: float = 0.0
+    """The same of g: how many rows choose an expert hangs on its router's weights."""
 
 
 class Score(NamedTuple):
@@ -100,6 +106,7 @@ class _Walk:
         self.ready: dict[tuple[int, int], list[Ready]] = {}
         self.envs: list[dict[str, tuple[Value, ...]] | None] = []
         self.gradients: dict[int, list[Signal | Unknown]] = {}
+        self.doubts: dict[int, float] = {}
         self.scores: list[Score] = []
         self.norms: list[Normed] = []
 
@@ -180,7 +187,9 @@ class _Walk:
         return self.ready[key]
 
     # --- backward ---
-    def reach(self, value: int, gradient: Signal | Unknown) -> None:
+    def reach(self, value: int, gradient: Signal | Unknown, doubt: float = 0.0) -> None:
+        # What several bring is as sure as their sum.
+        self.doubts[value] = 0.0 if value in self.gradients else doubt
         self.gradients.setdefault(value, []).append(gradient)
 
     def sum(self, value: int) -> Signal | Unknown | None:
@@ -220,13 +229,15 @@ class _Walk:
                 blocked += [out.reason] if isinstance(out, Unknown) else []
                 continue
             self.step_back(step, here[0] if len(here) == 1 else gathered(self.run, here), out, env, back, blocked)
+        doubt = max(self.doubts.get(value, 0.0) for value in use.outputs.values())
         for port, values in use.inputs.items():
             for place, value in enumerate(values):
                 reached = back.get((port, place))
                 if blocked:
                     self.reach(value, Unknown(blocked[0]))
                 elif reached:
-                    self.reach(value, gathered(self.run, reached))
+                    self.reach(value, gathered(self.run, reached), max(doubt, self.run.chance if len(values) > 1 else 0.0))
+        self.run.chance = 0.0
 
     def step_back(self, step: Ready, g: Signal, out: Signal, env: Mapping[str, tuple[Value, ...]], back: dict[tuple[str, int], list[Signal]], blocked: list[str]) -> None:
         places = [(name, place) for name in step.inputs for place in range(len(env[name]))]
@@ -257,8 +268,13 @@ class _Walk:
             return Estimate(found.q, c, found.m, 0.0, 0.0 if c is not None else None, band, size=math.prod(found.shape), doubt=doubt)
         if not gradient.q < LARGEST:
             return Estimate(found.q, c, found.m, None, None, band, no_gradient="beyond what float32 holds", size=math.prod(found.shape), doubt=doubt)
+        loose = "only a loss over the batch reaches it" if gradient.band > WIDEST else "how many rows choose this expert is chance" if self.doubts.get(value, 0.0) > CHANCE else ""
+        if loose:
+            return Estimate(found.q, c, found.m, None, None, band, no_gradient=loose, size=math.prod(found.shape), doubt=doubt)
         wide = gradient.band * math.exp(2 * math.sqrt(gradient.noise))
-        return Estimate(found.q, c, found.m, gradient.q, gradient.c if c is not None else None, band, wide, size=math.prod(found.shape), doubt=doubt)
+        return Estimate(
+            found.q, c, found.m, gradient.q, gradient.c if c is not None else None, band, wide, size=math.prod(found.shape), doubt=doubt, gradient_doubt=self.doubts.get(value, 0.0)
+        )
 
 
 def _unit(value: Signal, fresh: Fresh) -> Signal:

@@ -145,15 +145,15 @@ def shared_out(run: Run, g: Signal, weights: Sequence[Weights], n: int) -> list[
         linear = {atom: (a * w.m, t, s) for atom, (a, t, s) in item.atoms.items()}
         whole = rest(run, label, item.n, 0.0, w.q * item.q, w.c * item.c, 0.0, linear)
         apart = whole.atoms.get(label)
-        for row, signs in zip(rows, _signs(run, n), strict=True):
+        for row, own in zip(rows, signs(run, n), strict=True):
             atoms = {atom: found for atom, found in whole.atoms.items() if atom != label}
             if apart is not None:
-                atoms.update({atom: (sign * apart[0], *apart[1:]) for atom, sign in signs.items()})
+                atoms.update({atom: (sign * apart[0], *apart[1:]) for atom, sign in own.items()})
             row.append(Part(item.n, 0.0, few(atoms, run.fresh)))
     return [g.of(row) for row in rows]
 
 
-def _signs(run: Run, n: int) -> list[dict[int, float]]:
+def signs(run: Run, n: int) -> list[dict[int, float]]:
     """For each of n values atoms of unit size together, whose sum over the values is zero."""
     found: list[dict[int, float]] = []
     while n - len(found) >= 2 and n - len(found) != 3:

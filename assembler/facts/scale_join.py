@@ -11,6 +11,8 @@ from assembler.facts.scale_signal import Given, Part, Signal, Unknown, Value, co
 
 ROOTS = 64
 """Atoms of a product that are remembered, the newest first."""
+HOLLOW = 0.7
+"""Share of a sum from which its rows are as unlike as those of one addend."""
 FEW_BENT = 0.3
 """Share of a sum that may be far from Gaussian."""
 
@@ -53,11 +55,15 @@ def _sum(run: Run, a: Signal, b: Signal) -> Signal:
     skew = _skewed(a, b) if a.skew or b.skew else 0.0
     source, together = (a.source, a.together) if b.c >= b.q else (None, 0.0)  # a bias, the same for all tokens
     bent = (a.bent and share > FEW_BENT) or (b.bent and share < 1 - FEW_BENT)
+    hollow = share * a.hollow + (1 - share) * b.hollow > HOLLOW
     narrow = share * a.lean + (1 - share) * b.lean if a.narrow or b.narrow else 0.0
     if source is not None:
         narrow = a.narrow
     law = ("passed", share * _passed(a) + (1 - share) * _passed(b), (a.law or b.law or ("", 0.0, 0.0))[2], 0.0, 0.0) if _passed(a) or _passed(b) else None
-    return Signal(a.shape, a.roles, parts, max(a.curve, b.curve), noise, band, ripple, skew, law=law, source=source, together=together, narrow=narrow, bent=bent)
+    larger = a if a.q >= b.q else b
+    if larger.law is not None and larger.law[0] == "scores":  # Beside it comes what a loss says of the batch: next to nothing.
+        law = larger.law
+    return Signal(a.shape, a.roles, parts, max(a.curve, b.curve), noise, band, ripple, skew, law=law, source=source, together=together, narrow=narrow, bent=bent, hollow=hollow)
 
 
 def _passed(g: Signal) -> float:

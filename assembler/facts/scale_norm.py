@@ -102,6 +102,8 @@ def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
     if not isinstance(x, Signal):
         return (None,)
     kind, here = at["kind"], placed(x, at)
+    if x.hollow and kind != "batch":
+        return (Unknown("a norm of rows that differ much in size: 1 / v is that of the smallest"),)
     eps = EPS_F32 if at.get("eps") is None else at["eps"]
     label = run.fresh.next()
     v = variance(here, at)

@@ -36,6 +36,9 @@ class Run:
     pooled: bool = False
     """Whether neighbouring places may correlate more than others, from an average pool before (forward or back)."""
 
+    chance: float = 0.0
+    """Relative deviation of how much of a gradient each of many values gets in one initialisation, where a step found one."""
+
     def image(self, of: int | str, atom: int) -> int:
         """The atom that one map makes of another, wherever it is used."""
         key = (of, atom)

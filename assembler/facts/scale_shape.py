@@ -44,7 +44,7 @@ def _again(run: Run, x: Signal, shape: tuple[int, ...], roles: str) -> Signal:
     """The same elements in another shape. Tokens that become features or samples are no tokens any more."""
     n = tokens(shape, roles)
     if n == x.n:
-        return x._replace(shape=shape, roles=roles)
+        return x._replace(shape=shape, roles=roles, plan=None, rows=None)
     label = run.fresh.next()
     item = refined(x.parts, [x.n], label)[0]
     return Signal(shape, roles, (part(n, label, item.q, item.c if n > 1 else item.b, item.b, item.m),), x.curve, x.noise, x.band, x.ripple, bent=x.bent)

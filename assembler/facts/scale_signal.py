@@ -15,6 +15,8 @@ from itertools import count
 from math import prod, sqrt
 from typing import NamedTuple
 
+from assembler.facts.moments_gates import Plan
+
 MOST = 8
 """Atoms of one value. Beyond it the smallest are one: what they would have done to one another is lost."""
 
@@ -99,6 +101,12 @@ class Signal(NamedTuple):
     """1 / dimensions that its tokens vary in (tr C^2 / (tr C)^2 of their covariance); 0: as many as it has features."""
     bent: bool = False
     """Far from Gaussian: an activation, a product or a softmax, and no sum over features since."""
+    hollow: bool = False
+    """Some rows are nearly nothing beside others: 1 / v of a norm behind is theirs."""
+    plan: Plan | None = None
+    """Of what becomes the gates of a mixture."""
+    rows: tuple[Signal, ...] | None = None
+    """Of values along an axis of their own: each of them."""
 
     @property
     def n(self) -> float:
@@ -132,7 +140,7 @@ class Signal(NamedTuple):
 
     def of(self, parts: Iterable[Part]) -> Signal:
         """Like this one, with other moments."""
-        return self._replace(parts=tuple(parts), law=None)
+        return self._replace(parts=tuple(parts), law=None, plan=None, rows=None)
 
 
 class Given(NamedTuple):

@@ -55,7 +55,7 @@ def assumed(facts: Facts, sizes: Mapping[str, int], seed: int, floating: torch.d
 def measure(graph: Graph, facts: Facts, model: nn.Module, batch: Mapping[str, Tensor], seed: int = 0) -> Measured:
     """Every edge of a built model on one batch, in the mode (training or not) that it is in.
 
-    The gradient is that of independent N(0, 1) cotangents at all outputs, drawn under `seed`. The
+    The gradient is that of independent N(0, 1) cotangents at all outputs (1 or -1 at a loss), drawn under `seed`. The
     model's parameters, their gradients, its buffers and torch's random state stay as they are.
     """
     seen: dict[str, Tensor] = {}
@@ -70,7 +70,8 @@ def measure(graph: Graph, facts: Facts, model: nn.Module, batch: Mapping[str, Te
         wanted = {address: value for address, value in {**seen, **fed}.items() if isinstance(value, Tensor) and value.requires_grad}
         gradients: Sequence[Tensor | None] = [None] * len(wanted)
         if reached and wanted:
-            cotangents = [torch.randn(value.shape).to(value) for value in reached]
+            # Of one number (a loss) only the sign is drawn: the square of a single normal says nothing.
+            cotangents = [(draw if value.numel() > 1 else draw.sign()).to(value) for value in reached for draw in [torch.randn(value.shape)]]
             gradients = torch.autograd.grad(reached, list(wanted.values()), cotangents, allow_unused=True)
     with torch.no_grad():
         for buffer, value in before:
@@ -97,7 +98,7 @@ def compared(flow: Flow, scale: Scale, runs: Sequence[Measured]) -> list[Moment]
         if squares:
             rows.append(Moment("q", address, known.q, known.band, sum(squares) / len(squares), known.reason, known.doubt / math.sqrt(len(squares))))
         if slopes:
-            rows.append(Moment("g", address, known.g, known.gradient_band, sum(slopes) / len(slopes), known.no_gradient))
+            rows.append(Moment("g", address, known.g, known.gradient_band, sum(slopes) / len(slopes), known.no_gradient, known.gradient_doubt / math.sqrt(len(slopes))))
     return rows
 
 
