@@ -52,7 +52,7 @@ def _mlp(s: State, x: Tensor) -> Tensor:
 
 def _stacked_mlp(s: State, x: Tensor) -> Tensor:
     """Each member by itself."""
-    members, out, hidden = s["down.weight"].shape
+    members, _, hidden = s["down.weight"].shape
     up = [s["up.weight"][i * hidden : (i + 1) * hidden] for i in range(members)]
     shift = [s["up.bias"][i * hidden : (i + 1) * hidden] for i in range(members)]
     each = [F.linear(F.gelu(F.linear(x, up[i], shift[i])), s["down.weight"][i], s["down.bias"][i]) for i in range(members)]

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from assembler_schemas.kind import Definition, Kind, Options, Size
 
-
 Join = Literal["add", "mean", "concat", "stack", "multiply", "gate", "blend", "multi_blend", "median", "vote", "attend", "select"]
 """Kinds that make one value of what the parts of a `parallel` give."""
 
