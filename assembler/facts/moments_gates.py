@@ -46,6 +46,8 @@ class Plan(NamedTuple):
     """Relative variance, from expert to expert, of the variance of its scores."""
     kept: float = 1.0
     """Share of the chosen that capacity leaves."""
+    atoms: frozenset[int] = frozenset()
+    """Of the scores: what gates are multiplied by is independent of them, or not predicted."""
 
 
 class Gates(NamedTuple):

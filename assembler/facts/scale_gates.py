@@ -45,7 +45,7 @@ def softmax(run: Run, at: Mapping[str, Any], x: Value) -> Value:
         or x.roles[-1] != "f"
     ):
         return found
-    return found._replace(plan=Plan("p", _laws(x, "softmax"), x.uneven))
+    return found._replace(plan=Plan("p", _laws(x, "softmax"), x.uneven, atoms=_atoms(x)))
 
 
 def softmax_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> Back:
@@ -65,7 +65,7 @@ def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if not isinstance(found, Signal) or not isinstance(x, Signal):
         return found
     if fn == "sigmoid" and x.roles[-1] == "f":
-        return found._replace(plan=Plan("p", _laws(x, fn), x.uneven))
+        return found._replace(plan=Plan("p", _laws(x, fn), x.uneven, atoms=_atoms(x)))
     if fn == "gaussian":  # Of a deviation that hardly varies it is Gaussian.
         return found._replace(bent=any(item.v > STEADY * item.q for item in x.parts))
     return found
@@ -117,17 +117,22 @@ def choose(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     """Each row its `top_k` best experts, or each expert its best rows."""
     if not isinstance(x, Signal) or x.roles[-1] != "f":
         return x if isinstance(x, Unknown) else Unknown("a choice among parameters, or along tokens")
-    known = x.plan.laws if x.plan is not None else _laws(x, "")
+    start = x.plan or Plan("", _laws(x, ""), x.uneven, atoms=_atoms(x))
     if x.plan is None and x.bent:
         return Unknown("a choice by scores that are far from Gaussian")
-    if any(law.v <= 0 for law in known):
+    if any(law.v <= 0 for law in start.laws):
         return Unknown("a choice among equal scores: their order decides")
-    laws = tuple(law._replace(score="", k=at["top_k"], by=at["by"], dropout=at.get("dropout", 0.0)) for law in known)
-    return _planned(run, x, Plan("chosen", laws, x.plan.uneven if x.plan is not None else x.uneven))
+    more = {"score": "", "k": at["top_k"], "by": at["by"], "dropout": at.get("dropout", 0.0)}
+    return _planned(run, x, start._replace(step="chosen", laws=tuple(law._replace(**more) for law in start.laws)))
+
+
+def _atoms(x: Signal) -> frozenset[int]:
+    return frozenset(atom for item in x.parts for atom in item.atoms)
 
 
 def _planned(run: Run, x: Signal, plan: Plan) -> Signal:
     label, found = run.fresh.next(), []
+    run.roots[label] = plan.atoms
     for item, law in zip(x.parts, plan.laws, strict=True):
         mean, (q, c, b), _ = moments_of(law, plan.kept)
         found.append(part(item.n, label, q, c, b, mean))

@@ -13,6 +13,8 @@ from assembler.facts.scale_join import rest
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_signal import Part, Signal, Value, common, few, part, refined, sum_of
 
+EACH = ("each", 0.0, 0.0, 0.0, 0.0)
+"""Law of a gradient that is known row by row."""
 ROUGH = 2.0
 """E v E 1/v - 1 of rows from which the ripple of v does not tell 1 / v."""
 
@@ -26,7 +28,7 @@ def concat(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
 
 
 def concat_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: Value) -> Back:
-    return g.rows if g.rows is not None else scale_shape.concat_back(run, at, g, out, *xs)
+    return g.rows if g.rows is not None and g.law == EACH else scale_shape.concat_back(run, at, g, out, *xs)
 
 
 def _is_mixture(at: Mapping[str, Any], a: Value, b: Value) -> bool:
@@ -141,7 +143,7 @@ def matmul_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, a: Valu
     values = b.of(
         refined((part(b.n, run.fresh.next(), sum(x.q for x in found) / len(found)),), [item.n for item in b.parts], -1)
     )
-    return _gates_back(run, g, a, b.rows), values._replace(rows=found)
+    return _gates_back(run, g, a, b.rows), values._replace(rows=found, law=EACH)
 
 
 def _experts_back(run: Run, g: Signal, gates: Signal, n: int) -> list[Signal]:

@@ -10,6 +10,9 @@ import torch
 
 from assembler.assemble import checked, recipe
 from assembler.facts.moments_gates import Law, gates
+from assembler.facts.scale_gates import choose
+from assembler.facts.scale_place import Run
+from assembler.facts.scale_signal import Fresh, Part, Signal, Unknown
 from assembler.lab.moments import Moment, tried
 from tests.recipes import shipped
 
@@ -92,11 +95,23 @@ def test_what_only_a_loss_reaches_is_not_predicted() -> None:
     assert "loss" in _named(rows, "g", "a.router.y").reason
 
 
-def test_equal_scores_are_not_predicted() -> None:
-    nodes = _alone(kind="moe", experts=4, expert=EXPERT, router={"kind": "linear", "bias": False, "init": "zero"})
-    rows = _rows(nodes, 1, aux="losses")
-    assert _named(rows, "q", "a.mix.y").predicted is None
-    assert "equal scores" in _named(rows, "q", "a.mix.y").reason
+def test_gates_times_what_they_are_made_of_are_not_predicted() -> None:
+    nodes: Nodes = {
+        "r": {"kind": "linear", "out": 4, "from": "x"},
+        "g": {"kind": "gating", "balance": "none", "from": "r"},
+        "y": {"kind": "multiply", "from": ["g", "r"]},
+    }
+    rows = _rows(nodes, 1)
+    assert _named(rows, "q", "g.gates").predicted is not None
+    assert _named(rows, "q", "y.y").predicted is None
+
+
+def test_a_choice_among_equal_scores_is_not_predicted() -> None:
+    """`check` refuses most of them."""
+    scores = Signal((8, 4), "bf", (Part(1, 0.5, {}),))
+    found = choose(Run(Fresh(), {}), {"top_k": 2, "by": "row"}, scores)
+    assert isinstance(found, Unknown)
+    assert "equal scores" in found.reason
 
 
 def test_a_norm_of_rows_that_may_have_no_expert_is_not_predicted() -> None:
