@@ -23,8 +23,11 @@ from assembler.graph.model import Graph, Leaf
 from assembler.lab.inputs import DTYPES, InputError, generated, sizes_of
 from assembler.lab.rows import NOTHING, STARTED, Row, table
 from assembler.lab.signals import at_the_start
-from assembler_schemas.dim import evaluate
+from assembler_schemas.dim import evaluate, names
 from assembler_schemas.shape import Type
+
+EACH = 16
+"""Samples for each expert of a mixture, in generated inputs."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,19 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
 
 def _batch(model: nn.Module, graph: Graph, facts: Facts, stated: Mapping[str, int], seed: int) -> Mapping[str, Tensor]:
     device = next((item.device for item in model.parameters()), torch.device("cpu"))
-    own = _own_dtype(model, _unfolded(graph, facts).uses)
-    return {name: value.to(device) for name, value in generated(facts, stated, seed, own).items()}
+    uses = _unfolded(graph, facts).uses
+    # So many samples that no expert of a mixture is without rows: one that nobody chose has no gradient to measure.
+    wanted = [EACH * _experts(use) // max(1, getattr(use.node.options, "top_k", 1)) for use in uses if use.node.kind.name == "gating"]
+    crowd = max(wanted, default=0)
+    free = {name for kind in facts.root.inputs.values() if kind is not None for dim in kind.dims for name in names(dim)}
+    sizes = {"batch": crowd, **stated} if crowd and "batch" in free else stated
+    return {name: value.to(device) for name, value in generated(facts, sizes, seed, _own_dtype(model, uses)).items()}
+
+
+def _experts(use: Use) -> int:
+    """Experts of a gating."""
+    count = use.facts.sizes.get("experts")
+    return count if isinstance(count, int) else 1
 
 
 def _unfolded(graph: Graph, facts: Facts) -> Flow:
