@@ -53,8 +53,9 @@ def _judge(found: Flow, states: Norm, values: Mapping[int, Tensor], kinds: Count
     for use in found.uses:
         before = min((kept.get(number, 1.0) for numbers in use.inputs.values() for number in numbers), default=1.0)
         source = next((number for numbers in use.inputs.values() for number in numbers), None)
-        if use.node.kind.name.endswith("_norm") and source is not None and source in values:
-            before = _kept(use.node.kind.name, use.node.options, values[source])
+        if use.node.kind.name.endswith("_norm") and source is not None:
+            # Of copies that share weights what stands inside was not seen: it may be as small as the eps.
+            before = _kept(use.node.kind.name, use.node.options, values[source]) if source in values else 0.0
         for number in use.outputs.values():
             kept[number] = before
             value, state = values.get(number), states.states[number]

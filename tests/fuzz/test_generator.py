@@ -56,7 +56,8 @@ def test_the_campaign_covers_everything_often_enough_and_no_recipe_is_a_toy() ->
     assert min(campaign.nodes) >= 8
     assert campaign.missing(LEAST) == []
     met = [key for key in campaign.counts if key[0] == "pair" and key[2] in KINDS]
-    assert [key for key in met if impossible(key[1], key[2])] == []
+    # A graph gives on what stands inside it, ids and shares included; a norm behind a choice takes it to a router.
+    assert [key for key in met if key[1] not in ("graph", "straight_through") and impossible(key[1], key[2])] == []
     assert len(pairs()) > 0.9 * (len(KINDS) + 1) * len(KINDS)
 
 

@@ -33,4 +33,4 @@ def test_changed_recipes_of_the_long_campaign(start: int) -> None:
 
 def test_many_are_accepted_and_many_are_refused() -> None:
     verdicts = [check_text(sample.text, sample.overrides).ok for sample in map(mutated, range(80))]
-    assert 15 <= sum(verdicts) <= 65
+    assert 10 <= sum(verdicts) <= 65

@@ -129,7 +129,7 @@ def _applied(text: str, finding) -> str:
 # --- agreement with PyYAML where 1.1 and 1.2 agree ---------------------------------------------------
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,12}", fullmatch=True).filter(lambda name: resolve(name) == (name, ""))
-TEXTS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"], exclude_characters="\u00ad$<{"), max_size=20)
+TEXTS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"], exclude_characters="\u00ad\u115f\u1160\u3164\uffa0$<{"), max_size=20)
 RESOLVER = yaml.SafeLoader("")
 
 
