@@ -8,7 +8,7 @@ from assembler.facts.count import Counted
 from assembler.facts.flow import Flow, Use
 from assembler.facts.signature import signature
 from assembler.facts.zero import Zero
-from assembler.graph.mixture import mixture_of
+from assembler.graph.mixture import Mixture, mixture_of
 from assembler.graph.model import Graph, Group, Node, Repeat
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Definition
@@ -18,14 +18,14 @@ GATING, COMBINE = "gating", "combine"
 
 def check(every: Sequence[Counted], graph: Graph) -> list[Diagnostic]:
     """Experts that read more than one row at a time: they are run on the rows that chose them, in no order."""
-    held = _experts(graph)
+    held = _mixtures(graph)
     found: list[Diagnostic] = []
     for item in every:
         definition = item.facts.definition
         words = _names(item.address)
         for end in range(len(words) - 1, 0, -1):
             mixture = held.get(words[:end])
-            if mixture is not None and words[end] in mixture[1] and definition is not None and not by_row(definition):
+            if mixture is not None and words[end] in mixture[1].experts and definition is not None and not by_row(definition):
                 kind = item.node.kind.name
                 found.append(Diagnostic(
                     "expert-mixes-rows", f"`{item.address}` looks at other rows, and an expert is run on those that chose it alone", item.node.span,
@@ -36,12 +36,11 @@ def check(every: Sequence[Counted], graph: Graph) -> list[Diagnostic]:
     return [*found, *_unbalanced(held.values())]
 
 
-def _unbalanced(held: Iterable[tuple[Group, frozenset[str]]]) -> Iterator[Diagnostic]:
+def _unbalanced(held: Iterable[tuple[Group, Mixture]]) -> Iterator[Diagnostic]:
     """Experts that are alike and a router that may give one of them everything."""
     said = set()
-    for group, _ in held:
-        mixture = mixture_of(group)
-        options = mixture.gating.options if mixture is not None else None
+    for group, mixture in held:
+        options = mixture.gating.options
         free = getattr(options, "balance", "") == "none" and getattr(options, "router", "") != "expert_choice"
         if group.kind == "moe" and free and group.span not in said:
             said.add(group.span)
@@ -65,9 +64,9 @@ def _names(address: str) -> tuple[str, ...]:
     return tuple(word for word in address.split(".") if word[0].isalpha())
 
 
-def _experts(graph: Graph) -> dict[tuple[str, ...], tuple[Group, frozenset[str]]]:
-    """Every mixture by its names, and what its experts are called."""
-    found: dict[tuple[str, ...], tuple[Group, frozenset[str]]] = {}
+def _mixtures(graph: Graph) -> dict[tuple[str, ...], tuple[Group, Mixture]]:
+    """Every mixture, by the names of the way to it."""
+    found: dict[tuple[str, ...], tuple[Group, Mixture]] = {}
     todo: list[tuple[tuple[str, ...], Node]] = [((name,), node) for name, node in graph.scope.nodes.items()]
     while todo:
         at, node = todo.pop()
@@ -77,7 +76,7 @@ def _experts(graph: Graph) -> dict[tuple[str, ...], tuple[Group, frozenset[str]]
             todo.extend(((*at, name), inner) for name, inner in node.scope.nodes.items())
             mixture = mixture_of(node)
             if mixture is not None:
-                found[at] = node, frozenset(mixture.experts)
+                found[at] = node, mixture
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from assembler.compiler.leaf import definition_of, fold, inline
+from assembler.compiler.leaf import definition_of, fold
 from assembler.compiler.values import COPY, STREAM, LoopOp, Op
 from assembler.facts.model import NodeFacts
 from assembler.graph.model import Leaf, Node, Ref, Repeat, Scope
@@ -28,7 +28,7 @@ class Ensemble(NamedTuple):
 Members = tuple["RepeatBuilder", list["Part"]]
 
 
-def folded(scope: Scope, read: dict[str, set[str]]) -> Ensemble | None:
+def folded(scope: Scope) -> Ensemble | None:
     """The ensemble of a scope whose members nobody reads but a join that folds."""
     for node in scope.nodes.values():
         build = node.definition.build if isinstance(node, Leaf) else None
@@ -36,22 +36,21 @@ def folded(scope: Scope, read: dict[str, set[str]]) -> Ensemble | None:
             continue
         refs = [edge.source for edges in node.inputs.values() for edge in edges]
         parts = dict.fromkeys(ref.node for ref in refs)
-        if all(ref.node and _alone(scope.nodes[ref.node]) for ref in refs) and refs == [ref for name in parts for ref in _every(name, scope.nodes[name])]:
+        if refs == [ref for name in parts for ref in _each(name, scope.nodes.get(name))]:
             others = {edge.source for other in scope.nodes.values() if other is not node for edges in other.inputs.values() for edge in edges}
             if others.isdisjoint(refs) and not any(ref in scope.outputs.values() for ref in refs):
                 return Ensemble(node, frozenset(parts))
     return None
 
 
-def _alone(node: Node) -> bool:
-    return isinstance(node, Repeat) and node.beside and not node.losses and node.count > 1
+def _each(name: str, node: Node | None) -> list[Ref]:
+    """What the copies of a repeat give, in order; nothing of what is no row of members side by side."""
+    if not isinstance(node, Repeat) or not node.beside or node.losses or node.count < 2:
+        return []
+    return [Ref(name, f"{index}.{node.stream[1]}") for index in range(node.count)]
 
 
-def _every(name: str, node: Node) -> list[Ref]:
-    return [Ref(name, f"{index}.{node.stream[1]}") for index in range(node.count)] if isinstance(node, Repeat) else []
-
-
-def fold_of(builder: ScopeBuilder, node: Node, facts: NodeFacts, fed: Fed, read: set[str]) -> Members:
+def members_of(builder: ScopeBuilder, node: Node, facts: NodeFacts, fed: Fed, read: set[str]) -> Members:
     """The submodules of one repeat; its calls come with the join."""
     from assembler.compiler.repeat import RepeatBuilder
 
@@ -81,11 +80,5 @@ def call_ensemble(builder: ScopeBuilder, join: Leaf, facts: NodeFacts, members: 
                 draft.add(LoopOp(made.over(start, part.stop), "member", (running, after), pieces, (STREAM,), [], join.name, start=start))
                 running = after
     assert running is not None
-    count = len(join.inputs[port])
-    sizes = NodeFacts(facts.inputs, facts.outputs, {**facts.sizes, "n": count}, facts.definition)
-    text = inline(join, sizes, build, {port: [running]}, definition_of(join, facts))
-    value = running
-    if text != (running,):
-        value = draft.new()
-        draft.add(Op((value,), text, join.name))
+    value = builder.closed(join, facts, build, port, running, len(join.inputs[port]))
     builder.give(join, next(iter(join.definition.outputs)), value)

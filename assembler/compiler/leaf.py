@@ -83,6 +83,11 @@ def separated(values: Sequence[int]) -> list[Piece]:
     return pieces
 
 
+def facts_with(facts: NodeFacts, edges: int) -> NodeFacts:
+    """The facts with `n`, the number of edges of the `many` port."""
+    return NodeFacts(facts.inputs, facts.outputs, {**facts.sizes, "n": edges}, facts.definition)
+
+
 def inline(node: Leaf, facts: NodeFacts, build: Inline, fed: Mapping[str, Sequence[int]], ports: Definition) -> tuple[Piece, ...]:
     """The expression of an `Inline`, values in the place of its ports."""
     sizes = dict(facts.sizes)

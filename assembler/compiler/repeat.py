@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from assembler.compiler.leaf import call, classes, constructor, definition_of, inline
+from assembler.compiler.leaf import call, classes, constructor, definition_of, facts_with, inline
 from assembler.compiler.model import PlanError, Submodule
-from assembler.compiler.scope import Fed, ScopeBuilder, Wanted, facts_with, group_call, place_of
+from assembler.compiler.scope import Fed, ScopeBuilder, Wanted, group_call, place_of
 from assembler.compiler.share import Copies, Path, Pending, find, slice_text, target_of
 from assembler.compiler.values import COPY, STREAM, LoopOp, Op, Piece
 from assembler.facts.count import parameters

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from assembler.compiler.ensemble import Members, call_ensemble, fold_of, folded
-from assembler.compiler.leaf import beside, call, classes, constructor, definition_of, fold, inline
+from assembler.compiler.ensemble import Members, call_ensemble, folded, members_of
+from assembler.compiler.leaf import beside, call, classes, constructor, definition_of, facts_with, fold, inline
 from assembler.compiler.model import PlanError, Submodule
 from assembler.compiler.names import comment, identifier
 from assembler.compiler.share import Path, Pending, target_of
-from assembler.compiler.sparse import call_mixture, losses_of, skipping
+from assembler.compiler.sparse import call_mixture, skipping
 from assembler.compiler.values import LoopOp, Op, Piece
 from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts, ScopeFacts
@@ -106,16 +106,16 @@ class ScopeBuilder:
     def run(self) -> Draft:
         nodes, ports = alive(self.scope, self.wanted.outputs)
         experts = self.mixture.experts if self.mixture is not None else ()
-        ensemble = None if self.planner.dense or self.mixture is not None else folded(self.scope, ports)
+        ensemble = None if self.planner.dense or self.mixture is not None else folded(self.scope)
         members: dict[str, Members] = {}
         for name, node in self.scope.nodes.items():
             identifier(name)
             if name in nodes and name in experts:
                 self._module(node, self.facts.nodes[name], self._fed(node), ports[name])
             elif name in nodes and self.mixture is not None and node is self.mixture.mix:
-                call_mixture(self, self.mixture, {expert: tuple(port for port in ports[expert] if port in losses_of(self.scope.nodes[expert])) for expert in experts})
+                call_mixture(self, self.mixture, ports)
             elif name in nodes and ensemble is not None and name in ensemble.parts:
-                members[name] = fold_of(self, node, self.facts.nodes[name], self._fed(node), ports[name])
+                members[name] = members_of(self, node, self.facts.nodes[name], self._fed(node), ports[name])
             elif name in nodes and ensemble is not None and node is ensemble.join:
                 call_ensemble(self, ensemble.join, self.facts.nodes[name], list(members.values()))
             elif name in nodes:
@@ -215,11 +215,16 @@ class ScopeBuilder:
                 total = self.draft.new()
                 self.draft.add(Op((total,), fold(build.fold, running, [following]), node.name, place=place))
                 running, place = total, ""
-            pieces = inline(node, facts_with(facts, len(many)), build, {**fed, port: [running]}, definition)
-            place = place if len(many) == 1 else ""
-        else:
-            pieces = inline(node, facts, build, fed, definition)
-            pieces = pieces if definition.inputs else beside(pieces, self._latest())
+            return self.closed(node, facts, build, port, running, len(many), place if len(many) == 1 else "")
+        pieces = inline(node, facts, build, fed, definition)
+        return self._given(node, pieces if definition.inputs else beside(pieces, self._latest()), place)
+
+    def closed(self, node: Leaf, facts: NodeFacts, build: Inline, port: str, running: int, count: int, place: str = "") -> int:
+        """What a fold makes of its running value in the end; `count`: of so many values."""
+        return self._given(node, inline(node, facts_with(facts, count), build, {port: [running]}, definition_of(node, facts)), place)
+
+    def _given(self, node: Leaf, pieces: tuple[Piece, ...], place: str) -> int:
+        """The value of an expression, which may be one that is there already."""
         if len(pieces) == 1 and isinstance(pieces[0], int):
             return pieces[0]
         value = self.draft.new()
@@ -262,11 +267,6 @@ class ScopeBuilder:
         """The inputs of a node that are fed by an input which callers may leave out."""
         optional = {self.draft.values[Ref("", name)] for name in self.wanted.inputs if self.scope.inputs[name].optional}
         return frozenset(port for port, values in fed.items() if optional.intersection(values))
-
-
-def facts_with(facts: NodeFacts, edges: int) -> NodeFacts:
-    """The facts with `n`, the number of edges of the `many` port."""
-    return NodeFacts(facts.inputs, facts.outputs, {**facts.sizes, "n": edges}, facts.definition)
 
 
 def group_call(callee: Sequence[Piece], wanted: Wanted, fed: Fed, node: Node) -> tuple[Piece, ...]:

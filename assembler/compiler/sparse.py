@@ -7,6 +7,7 @@ the text is the graph as it stands.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from assembler.compiler.model import PlanError, Submodule
@@ -26,8 +27,8 @@ def skipping(kind: str, scope: Scope) -> Mixture | None:
     return None if found is None or getattr(found.gating.options, "straight_through", None) == "dense" else found
 
 
-def call_mixture(builder: ScopeBuilder, found: Mixture, losses: dict[str, tuple[str, ...]]) -> None:
-    """The submodule and the call. `losses`: those that the experts give too, by expert."""
+def call_mixture(builder: ScopeBuilder, found: Mixture, read: Mapping[str, Collection[str]]) -> None:
+    """The submodule and the call. `read`: what is read of each node; of an expert also its losses."""
     mix, draft = found.mix, builder.draft
     first = builder.scope.nodes[found.experts[0]]
     rows = draft.values[first.inputs[_stream(first)][0].source]
@@ -36,7 +37,7 @@ def call_mixture(builder: ScopeBuilder, found: Mixture, losses: dict[str, tuple[
     draft.submodules.append(Submodule(mix.name, f"{MODULE}()"))
     pieces: tuple[Piece, ...] = (f"self.{mix.name}(", rows, ", ", gates, f", {_listed(builder.scope, found)})")
     value = draft.new()
-    names = [(name, port) for name, ports in losses.items() for port in ports]
+    names = [(name, port) for name in found.experts for port in _losses(builder.scope.nodes[name]) if port in read[name]]
     total = (draft.new(),) if names else ()
     draft.add(Op((value, *total), pieces, mix.name))
     builder.give(mix, next(iter(mix.definition.outputs)), value)
@@ -45,7 +46,7 @@ def call_mixture(builder: ScopeBuilder, found: Mixture, losses: dict[str, tuple[
         draft.values[Ref(*names[0])] = total[0]
 
 
-def losses_of(node: Node) -> tuple[str, ...]:
+def _losses(node: Node) -> tuple[str, ...]:
     """The auxiliary losses that a node gives."""
     if isinstance(node, Leaf):
         return tuple(name for name, port in node.definition.outputs.items() if port.loss)

@@ -20,7 +20,7 @@ from assembler.facts.alive import Gradient, Mode
 from assembler.facts.flow import Flow
 from assembler.facts.zero_plain import plain
 from assembler.facts.zero_run import Pass, Runner, back
-from assembler.facts.zero_values import Atom, Form, Value
+from assembler.facts.zero_values import Value
 
 __all__ = ["Level", "Value", "Zero", "step_by_step", "zero"]
 
@@ -74,14 +74,6 @@ class Zero(NamedTuple):
     def states(self) -> Sequence[Value]:
         """What is known of each value outside training."""
         return self.passes.still.values
-
-    def root_bits(self, value: int) -> Atom:
-        """Values with one root are equal bit for bit."""
-        return self.states[value].bits
-
-    def root_math(self, value: int) -> Form:
-        """Values with one root are equal in exact arithmetic; floats may differ by the order of sums."""
-        return self.states[value].math
 
     def zero(self, value: int, level: Level = "bits") -> bool:
         state = self.states[value]

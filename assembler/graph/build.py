@@ -376,7 +376,7 @@ class Builder:
             draft.beside, draft.main = draft.main, ""
             draft.gives = {name: port for name, port in draft.gives.items() if port.loss}
             draft.broken |= draft.weight > MAX_UNFOLDED
-            draft.taps = {} if draft.broken else {f"{index}.{draft.beside}": None for index in range(count)}
+            draft.taps = {} if draft.broken else dict.fromkeys(ref.port for ref in draft.values)
         return draft
 
     def weigh(self, draft: Draft) -> None:

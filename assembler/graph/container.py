@@ -252,7 +252,7 @@ def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Res
     join = insert(builder, inner, "join", kind, options, f"join of {inner.address}", span, said)
     if join.broken:
         return Ref(join.name, "")
-    values = [(ref, part) for part in parts for ref in _values(builder, part)]
+    values = [(ref, part) for part in parts for ref in (part.values if part.beside and not part.broken else [_value(builder, part)])]
     many = next((name for name, port in join.ports.items() if port.many), None)
     if many is not None:
         join.edges[many] = [Edge(ref, part.span) for ref, part in values]
@@ -271,13 +271,6 @@ def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Res
                                    help="name them beside the stream: `from: {x: ..., scores: ...}`"))  # fmt: skip
             join.broken = True
     return Ref(join.name, join.main)
-
-
-def _values(builder: Builder, part: Draft) -> list[Ref]:
-    """What a part gives on: one value, or one of each member."""
-    if part.beside and not part.broken:
-        return [Ref(part.name, f"{index}.{part.beside}") for index in range(part.count)]
-    return [_value(builder, part)]
 
 
 def _value(builder: Builder, part: Draft) -> Ref:
@@ -301,7 +294,7 @@ def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDr
 
     `called`: it must be a module of its own, because what it stands in calls it.
     """
-    if resolved.kind.container or (shared.norm not in ("pre", "out", "both") and not (called and _gives_no_value(builder, resolved))):
+    if resolved.kind.container or (shared.norm not in ("pre", "out", "both") and not (called and _gives_no_value(resolved))):
         copy = builder.single(resolved, shared, scope, at, offered)
         if copy.inner is not None and not copy.broken and not _is_bus(copy):
             _norms_inside(builder, copy, copy.inner, shared)
@@ -331,7 +324,7 @@ def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDr
     return group
 
 
-def _gives_no_value(builder: Builder, resolved: Resolved) -> bool:
+def _gives_no_value(resolved: Resolved) -> bool:
     """Whether a leaf is no module that gives one value: an expression, or one with outputs beside (of one that is wrong, it does not matter)."""
     chosen = choose(resolved.kind, resolved.fields, resolved.place.path, resolved.place.name, lambda _: None)
     return chosen is None or isinstance(chosen.definition.build, Inline) or len(chosen.definition.outputs) > 1

@@ -73,6 +73,13 @@ class Draft:
     def count(self) -> int:
         return sum(count for count, _ in self.runs)
 
+    @property
+    def values(self) -> list[Ref]:
+        """What it gives on: one value, or one of each copy that stands beside others."""
+        if self.beside:
+            return [Ref(self.name, f"{index}.{self.beside}") for index in range(self.count)]
+        return [self.after or Ref(self.name, self.main)]
+
     def freeze(self) -> Node:
         inputs = {port: tuple(edges) for port, edges in self.edges.items() if edges}
         if not self.runs and self.inner is None:

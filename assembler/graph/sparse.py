@@ -29,6 +29,7 @@ ROUTER_START = "normal(0.02)"
 _OURS = ("router", "selector", "noise", "gating", "mix", "jitter", "shared", "add")
 """Nodes beside the experts; no expert is called so."""
 
+
 class Expert(NamedTuple):
     """One entry of the mixture: a part, and how many of it stand side by side (0: one, under its own name)."""
 
@@ -61,7 +62,7 @@ def unfold(builder: Builder, draft: Draft, resolved: Resolved, inner: ScopeDraft
     for expert in experts:
         part = _expert(builder, inner, at, expert, stream)
         built.append(part)
-        values.extend(_values(part, expert.copies))
+        values.extend([] if part.broken else part.values)
     mix = insert(builder, inner, "mix", "combine", {}, f"sum of {draft.address}", draft.span)
     mix.edges["gates"] = [Edge(Ref(gating.name, gating.main), draft.span)]
     mix.edges["x"] = [Edge(ref, draft.span) for ref in values]
@@ -69,10 +70,9 @@ def unfold(builder: Builder, draft: Draft, resolved: Resolved, inner: ScopeDraft
     result = Ref(mix.name, mix.main)
     beside = _shared(builder, draft, inner, at, options, shared, alone.get("expert"), stream)
     if beside is not None:
-        part, count = beside
-        built.append(part)
+        built.append(beside)
         add = insert(builder, inner, "add", "add", {}, f"sum of {draft.address}", draft.span, said)
-        add.edges["x"] = [Edge(result, draft.span), *(Edge(ref, draft.span) for ref in _values(part, count))]
+        add.edges["x"] = [Edge(result, draft.span), *(Edge(ref, draft.span) for ref in ([] if beside.broken else beside.values))]
         result = Ref(add.name, add.main)
     inner.outputs = {"y": result, "load": Ref(gating.name, "load")}
     inner.main = "y"
@@ -142,24 +142,17 @@ def one_input(builder: Builder, draft: Draft, parts: list[Draft]) -> None:
             part.broken = True
 
 
-def _values(part: Draft, count: int) -> list[Ref]:
-    """What each copy of a part gives; nothing where it is broken."""
-    if part.broken:
-        return []
-    return [Ref(part.name, f"{index}.{part.beside}") for index in range(count)] if count else [part.after or Ref(part.name, part.main)]
-
-
-def _shared(builder: Builder, draft: Draft, inner: ScopeDraft, at: At, options: Options, shared: Place | None, expert: Place | None, stream: Ref) -> tuple[Draft, int] | None:
+def _shared(builder: Builder, draft: Draft, inner: ScopeDraft, at: At, options: Options, shared: Place | None, expert: Place | None, stream: Ref) -> Draft | None:
     """The experts that every row runs: a part of their own, or `shared: n` more of the others."""
     count = getattr(options, "shared", 0)
     if shared is not None:
-        return _part(builder, inner, at, Expert(shared, 0), stream), 0
+        return _part(builder, inner, at, Expert(shared, 0), stream)
     if not count:
         return None
     if expert is None:
         builder.say(Diagnostic("missing-key", "`shared` is a number, and there is no one `expert` that they could be like", draft.span.at(f"{draft.path}.shared"), help="write `shared: {kind: ...}`"))
         return None
-    return _part(builder, inner, at, Expert(replace(expert, name="shared"), count), stream), count
+    return _part(builder, inner, at, Expert(replace(expert, name="shared"), count), stream)
 
 
 # --- the router ---
@@ -179,7 +172,7 @@ def _scores(
 
     if router is not None:
         part = _part(builder, inner, at, Expert(_of_width(builder, draft, router, inner, total), 0), stream)
-        return {} if part.broken else {"scores": part.after or Ref(part.name, part.main)}, [part]
+        return {} if part.broken else {"scores": part.values[0]}, [part]
     if getattr(options, "router", "") == "noisy_topk":
         zeros = {"init": {"write": "zero"}}
         return {"scores": linear("router", zeros), "noise": linear("noise", zeros)}, []

@@ -257,24 +257,24 @@ def test_a_silent_graft_leaves_its_host_as_it_was(kind: str, keys: dict[str, Any
 
 
 # --- upcycling ---
-@pytest.mark.parametrize("more", [{}, {"top_k": 3}, {"score": "sigmoid", "renormalize": True}])
-def test_experts_that_are_copies_of_one_make_what_it_makes(more: dict[str, Any]) -> None:
+def upcycled(more: dict[str, Any]) -> dict[str, Any]:
+    """A dense part beside a mixture whose experts are copies of it."""
+    expert = {"kind": "mlp", "hidden": 8, "init": {"copy": "dense"}}
     nodes = {
         "dense": {"kind": "mlp", "hidden": 8, "from": "x"},
-        "think": {
-            "kind": "moe",
-            "experts": 4,
-            "expert": {"kind": "mlp", "hidden": 8, "init": {"copy": "dense"}},
-            "from": "x",
-            **more,
-        },
+        "think": {"kind": "moe", "experts": 4, "expert": expert, "from": "x", **more},
     }
-    spec = {
+    return {
         "name": "upcycled",
         "inputs": {"x": f"[batch seq {WIDE}]"},
         "nodes": nodes,
         "outputs": {"dense": "dense", "y": "think", "aux": "losses"},
     }
+
+
+@pytest.mark.parametrize("more", [{}, {"top_k": 3}, {"score": "sigmoid", "renormalize": True}])
+def test_experts_that_are_copies_of_one_make_what_it_makes(more: dict[str, Any]) -> None:
+    spec = upcycled(more)
     report = assembler.check(spec)
     assert report.ok, report
     given = assembler.build(spec, seed=0)(torch.randn(3, 7, WIDE))
@@ -282,22 +282,7 @@ def test_experts_that_are_copies_of_one_make_what_it_makes(more: dict[str, Any])
 
 
 def test_without_renormalising_the_copies_make_less() -> None:
-    nodes = {
-        "dense": {"kind": "mlp", "hidden": 8, "from": "x"},
-        "think": {
-            "kind": "moe",
-            "experts": 4,
-            "expert": {"kind": "mlp", "hidden": 8, "init": {"copy": "dense"}},
-            "renormalize": False,
-            "from": "x",
-        },
-    }
-    spec = {
-        "name": "upcycled",
-        "inputs": {"x": f"[batch seq {WIDE}]"},
-        "nodes": nodes,
-        "outputs": {"dense": "dense", "y": "think", "aux": "losses"},
-    }
+    spec = upcycled({"renormalize": False})
     report = assembler.check(spec)
     assert report.signals is not None
     one, two = (value_at(report.signals.flow, name) for name in ("dense", "think.mix"))
