@@ -6,7 +6,7 @@ import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from assembler.adapters.insert import adapt
@@ -146,10 +146,8 @@ def _estimated(facts: Facts, known: Signals) -> list[Diagnostic]:
 
 def checked(source: Source) -> tuple[Graph, Facts]:
     """What will be built of a recipe, and its types. RecipeError if it does not check."""
-    report = check(source)
-    if not report.ok or report.graph is None or report.facts is None:
-        raise RecipeError(report)
-    return report.graph._replace(scope=prune(report.graph.scope)), report.facts
+    found = origin_of(source)
+    return found.graph, found.facts
 
 
 # --- building ---
@@ -168,17 +166,40 @@ def build(source: Source, *, device: Any = None, dtype: Any = None, seed: int | 
     from assembler.compiler.build import build as make
     from assembler.compiler.plan import plan as plan_of
 
-    graph, facts = checked(source)
-    model = make(plan_of(graph, facts), device=device, dtype=dtype, seed=seed)
-    _BUILT[type(model)] = graph, facts
+    found = origin_of(source)
+    model = make(plan_of(found.graph, found.facts), device=device, dtype=dtype, seed=seed)
+    remember(model, found)
     return model
 
 
-_BUILT: WeakKeyDictionary[type, tuple[Graph, Facts]] = WeakKeyDictionary()
+class Origin(NamedTuple):
+    """What a model was built from: the recipe, and the graph (what no output needs is gone) and facts that it means."""
+
+    recipe: Recipe
+    graph: Graph
+    facts: Facts
 
 
-def origin(model: nn.Module) -> tuple[Graph, Facts] | None:
-    """The graph and facts that a model was built from in this process, or a copy of such a model."""
+_BUILT: WeakKeyDictionary[type, Origin] = WeakKeyDictionary()
+
+
+def origin_of(source: Source) -> Origin:
+    """A recipe that checks, as what is built of it. RecipeError(report) with every finding if it does not check."""
+    with _no_collection():
+        found_recipe, found = read(source)
+        report = examine(found_recipe, found) if found_recipe is not None else Report(diagnostics=tuple(found))
+    if found_recipe is None or not report.ok or report.graph is None or report.facts is None:
+        raise RecipeError(report)
+    return Origin(found_recipe, report.graph._replace(scope=prune(report.graph.scope)), report.facts)
+
+
+def remember(model: nn.Module, found: Origin) -> None:
+    """Note what a model was built from; its copies in this process know it too."""
+    _BUILT[type(model)] = found
+
+
+def origin(model: nn.Module) -> Origin | None:
+    """What a model was built from in this process; None for one that came from elsewhere (unpickled, ejected, foreign)."""
     return _BUILT.get(type(model))
 
 

@@ -11,7 +11,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from assembler.commands import COMMANDS, OK, USAGE, UsageError, clean, say
+from assembler.commands import NAMES
+from assembler.commands import command as command_of
+from assembler.commands.common import OK, USAGE, UsageError, clean, say
 from assembler.report.terminal import write
 
 BUG, INTERRUPTED = 70, 130
@@ -95,14 +97,14 @@ def _dispatch(words: list[str]) -> int:
         return OK if words else USAGE
     if words[0] == "--version":
         return _version()
-    command = COMMANDS.get(words[0])
-    if command is None:
+    run = command_of(words[0])
+    if run is None:
         import difflib
 
-        near = difflib.get_close_matches(words[0][:64], COMMANDS, 1)
-        hint = f"did you mean `{near[0]}`?" if near else f"the commands are {', '.join(COMMANDS)}"
+        near = difflib.get_close_matches(words[0][:64], NAMES, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"the commands are {', '.join(NAMES)}"
         raise UsageError(f"there is no command `{words[0][:200]}`: {hint}")
-    return command(words[1:])
+    return run(words[1:])
 
 
 def _close_quietly() -> None:

@@ -98,10 +98,10 @@ def verify(
 def _subject(subject: nn.Module | assemble.Source, recipe: assemble.Source | None, seed: int) -> tuple[nn.Module, Graph, Facts]:
     if not isinstance(subject, nn.Module):
         return assemble.build(subject, seed=seed), *assemble.checked(subject)
-    origin = assemble.checked(recipe) if recipe is not None else assemble.origin(subject)
+    origin = assemble.origin_of(recipe) if recipe is not None else assemble.origin(subject)
     if origin is None:
         raise ValueError(f"{type(subject).__name__} was not built in this process by `assembler.build`: hand over its recipe too, `verify(model, recipe=...)`")
-    return subject, *origin
+    return subject, origin.graph, origin.facts
 
 
 @contextmanager

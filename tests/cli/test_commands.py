@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from assembler import cli, commands
+from assembler import cli
+from assembler.commands.check import Checking, checking
+from assembler.commands.common import split
+from assembler.commands.show import STAGES
 from assembler.report.starter import starter
 
 GOOD = """\
@@ -134,7 +137,7 @@ def test_new_writes_nothing_over_and_nowhere_else(here: Path, name: str) -> None
     assert before == (sorted(path.name for path in here.iterdir()), (here / "good.yaml").read_text())
 
 
-@pytest.mark.parametrize("stage", commands.STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_can_be_printed(here: Path, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["show", "tiny.yaml", "--stage", stage]) == 0
     out = capsys.readouterr().out
@@ -217,11 +220,11 @@ def test_control_characters_on_the_command_line_are_escaped(here: Path, capsys: 
     [("a.yaml", False), ("k=v", True), ("+k=v", True), ("~k", True), ("++k=v", True), ("~/a.yaml", False), ("a/b=c", True)],
 )
 def test_what_is_an_override(argument: str, is_override: bool) -> None:
-    paths, overrides = commands.split([argument])
+    paths, overrides = split([argument])
     assert bool(overrides) == is_override
     assert bool(paths) != is_override
 
 
 def test_words_without_options_mean_what_argparse_makes_of_them() -> None:
     words = ["good.yaml", "vars.width=9", "+new=1", "~gone", "", "a b"]
-    assert commands.checking(words) == commands.checking(["--", *words]) == commands.Checking(words)
+    assert checking(words) == checking(["--", *words]) == Checking(words)
