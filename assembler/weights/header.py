@@ -61,53 +61,53 @@ class Header(NamedTuple):
 def read_header(path: str | os.PathLike[str]) -> Header:
     """The head of a file. WeightsError for anything but a whole, consistent safetensors file; FileNotFoundError."""
     place = os.fspath(path)
-    shown = shown(place)
-    _not_a_pickle(place, shown)
+    where = printable(place)
+    _not_a_pickle(place, where)
     try:
         # Asked before it is opened: opening a pipe would wait for a writer, opening a device may act.
         info = os.stat(place)
         if not stat.S_ISREG(info.st_mode):
-            raise WeightsError(f"{shown} is a folder, a pipe or a device; name the safetensors file itself")
+            raise WeightsError(f"{where} is a folder, a pipe or a device; name the safetensors file itself")
         with open(place, "rb") as file:
-            return _read(file, os.fstat(file.fileno()).st_size, shown)
+            return _read(file, os.fstat(file.fileno()).st_size, where)
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {shown}") from None
+        raise FileNotFoundError(f"there is no file {where}") from None
     except OSError as problem:
-        raise WeightsError(f"{shown} cannot be read: {problem.strerror}") from problem
+        raise WeightsError(f"{where} cannot be read: {problem.strerror}") from problem
 
 
-def _not_a_pickle(place: str, shown: str) -> None:
+def _not_a_pickle(place: str, where: str) -> None:
     suffix = os.path.splitext(place)[1].lower()
     if suffix in PICKLES:
         raise WeightsError(
-            f"{shown} is a pickle by its name, and reading a pickle can run what is inside; "
-            f"`assembler convert {shown(os.path.basename(place))} -o {shown(os.path.splitext(os.path.basename(place))[0])}.safetensors` "
+            f"{where} is a pickle by its name, and reading a pickle can run what is inside; "
+            f"`assembler convert {printable(os.path.basename(place))} -o {printable(os.path.splitext(os.path.basename(place))[0])}.safetensors` "
             "reads it as bare tensors and writes a file that can only be data"
         )
 
 
-def _read(file: BinaryIO, size: int, shown: str) -> Header:
+def _read(file: BinaryIO, size: int, where: str) -> Header:
     head = file.read(32)
     for magic, what in _MAGIC:
         if head.startswith(magic) and not head[8:9] == b"{":
-            raise WeightsError(f"{shown} is no safetensors file but looks like {what}; `assembler convert` reads what torch.save wrote")
+            raise WeightsError(f"{where} is no safetensors file but looks like {what}; `assembler convert` reads what torch.save wrote")
     if len(head) < 8:
-        raise WeightsError(f"{shown} is no safetensors file: it has {size} bytes; was it cut off? fetch or save it again")
+        raise WeightsError(f"{where} is no safetensors file: it has {size} bytes; was it cut off? fetch or save it again")
     length = int.from_bytes(head[:8], "little")
     if length > size - 8:
-        raise WeightsError(f"{shown} is cut off or no safetensors file: its head should be {length:,} bytes long, the file has {size:,}; fetch or save it again")
+        raise WeightsError(f"{where} is cut off or no safetensors file: its head should be {length:,} bytes long, the file has {size:,}; fetch or save it again")
     if length > MAX_HEADER:
-        raise WeightsError(f"the head of {shown} is {length:,} bytes long; more than {MAX_HEADER:,} are not read: keep its tensors in several files")
+        raise WeightsError(f"the head of {where} is {length:,} bytes long; more than {MAX_HEADER:,} are not read: keep its tensors in several files")
     file.seek(8)
     text = file.read(length)
     if text.count(b"{") > MAX_ENTRIES + SPARE_BRACES:
-        raise WeightsError(f"{shown} holds more than {MAX_ENTRIES:,} tensors; keep them in several files")
-    entries, metadata = _entries(_parsed(text, shown), shown)
-    _fill(entries, size - 8 - length, shown)
+        raise WeightsError(f"{where} holds more than {MAX_ENTRIES:,} tensors; keep them in several files")
+    entries, metadata = _entries(_parsed(text, where), where)
+    _fill(entries, size - 8 - length, where)
     return Header(entries, metadata, 8 + length, size)
 
 
-def _parsed(text: bytes, shown: str) -> dict[str, Any]:
+def _parsed(text: bytes, where: str) -> dict[str, Any]:
     """The head's JSON. Only mappings, lists, texts and integers are read, and no key twice."""
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -115,54 +115,54 @@ def _parsed(text: bytes, shown: str) -> dict[str, Any]:
         if len(made) != len(found):
             seen: set[str] = set()
             twice = next(name for name, _ in found if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise WeightsError(f"the head of {shown} names `{shown(twice)}` twice; save it again")
+            raise WeightsError(f"the head of {where} names `{printable(twice)}` twice; save it again")
         return made
 
     def refuse(number: str) -> Any:
-        raise WeightsError(f"the head of {shown} holds `{shown(number)}`, where only whole numbers can stand; save it again")
+        raise WeightsError(f"the head of {where} holds `{printable(number)}`, where only whole numbers can stand; save it again")
 
     try:
         found = json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_float=refuse, parse_constant=refuse)
     except RecursionError:
-        raise WeightsError(f"the head of {shown} is nested deeper than any safetensors file") from None
+        raise WeightsError(f"the head of {where} is nested deeper than any safetensors file") from None
     except UnicodeDecodeError:
-        raise WeightsError(f"the head of {shown} is not UTF-8: it is no safetensors file") from None
+        raise WeightsError(f"the head of {where} is not UTF-8: it is no safetensors file") from None
     except json.JSONDecodeError as problem:
-        raise WeightsError(f"the head of {shown} is no JSON ({problem.msg} at byte {problem.pos + 8}): the file is damaged or no safetensors file") from None
+        raise WeightsError(f"the head of {where} is no JSON ({problem.msg} at byte {problem.pos + 8}): the file is damaged or no safetensors file") from None
     except ValueError as problem:
         if isinstance(problem, WeightsError):
             raise
-        raise WeightsError(f"the head of {shown} holds a number of thousands of digits: it is no safetensors file") from None
+        raise WeightsError(f"the head of {where} holds a number of thousands of digits: it is no safetensors file") from None
     if not isinstance(found, dict):
-        raise WeightsError(f"the head of {shown} is no mapping of names: it is no safetensors file")
+        raise WeightsError(f"the head of {where} is no mapping of names: it is no safetensors file")
     return found
 
 
-def _entries(found: dict[str, Any], shown: str) -> tuple[dict[str, Entry], dict[str, str]]:
+def _entries(found: dict[str, Any], where: str) -> tuple[dict[str, Entry], dict[str, str]]:
     metadata = found.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise WeightsError(f"the metadata of {shown} is no mapping of texts")
-    return {name: _entry(name, value, shown) for name, value in found.items()}, metadata
+        raise WeightsError(f"the metadata of {where} is no mapping of texts")
+    return {name: _entry(name, value, where) for name, value in found.items()}, metadata
 
 
-def _entry(name: str, value: Any, shown: str) -> Entry:
+def _entry(name: str, value: Any, where: str) -> Entry:
     wrong = bad_name(name)
     if wrong:
-        raise WeightsError(f"{shown} holds a tensor called `{shown(name)}`: {wrong}")
+        raise WeightsError(f"{where} holds a tensor called `{printable(name)}`: {wrong}")
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise WeightsError(f"`{shown(name)}` in {shown} is not described by dtype, shape and data_offsets: it is no safetensors file")
+        raise WeightsError(f"`{printable(name)}` in {where} is not described by dtype, shape and data_offsets: it is no safetensors file")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in SIZES:
-        raise WeightsError(f"`{shown(name)}` in {shown} has the dtype `{shown(str(dtype))}`; known are {', '.join(SIZES)}")
+        raise WeightsError(f"`{printable(name)}` in {where} has the dtype `{printable(str(dtype))}`; known are {', '.join(SIZES)}")
     if not _whole_numbers(shape, MAX_AXES) or 0 in shape:
-        raise WeightsError(f"`{shown(name)}` in {shown} has no shape of at most {MAX_AXES} positive sizes")
+        raise WeightsError(f"`{printable(name)}` in {where} has no shape of at most {MAX_AXES} positive sizes")
     if not _whole_numbers(offsets, 2) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise WeightsError(f"`{shown(name)}` in {shown} does not say from where to where its data go")
+        raise WeightsError(f"`{printable(name)}` in {where} does not say from where to where its data go")
     begin, end = offsets
     # Python's integers do not overflow, and MAX_AXES bounds how long the product is.
     needed = math.prod(shape) * SIZES[dtype]
     if needed != end - begin:
-        raise WeightsError(f"`{shown(name)}` in {shown} is {dtype} {_spelled(shape)}, {_bytes(needed)}, but has {_bytes(end - begin)} of data; save it again")
+        raise WeightsError(f"`{printable(name)}` in {where} is {dtype} {_spelled(shape)}, {_bytes(needed)}, but has {_bytes(end - begin)} of data; save it again")
     return Entry(dtype, tuple(shape), begin, end)
 
 
@@ -170,17 +170,17 @@ def _whole_numbers(value: Any, most: int) -> bool:
     return isinstance(value, list) and len(value) <= most and all(type(item) is int and 0 <= item < 2**63 for item in value)
 
 
-def _fill(entries: Mapping[str, Entry], data: int, shown: str) -> None:
+def _fill(entries: Mapping[str, Entry], data: int, where: str) -> None:
     """Tensors lie one behind another, from the first byte of the data to the last."""
     at = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1].begin):
         if entry.begin != at:
             what = "overlap" if entry.begin < at else "leave a gap"
-            raise WeightsError(f"the data of {shown} {what} where `{shown(name)}` begins (byte {entry.begin:,}, expected {at:,}); save it again")
+            raise WeightsError(f"the data of {where} {what} where `{printable(name)}` begins (byte {entry.begin:,}, expected {at:,}); save it again")
         at = entry.end
     if at != data:
         what = "is cut off" if at > data else "has more behind its data"
-        raise WeightsError(f"{shown} {what}: its tensors take {at:,} bytes, there are {data:,}; fetch or save it again")
+        raise WeightsError(f"{where} {what}: its tensors take {at:,} bytes, there are {data:,}; fetch or save it again")
 
 
 def bad_name(name: str) -> str:
@@ -194,7 +194,7 @@ def bad_name(name: str) -> str:
     return ""
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """A text of strangers, so that it steers no terminal: what is not printable ASCII is escaped, what is long is cut."""
     head = text if len(text) <= 120 else f"{text[:100]}... ({len(text):,} characters)"
     return head if head.isascii() and head.isprintable() else ascii(head)
@@ -208,4 +208,4 @@ def _bytes(number: int) -> str:
     return f"{number:,} bytes" if number < 2**64 else "more bytes than there are addresses"
 
 
-__all__ = ["Entry", "Header", "WeightsError", "bad_name", "read_header", "shown"]
+__all__ = ["Entry", "Header", "WeightsError", "bad_name", "printable", "read_header"]
