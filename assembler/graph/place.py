@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from assembler.graph import init
 from assembler.graph.env import Env, Say
+from assembler.graph.kinds import sought
 from assembler.graph.options import Field
 from assembler.graph.rule import RuleBook
 from assembler.library import registry
@@ -223,17 +224,8 @@ class Resolver:
             return None
         name, value = item[0].data, item[0]
         word = item[1].find(name) if registry.kind(name) is None else None
-        kind = registry.kind(str(word) if isinstance(word, str) else name)
+        kind = sought(str(word) if isinstance(word, str) else name, name, value.span.at(f"{place.path}.kind"), self.say)
         if kind is None:
-            if "." in name or ":" in name:
-                close = did_you_mean(name.split(".")[-1].lower(), registry.names())
-                help_text = f"a recipe names registered kinds, not Python paths: {close or '`assembler kinds` lists them'}"
-            elif "@" in name:
-                self.say(Diagnostic("unknown-version", f"this release knows no version of a kind like {name!r}", value.span.at(f"{place.path}.kind"), help=f"write `kind: {name.split('@')[0]}`"))
-                return None
-            else:
-                help_text = did_you_mean(name, registry.names()) or did_you_mean(name.lower(), registry.names()) or "`assembler kinds` lists them"
-            self.say(Diagnostic("unknown-kind", f"there is no kind `{name}`", value.span.at(f"{place.path}.kind"), label="unknown kind", help=help_text))
             return None
         return Resolved(place, kind, fields, parts, None, env, arguments, slot)
 

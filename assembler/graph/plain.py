@@ -52,6 +52,8 @@ def main_of(definition: Definition) -> str:
 class Plain:
     """What a plain place says."""
 
+    name: str
+    """The kind as it is written: `mlp`, `mlp@1`."""
     kind: Kind
     feeds: Feeds
     words: tuple[tuple[str, bool], ...]
@@ -93,7 +95,7 @@ def read_plain(place: Place, env: Env) -> Plain | None:
     notes = place.notes
     if "plain" in notes:
         known: Plain | None = notes["plain"]
-        if known is None or registry.kind(known.kind.name) is known.kind:
+        if known is None or registry.kind(known.name) is known.kind:
             return known
     found = notes["plain"] = _read(place, env)
     return found
@@ -102,7 +104,8 @@ def read_plain(place: Place, env: Env) -> Plain | None:
 def _read(place: Place, env: Env) -> Plain | None:
     fields = place.fields
     item = fields.get("kind")
-    kind = registry.kind(item.data) if item is not None and isinstance(item.data, str) else None
+    name = item.data if item is not None and isinstance(item.data, str) else ""
+    kind = registry.kind(name)
     if kind is None or kind.container or place.parts is not None or place.graph is not None:
         return None
     words: list[tuple[str, bool]] = []
@@ -116,4 +119,4 @@ def _read(place: Place, env: Env) -> Plain | None:
             return None
     said: list[Diagnostic] = []
     feeds = read_feeds((fields["from"], env) if "from" in fields else None, place.path, said.append)
-    return None if said else Plain(kind, feeds, tuple(words))
+    return None if said else Plain(name, kind, feeds, tuple(words))

@@ -188,12 +188,12 @@ def active(rows: list[Row]) -> int | None:
 
 
 def _own(leaf: Leaf, known: NodeFacts | None) -> tuple[int | None, int | None]:
-    """Parameters that one copy owns, and those of them that train; None if a size is unknown."""
+    """Parameters that one copy owns, and those of them that train; None if a size is unknown, or what it owns."""
     if leaf.same:
         return 0, 0
     if known is None or known.definition is None:
         return None, None
-    if len(shapes(known)) < len(known.definition.parameters):
+    if known.definition.opaque or len(shapes(known)) < len(known.definition.parameters):
         return None, None
     count = parameters(leaf, known)
     return count, trained(leaf, known)

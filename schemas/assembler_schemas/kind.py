@@ -156,6 +156,8 @@ class Definition(NamedTuple):
     """The output that the node's address means; the only non-loss one if empty."""
     branches: tuple[Branch, ...] = ()
     """What grafts add inside; their parameters and steps are among the others."""
+    opaque: bool = False
+    """It may own parameters that do not stand here: how many, nobody knows before it is built."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -90,6 +91,60 @@ def test_a_kind_may_be_registered_again_but_not_replaced(twice: Kind) -> None:
     with pytest.raises(ValueError, match="exists already"):
         registry.register(_kind("twice"))
     assert registry.kind("twice") is twice
+
+
+@pytest.fixture
+def versions() -> Iterator[tuple[Kind, Kind]]:
+    cards = replace(_kind("twice"), version=2), _kind("twice")
+    for card in cards:
+        registry.register(card)
+    yield cards
+    registry.unregister("twice")
+
+
+def test_the_plain_name_means_the_newest_version_in_whatever_order_they_come(versions: tuple[Kind, Kind]) -> None:
+    newest, first = versions
+    assert registry.kind("twice") is newest
+    assert registry.kind("twice@1") is first
+    assert registry.kind("twice@2") is newest
+    assert registry.kind("twice@3") is None
+    assert registry.kind("twice@01") is None
+    assert registry.versions("twice") == [1, 2]
+    assert registry.versions("linear") == [1]
+    assert registry.kind("linear@1") is registry.kind("linear")
+    assert registry.names().count("twice") == 1
+
+
+def test_a_pin_holds_inside_and_only_for_the_plain_name(versions: tuple[Kind, Kind]) -> None:
+    newest, first = versions
+    with registry.pinned({"twice": 1, "linear": 7}):
+        assert registry.kind("twice") is first
+        assert registry.kind("twice@2") is newest
+        assert registry.kind("linear") is None
+    assert registry.kind("twice") is newest
+
+
+def test_forgetting_one_version_leaves_the_others(versions: tuple[Kind, Kind]) -> None:
+    registry.unregister("twice@2")
+    assert registry.kind("twice") is versions[1]
+    assert registry.kind("twice@2") is None
+
+
+def test_a_kind_declared_again_at_the_same_place_replaces_itself() -> None:
+    registry.register(_kind("twice"), "notebook:Twice")
+    again = _kind("twice")
+    registry.register(again, "notebook:Twice")
+    assert registry.kind("twice") is again
+    with pytest.raises(ValueError, match="declared by `notebook:Twice`"):
+        registry.register(_kind("twice"), "other:Twice")
+    registry.unregister("twice")
+    assert registry.kind("twice") is None
+
+
+@pytest.mark.parametrize("name", ["Twice", "twice@2", "acme.twice", "", "1twice"])
+def test_a_name_that_no_recipe_could_spell_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a kind"):
+        registry.register(_kind(name))
 
 
 def test_a_built_in_kind_cannot_be_replaced() -> None:
