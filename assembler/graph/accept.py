@@ -1,4 +1,4 @@
-"""What a slot accepts: the ports that whatever fills it must keep, by name here, by type in `checks/slots.py`."""
+"""What fills a slot: where it stands, and the ports that `accepts` says it keeps. `checks/slots.py` holds it against them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from assembler.graph.draft import Draft, ScopeDraft
-from assembler.graph.model import Accepted
+from assembler.graph.model import Accepted, Kept
 from assembler.graph.place import Resolved
 from assembler.source.parse import did_you_mean
 from assembler.source.tree import Value
-from assembler_schemas.diagnostic import Diagnostic, Note
+from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.kind import Port
 
 if TYPE_CHECKING:
@@ -19,26 +19,29 @@ if TYPE_CHECKING:
 FORM = 'for example `accepts: {in: {x: "[... d]"}, out: {"y": "[... d]"}}`'
 
 
+def stands(builder: Builder, resolved: Resolved, address: str) -> None:
+    """Note where the fillers stand of the slots that lead to this place, one to the next."""
+    for path in resolved.hops[1:]:
+        builder.filled.setdefault(path, {})[address] = None
+
+
 def keep(builder: Builder, resolved: Resolved, draft: Draft, scope: ScopeDraft) -> None:
-    """Hold a slot's filler against the names of the ports that the slot accepts; note their types."""
+    """Note the ports that the slot keeps, beside those that its filler has."""
+    stands(builder, resolved, draft.address)
     found = scope.env.slot(resolved.slot)
     if found is None or found[0].accepts is None:
         return
     slot, env = found
     path = f"slots.{slot.name}.accepts"
-    filler = resolved.fields["kind"][0].span if "kind" in resolved.fields else slot.span
-    for side, has, what in (("in", draft.ports, "has no input"), ("out", draft.gives, "gives no")):
+    ports = []
+    for side in ("in", "out"):
         for name, value in _side(builder, slot.accepts, side, path).items():
             stated = builder.port_type(value, env, f"{path}.{side}.{name}")
-            if name not in has:
-                builder.say(Diagnostic(
-                    "slot-mismatch", f"what fills the slot `{slot.name}` {what} `{name}`", filler, label=f"{what} `{name}`",
-                    related=(Note(f"the slot `{slot.name}` keeps it", value.key),),
-                    help=did_you_mean(name, has) or f"fill the slot with something that has `{name}`, or take `{name}` out of `accepts`",
-                ))  # fmt: skip
-            elif stated is not None:
-                port = Port(str(stated), optional=True)
-                builder.accepted.append(Accepted(slot.name, draft.address, side, name, port, value.span, filler))
+            if stated is not None:
+                ports.append(Kept(side, name, Port(str(stated), optional=True), value.span if value.span.line else value.key))
+    if ports:
+        filler = resolved.fields["kind"][0].span if "kind" in resolved.fields else slot.span
+        builder.accepted.append(Accepted(slot.name, draft.address, tuple(ports), filler, dict(draft.ports), dict(draft.gives)))
 
 
 def _side(builder: Builder, accepts: Value | None, side: str, path: str) -> Mapping[str, Value]:
@@ -49,7 +52,7 @@ def _side(builder: Builder, accepts: Value | None, side: str, path: str) -> Mapp
     if side == "in":
         for key, value in accepts.items():
             if key not in ("in", "out"):
-                builder.say(Diagnostic("unknown-key", f"`accepts` has no key `{key}`", value.key.at(f"{path}.{key}"), help="it has `in` and `out`"))
+                builder.say(Diagnostic("unknown-key", f"`accepts` has no key `{key}`", value.key.at(f"{path}.{key}"), help=did_you_mean(key, ("in", "out")) or "it has `in` and `out`"))
     stated = accepts.get(side)
     if stated is None:
         return {}

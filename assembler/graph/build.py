@@ -74,7 +74,7 @@ def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
     graph = Graph(
         recipe.name or "model", scope.freeze(), inputs, recipe.graph.policy or "auto", recipe.description,
         {**{f"inputs.{k}": v.span for k, v in recipe.graph.inputs.items()}, **{f"outputs.{k}": v.span for k, v in recipe.graph.outputs.items()}},
-        accepted=tuple(builder.accepted), grafts=grafts,
+        accepted=tuple(builder.accepted), filled={path: tuple(places) for path, places in builder.filled.items()}, grafts=grafts,
     )  # fmt: skip
     return graph, builder.found
 
@@ -92,6 +92,8 @@ class Builder:
         self.later: list[tuple[Draft, ScopeDraft, str, Span]] = []
         """Drafts whose `same` is looked up once everything stands."""
         self.accepted: list[Accepted] = []
+        self.filled: dict[str, dict[str, None]] = {}
+        """Key path of what fills a slot -> the addresses where it stands."""
         self.graphs: list[tuple[GraphSpec, ScopeDraft]] = []
         """Every graph that was built, once for each place that uses it."""
         self.outputs: Value | None = None
@@ -366,6 +368,7 @@ class Builder:
                 again = self.resolver.resolve(resolved.place, scope.env, at.path, at.counts, at.inherited, find, (here.path, here.counts))  # type: ignore[arg-type]
                 copy = again or resolved
                 own = read_shared(copy, at.inherited, in_bus, self.say) or shared
+                accept.stands(self, copy, here.address)
             node = container.copy_of(self, copy, own, scope, here, offered, called=beside is not None)
             if node.broken:
                 draft.broken = True

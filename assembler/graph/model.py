@@ -130,19 +130,29 @@ class Repeat(NamedTuple):
 Node = Leaf | Group | Repeat
 
 
-class Accepted(NamedTuple):
-    """A port that a slot keeps, at one place that uses the slot."""
+class Kept(NamedTuple):
+    """A port that a slot keeps."""
 
-    slot: str
-    address: str
     side: str
     """`in` or `out`."""
     name: str
     port: Port
     span: Span
-    """Where the slot states the port's type."""
+    """Where the slot states its type."""
+
+
+class Accepted(NamedTuple):
+    """The ports that a slot keeps, and those of what fills it, at one place that uses the slot."""
+
+    slot: str
+    address: str
+    ports: tuple[Kept, ...]
     filler: Span
     """Where it is said what fills the slot."""
+    takes: Mapping[str, Port]
+    """The filler's inputs."""
+    gives: Mapping[str, Port]
+    """The filler's outputs."""
 
 
 class Match(NamedTuple):
@@ -187,4 +197,6 @@ class Graph(NamedTuple):
     """Where each input (`inputs.x`), output (`outputs.y`) and rule stands."""
     accepted: tuple[Accepted, ...] = ()
     """The ports that slots keep, at every place that uses one."""
+    filled: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Key path of what fills a slot (`slots.ffn`, `nodes.encoder.slots.ffn`) -> where it stands (`encoder.*.think`)."""
     grafts: tuple[Graft, ...] = ()

@@ -30,8 +30,48 @@ def test_a_name_means_one_size_across_both_sides_of_accepts(filler):
     assert codes(filler) == ["slot-mismatch"]
 
 
-def test_a_missing_port_is_said_once_for_each_name():
-    assert codes({"kind": "mlp"}, {"in": {"mask": "mask [... seq]"}, "out": {"z": "[... d]"}}) == ["slot-mismatch"] * 2
+def found(filler, accepts=ACCEPTS, **more):
+    recipe = {
+        "inputs": {"x": "[batch seq 16]"},
+        "slots": {"ffn": {"accepts": accepts, **filler}},
+        "nodes": {"think": {"slot": "ffn", "from": "x"}},
+        "outputs": {"features": "think"},
+        **more,
+    }
+    return check(recipe).diagnostics
+
+
+def test_one_filler_is_one_finding_however_many_ports_differ():
+    item = only(found({"kind": "linear", "out": 8}, {"in": {"mask": "mask [... seq]"}, "out": {"z": "[... d]", "y": "[... seq 16]"}}))
+    assert item.message == "what fills the slot `ffn` at `think` does not keep `mask`, `z`, `y`"
+    assert item.related[-1].message.split("\n") == [
+        "              the slot keeps  the filler has",
+        "!  in   mask  mask [... seq]  -",
+        "!  out  z     [... d]         -",
+        "!  out  y     [... seq 16]    [batch seq 8]",
+        "   in   x     -               [batch seq 16]",
+    ]
+
+
+def test_a_name_that_means_another_size_is_told_with_the_size():
+    item = only(found({"kind": "linear", "out": 8}))
+    assert item.message == "what fills the slot `ffn` at `think` gives [batch seq 8] at `y`, and the slot keeps [... seq d] with d = 16"
+
+
+def test_a_filler_that_fails_at_several_places_is_one_finding_that_counts_them():
+    nodes = {"one": {"slot": "ffn", "from": "x"}, "two": {"slot": "ffn", "from": "x"}, "think": {"kind": "add", "from": ["one", "two"]}}
+    item = only(found({"kind": "linear", "out": 8}, nodes=nodes))
+    assert item.message.startswith("what fills the slot `ffn` at `one` and 1 more place gives")
+
+
+def test_a_missing_port_offers_the_port_of_the_filler_that_is_spelled_like_it():
+    item = only(found({"kind": "attention", "heads": 2}, {"in": {"maks": "mask [... seq]"}}))
+    assert item.help == "did you mean `mask`?"
+
+
+def only(diagnostics):
+    assert [item.code for item in diagnostics] == ["slot-mismatch"]
+    return diagnostics[0]
 
 
 def test_a_slot_is_held_inside_copies_and_said_once():
