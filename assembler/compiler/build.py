@@ -10,13 +10,14 @@ import copyreg
 import hashlib
 import linecache
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from assembler.compiler.allow import check_text
 from assembler.compiler.emit import PROBE, emit, model_class
@@ -28,6 +29,9 @@ from assembler.graph.model import Graph
 PACKAGE = "assembler_models"
 ON_META = 20_000_000
 """From so many parameters on, a model is laid out without values first: each is then drawn once, not twice."""
+ONLY_META = 2_000_000_000
+"""From so many parameters on, not even untouched memory is asked for where values come from elsewhere: not every system
+gives what it does not have. Below, meta would only cost: its first use in a process imports for up to a second."""
 
 
 def build(
@@ -36,16 +40,21 @@ def build(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     seed: int | None = None,
+    values: bool = True,
 ) -> nn.Module:
     """The model that the plan's text defines.
 
     It starts on the CPU and then moves to `device`, so that a seed gives the same values on every
     machine. `dtype`: of all floating-point parameters but those of nodes that state their own.
     `device="meta"`: no values yet; `initialize` fills them in.
+    `values=False`: in memory that nobody has touched, or on meta: every value is to come from elsewhere.
     """
     module = load(emit(plan))
     made: type[nn.Module] = getattr(module, model_class(plan))
     with _default_dtype(dtype):
+        if not values:
+            with torch.device("cpu" if plan.parameters < ONLY_META else "meta"), _Unfilled():
+                return made(seed=0)
         if device is not None and torch.device(device).type == "meta":
             with torch.device("meta"):
                 return made(seed=0)
@@ -106,6 +115,16 @@ def _materialize(model: nn.Module) -> None:
                     empty = torch.empty_like(old, device="cpu")
                     made[id(old)] = nn.Parameter(empty, old.requires_grad) if isinstance(old, nn.Parameter) else empty
                 table[name] = made[id(old)]
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out whatever would fill a tensor: `nn.init`, and the methods that change one in place."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        named, name = kwargs or {}, getattr(func, "__name__", "")
+        if name.endswith("_") and not name.endswith("__") and name != "requires_grad_":
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 @contextmanager
