@@ -1,0 +1,1 @@
+"""What several recipes, or many variants of one, are beside each other."""

@@ -1,0 +1,40 @@
+"""The lock of a recipe: what the library made of it, kept beside it so that `check --frozen` sees what moved.
+
+    assembler.lock("digits.yaml")            # plain data, as `digits.lock` holds it
+    lock_of(origin_of("digits.yaml"))        # the same, of what is already checked
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from assembler.assemble import Origin, Source, origin_of, read
+from assembler.checks import locked
+from assembler.checks.locked import Lock, place_of, read_lock, text_of, too_large
+from assembler.facts.flow import MAX_USES
+
+__all__ = ["Lock", "lock", "lock_of", "place_of", "read_lock", "text_of", "too_large"]
+
+
+def lock(source: Source, overrides: Sequence[str] = ()) -> Lock:
+    """What a lock of the recipe holds. RecipeError if it does not check, ValueError where it is too large."""
+    return lock_of(origin_of(source if not overrides else _whole(source, overrides)))
+
+
+def lock_of(origin: Origin) -> Lock:
+    """The lock of what is built. ValueError for a graph that is too large to be unfolded."""
+    made = locked.lock_of(*origin)
+    if made is None:
+        raise ValueError(f"the graph unfolds into more than {MAX_USES:,} uses of kinds, and a lock holds no more: lock a shallower copy of it")
+    return made
+
+
+def _whole(source: Source, overrides: Sequence[str]) -> Source:
+    """With its overrides; where these cannot be carried out the findings are the error."""
+    from assembler.assemble import RecipeError
+    from assembler.report.report import Report
+
+    found, said = read(source, overrides)
+    if found is None or any(item.level == "error" for item in said):
+        raise RecipeError(Report(name=found.name if found else "", diagnostics=tuple(said)))
+    return found
