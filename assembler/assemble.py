@@ -135,6 +135,10 @@ def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool
     graph, facts, mended = adapt(graph, facts, frozen)
     diagnostics += mended
     diagnostics += folded(without_echoes(diagnostics, run_checks(graph, facts)))
+    if found_recipe.moved:
+        from assembler.checks import moved
+
+        diagnostics += moved.check(found_recipe.moved, graph)
     known = None
     if not any(item.level == "error" for item in diagnostics):
         known = signals(graph, facts)

@@ -82,6 +82,8 @@ def _graph_key(key: str) -> Schema:
                    "additionalProperties": {"anyOf": [{"type": "null"}, {"$ref": "#/definitions/graft"}]}},
         "adapters": {"type": "object", "additionalProperties": False,
                      "properties": {"policy": {"enum": ["auto", "explicit", "never"]}}},
+        "moved": {"type": "object", "additionalProperties": {"type": "string"},
+                  "description": "old address: new address, for weights that were kept under the old one"},
     }  # fmt: skip
     return table[key]
 

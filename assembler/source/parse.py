@@ -40,7 +40,8 @@ def parse(tree: Value, file: str = "", before: Recipe | None = None) -> tuple[Re
     reader = _Reader(before)
     graph = reader.graph(tree, "", top=True)
     name, description = reader.text(tree, "name"), reader.text(tree, "description")
-    return Recipe(name, graph, tree, description, file, tree.span, not reader.found), reader.found
+    moved = reader.moved(tree)
+    return Recipe(name, graph, tree, description, file, tree.span, not reader.found, moved), reader.found
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
@@ -166,6 +167,14 @@ class _Reader:
         if value is not None and (value.data != 1 or isinstance(value.data, bool)):
             self.say("unknown-version", f"this release reads version 1 of the language, not {value.plain()!r}",
                      value.span, "recipe", help="write `recipe: 1`")  # fmt: skip
+
+    def moved(self, tree: Value) -> dict[str, Value]:
+        found = dict(self.mapping(tree, "moved", "moved", "old.address: new.address"))
+        for old, value in list(found.items()):
+            if not isinstance(value.data, str):
+                del found[old]
+                self.say("value-type", f"the new address of `{old}` is {_sort(value)}, where a text is wanted", value.span, f"moved.{old}", help="write `moved: {old.address: new.address}`")
+        return found
 
     def adapters(self, tree: Value, path: str) -> str:
         for key, value in self.mapping(tree, "adapters", path, "policy: auto").items():

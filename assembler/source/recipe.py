@@ -16,7 +16,7 @@ NOUNS = ("kind", "slot", "same", "like")
 """The keys of which a place has exactly one: they say what stands there."""
 
 GRAPH_KEYS = frozenset(
-    ["recipe", "name", "description", "$schema", "defaults", "vars", "inputs", "nodes", "outputs", "slots", "rules", "grafts", "adapters"]
+    ["recipe", "name", "description", "$schema", "defaults", "vars", "inputs", "nodes", "outputs", "slots", "rules", "grafts", "adapters", "moved"]
 )
 PLACE_KEYS = frozenset(
     ["kind", "slot", "same", "like", "from", "repeat", "share", "norm", "norm_kind", "init", "freeze", "seed", "dtype", "tie", "vars", "before", "after"]
@@ -103,3 +103,5 @@ class Recipe(NamedTuple):
     span: Span = NOWHERE
     clean: bool = False
     """Nothing was said while it was sorted, so that a part of it which an override leaves alone need not be sorted again."""
+    moved: Mapping[str, Value] = MappingProxyType({})
+    """Old address -> new address: where weights that were kept before a part moved belong now. Nothing else asks for it."""
