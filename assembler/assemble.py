@@ -100,7 +100,7 @@ def check(source: Source, overrides: Sequence[str] = (), *, frozen: bool = False
     `frozen`: an adapter that the recipe does not ask for is an error. `scale`: also what is estimated,
     not proven: how large values and gradients are at the start.
     """
-    with _no_collection():
+    with no_collection():
         found_recipe, found = read(source, overrides)
         if found_recipe is None:
             return Report(diagnostics=tuple(found))
@@ -108,7 +108,7 @@ def check(source: Source, overrides: Sequence[str] = (), *, frozen: bool = False
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Without the cyclic collector: a check makes many objects and no garbage circles, and scanning
     them again and again would cost a third of its time.
 
@@ -196,7 +196,7 @@ _BUILT: WeakKeyDictionary[type, Origin] = WeakKeyDictionary()
 
 def origin_of(source: Source) -> Origin:
     """A recipe that checks, as what is built of it. RecipeError(report) with every finding if it does not check."""
-    with _no_collection():
+    with no_collection():
         found_recipe, found = read(source)
         report = examine(found_recipe, found) if found_recipe is not None else Report(diagnostics=tuple(found))
     if found_recipe is None or not report.ok or report.graph is None or report.facts is None:
