@@ -81,8 +81,11 @@ def _span(text: str, index: int, start: int, end: int | None = None, path: str =
     )  # fmt: skip
 
 
-def commands(overrides: Sequence[str]) -> tuple[list[Command], list[Diagnostic]]:
-    """The overrides as commands; what cannot be one is a diagnostic and left out."""
+def commands(overrides: Sequence[str], sweeps: bool = False) -> tuple[list[Command], list[Diagnostic]]:
+    """The overrides as commands; what cannot be one is a diagnostic and left out.
+
+    `sweeps`: one that asks for several values is a command too, without a value of its own (`source/sweeps.py`).
+    """
     found: list[Command] = []
     diagnostics: list[Diagnostic] = []
     together = 0
@@ -91,7 +94,7 @@ def commands(overrides: Sequence[str]) -> tuple[list[Command], list[Diagnostic]]
         if index >= MAX_COUNT or together > MAX_TOGETHER:
             diagnostics.append(_too_many(len(overrides), text, index))
             break
-        command = _command(text, index)
+        command = _command(text, index, sweeps)
         if isinstance(command, Command):
             found.append(command)
         else:
@@ -108,7 +111,7 @@ def _too_many(count: int, text: str, index: int) -> Diagnostic:
     )  # fmt: skip
 
 
-def _command(text: str, index: int) -> Command | Diagnostic:
+def _command(text: str, index: int, sweeps: bool) -> Command | Diagnostic:
     refused = _refuse_text(text, index)
     if refused is not None:
         return refused
@@ -124,7 +127,7 @@ def _command(text: str, index: int) -> Command | Diagnostic:
     command = Command(
         text, index, parsed.operation, parsed.key, parsed.package, parsed.value, parsed.stated, parsed
     )  # fmt: skip
-    return _refuse_key(command) or _refuse_value(command) or command
+    return _refuse_key(command) or (None if sweeps and parsed.sweep else _refuse_value(command)) or command
 
 
 def _refuse_text(text: str, index: int) -> Diagnostic | None:

@@ -1,6 +1,6 @@
 """Everything that we take from Hydra: the order of the files, and the grammar of overrides.
 
-The only module that imports Hydra; it is imported inside functions, where a recipe has defaults or
+The only module that imports Hydra, with `hydra_sweep` beside it; it is imported inside functions, where a recipe has defaults or
 overrides. Both are internals of Hydra 1.3; a differential test holds the result equal to
 `hydra.compose`. Nothing here builds an OmegaConf object of a recipe, and nothing is left behind:
 Hydra's version base, which is global, is set for the length of a call.
@@ -9,7 +9,6 @@ Hydra's version base, which is global, is set for the length of a call.
 from __future__ import annotations
 
 import copy
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,12 +26,8 @@ from hydra.core.default_element import ConfigDefault, GroupDefault, InputDefault
 from hydra.core.override_parser.overrides_visitor import HydraErrorListener, HydraOverrideVisitor
 from hydra.core.override_parser.types import (
     ChoiceSweep,
-    Glob,
-    IntervalSweep,
     Override,
     OverrideType,
-    QuotedString,
-    RangeSweep,
     Sweep,
 )
 from hydra.errors import HydraException
@@ -43,6 +38,7 @@ from hydra.version import VersionBase
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 
+from assembler.source.hydra_sweep import count, sweep_in
 from assembler_schemas.span import NOWHERE, Span
 
 _BASE = Version("1.3")
@@ -214,7 +210,8 @@ class _Visitor(HydraOverrideVisitor):
 def _shuffled(*args: Any, **named: Any) -> Sweep:
     # A shuffled list would be another value each time; a shuffled sweep is refused like any other.
     given = [*args, *named.values()]
-    return next((item for item in given if isinstance(item, Sweep)), ChoiceSweep(list=given))
+    found = next((item for item in given if isinstance(item, Sweep)), None)
+    return ChoiceSweep(list=given, shuffle=True) if found is None else found
 
 
 @lru_cache(maxsize=1)
@@ -242,11 +239,11 @@ def parse(text: str) -> Parsed:
             raise BadOverride(*_explain(error, text)) from None
         except (ValueError, TypeError, AssertionError, RecursionError, OverflowError) as error:
             raise BadOverride(str(error) or type(error).__name__, text.find("=") + 1) from None
-    swept = _sweep_in(raw._value)
+    swept = sweep_in(raw._value)
     return Parsed(
         operation=_OPERATIONS[raw.type], key=raw.key_or_group, package=raw.package,
         value=None if swept is not None else raw.value(), stated=raw.value_type is not None,
-        sweep="" if swept is None else _count(swept), raw=raw,
+        sweep="" if swept is None else count(swept), raw=raw,
     )  # fmt: skip
 
 
@@ -282,30 +279,3 @@ def _explain(error: HydraException, text: str) -> tuple[str, int]:
     if token.start >= len(text):
         return ("there is no `=`" if "=" not in text else "it ends too early"), len(text)
     return f"unexpected {text[token.start]!r}", token.start
-
-
-def _sweep_in(value: Any) -> Any:
-    todo = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, (Sweep, Glob)):
-            return item
-        if isinstance(item, list):
-            todo.extend(item)
-        elif isinstance(item, dict):
-            todo.extend(item.values())
-    return None
-
-
-def _count(sweep: Any) -> str:
-    """How many values a sweep would try: computed, never expanded."""
-    if isinstance(sweep, RangeSweep):
-        start, stop, step = (float(x) if x is not None else 0.0 for x in (sweep.start, sweep.stop, sweep.step))
-        span = (stop - start) / step if step else math.inf
-        return f"{max(0, math.ceil(span))} values" if math.isfinite(span) else "values without end"
-    if isinstance(sweep, IntervalSweep):
-        return "any value of an interval"
-    if isinstance(sweep, Glob):
-        return "every option that matches a pattern"
-    items = [item.text if isinstance(item, QuotedString) else item for item in sweep.list]
-    return f"{len(items)} values" if len(items) > 1 else "a shuffled or chosen value"

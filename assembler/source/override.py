@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from assembler.source.merge import merge, stamp, without_nulls
 from assembler.source.paths import Root, read_capped, roots, shipped
 from assembler.source.text import read
 from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic
+
+if TYPE_CHECKING:
+    from assembler.source.grammar import Command
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\Z")
 _HEAD = 2048
@@ -43,7 +47,7 @@ def compose(
         return without_nulls(tree), diagnostics
     places = roots(os.path.dirname(shown), [shipped()] if search is None else search)
     composed, found = _compose(tree, text.decode("utf-8-sig", "replace"), shown, overrides, places)
-    return composed, _once([*diagnostics, *found])
+    return composed, once_a_line([*diagnostics, *found])
 
 
 def apply(tree: Value, overrides: Sequence[str], clean: bool = False) -> tuple[Value, list[Diagnostic]]:
@@ -64,28 +68,49 @@ def apply(tree: Value, overrides: Sequence[str], clean: bool = False) -> tuple[V
 def _compose(
     tree: Value, text: str, shown: str, overrides: Sequence[str], places: Sequence[Root]
 ) -> tuple[Value | None, list[Diagnostic]]:
-    from assembler.source.defaults import Files, plan
     from assembler.source.edit import carry_out
     from assembler.source.grammar import commands
 
     wanted, diagnostics = commands(overrides)
+    merged = merge_files(tree, text, shown, wanted, places)
+    diagnostics += merged.found
+    if merged.tree is None:
+        return None, diagnostics
+    if not merged.commands:
+        return without_nulls(merged.tree), diagnostics
+    changed, found = carry_out(merged.tree, merged.commands, merged.groups)
+    return changed, [*diagnostics, *found]
+
+
+class Merged(NamedTuple):
+    """All files of a composition as one tree, with its null entries; None where they do not compose."""
+
+    tree: Value | None
+    commands: tuple[Command, ...]
+    """What sets values, and chooses no file."""
+    groups: Callable[[], list[str]]
+    found: list[Diagnostic]
+    refused: bool
+    """Whether something was said of the defaults or of a choice."""
+
+
+def merge_files(tree: Value, text: str, shown: str, wanted: Sequence[Command], places: Sequence[Root]) -> Merged:
+    """The recipe's file with the files that its defaults and the choices among `wanted` name merged in."""
+    from assembler.source.defaults import Files, plan
+
     files = Files(places)
     stem = os.path.splitext(os.path.basename(shown))[0]
     name = stem if _FILE_NAME.match(stem) else "_recipe_"
     files.add(name, tree, text)
     planned, refused = plan(files, name, wanted)
-    diagnostics += [*files.diagnostics, *refused]
+    said = [*files.diagnostics, *refused]
     if not planned.complete or any(d.level == "error" for d in files.diagnostics):
-        return None, diagnostics
+        return Merged(None, (), files.groups, said, bool(refused))
     merged, found = _merge_all(tree, planned.uses)
-    diagnostics += found
-    if not planned.commands:
-        return without_nulls(merged), diagnostics
-    changed, found = carry_out(merged, planned.commands, files.groups)
-    return changed, [*diagnostics, *found]
+    return Merged(merged, planned.commands, files.groups, [*said, *found], bool(refused))
 
 
-def _once(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+def once_a_line(found: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Without what the reader has said already of the same line: it looks for these two everywhere."""
     seen: set[tuple[str, str, int]] = set()
     kept: list[Diagnostic] = []
@@ -104,7 +129,7 @@ def _merge_all(primary: Value, uses: Sequence[tuple[Value, str]]) -> tuple[Value
     stamped: set[int] = set()
     for layer, (tree, package) in enumerate(uses):
         if id(tree) in stamped:
-            tree = _copied(tree)
+            tree = copied(tree)
         stamped.add(id(tree))
         stamp(tree, layer)
         path = [part for part in package.split(".") if part]
@@ -131,7 +156,7 @@ def _steers(tree: Value, path: Sequence[str]) -> Diagnostic:
     )  # fmt: skip
 
 
-def _copied(tree: Value) -> Value:
+def copied(tree: Value) -> Value:
     """The same tree in objects of its own: a file that is used at two keys is two layers."""
     root = Value(tree.data, tree.span, tree.key, tree.layer)
     todo = [root]
