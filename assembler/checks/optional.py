@@ -49,10 +49,9 @@ def _node(node: Node, address: str, missing: Missing) -> Iterator[Diagnostic | t
                 yield _refused(address, port, edge, note, node.span)
         return
     if isinstance(node, Repeat):
-        stream = node.stream[0]
-        if stream in arrives:
-            yield _refused(address, stream, *arrives[stream], node.span)
-        inner = {port: note for port, (_, note) in arrives.items() if port != stream}
+        streams = [stream for stream, _ in node.streams]
+        yield from (_refused(address, stream, *arrives[stream], node.span) for stream in streams if stream in arrives)
+        inner = {port: note for port, (_, note) in arrives.items() if port not in streams}
         for run in node.runs:
             if isinstance(run.node, Group):
                 yield run.node.scope, f"{address}.", _inside(run.node.scope, inner, node.inputs)

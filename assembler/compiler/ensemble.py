@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from assembler.compiler.leaf import definition_of, fold
-from assembler.compiler.values import COPY, STREAM, LoopOp, Op
+from assembler.compiler.values import COPY, LoopOp, Op, carried
 from assembler.facts.model import NodeFacts
 from assembler.graph.model import Leaf, Node, Ref, Repeat, Scope
 from assembler_schemas.kind import Inline
@@ -47,7 +47,7 @@ def _each(name: str, node: Node | None) -> list[Ref]:
     """What the copies of a repeat give, in order; nothing of what is no row of members side by side."""
     if not isinstance(node, Repeat) or not node.beside or node.losses or node.count < 2:
         return []
-    return [Ref(name, f"{index}.{node.stream[1]}") for index in range(node.count)]
+    return [Ref(name, f"{index}.{node.main}") for index in range(node.count)]
 
 
 def members_of(builder: ScopeBuilder, node: Node, facts: NodeFacts, fed: Fed, read: set[str]) -> Members:
@@ -67,17 +67,17 @@ def call_ensemble(builder: ScopeBuilder, join: Leaf, facts: NodeFacts, members: 
     port = next(iter(join.inputs))
     running: int | None = None
     for made, parts in members:
-        stream = made.fed[made.stream_in][0]
+        stream = made.fed[made.into[0]][0]
         for part in parts:
             start = part.start
             if running is None:
                 running = draft.new()
-                draft.add(Op((running,), made.pieces(part, stream, (f"self.{made.node.name}[0]",)), join.name))
+                draft.add(Op((running,), made.pieces(part, [stream], (f"self.{made.node.name}[0]",)), join.name))
                 start += 1
             if start < part.stop:
                 after = draft.new()
-                pieces = fold(build.fold, STREAM, made.pieces(part, stream, (COPY,)))
-                draft.add(LoopOp(made.over(start, part.stop), "member", (running, after), pieces, (STREAM,), [], join.name, start=start))
+                pieces = fold(build.fold, carried(0), made.pieces(part, [stream], (COPY,)))
+                draft.add(LoopOp(made.over(start, part.stop), "member", ((running, after),), pieces, (carried(0),), [], join.name, start=start))
                 running = after
     assert running is not None
     value = builder.closed(join, facts, build, port, running, len(join.inputs[port]))

@@ -10,7 +10,7 @@ from assembler.compiler.leaf import call, classes, constructor, definition_of, f
 from assembler.compiler.model import PlanError, Submodule
 from assembler.compiler.scope import Fed, ScopeBuilder, Wanted, group_call, place_of
 from assembler.compiler.share import Copies, Path, Pending, find, slice_text, target_of
-from assembler.compiler.values import COPY, STREAM, LoopOp, Op, Piece
+from assembler.compiler.values import COPY, LoopOp, Op, Piece, carried
 from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts
 from assembler.facts.start import stated
@@ -45,7 +45,8 @@ class RepeatBuilder:
         self.outer, self.node, self.facts, self.fed, self.read = outer, node, facts, fed, read
         self.draft, self.planner = outer.draft, outer.planner
         self.path: Path = (*self.draft.path, node.name)
-        self.stream_in, self.stream_out = node.stream
+        self.streams = node.streams
+        self.into, self.out = ([stream[end] for stream in node.streams] for end in (0, 1))
         self.losses = tuple(name for name in node.losses if name in read)
         self.taps: dict[int, set[str]] = {}
         for port in read:
@@ -96,9 +97,9 @@ class RepeatBuilder:
         path = self.path if self.node.share else (*self.path, copies)
         if isinstance(node, Leaf):
             return self._leaf_part(start, stop, node, facts)
-        read = {self.stream_out, *self.losses, *(p for i, ports in self.taps.items() if self.node.share or start <= i < stop for p in ports)}
+        read = {*self.out, *self.losses, *(p for i, ports in self.taps.items() if self.node.share or start <= i < stop for p in ports)}
         read.update(port for port in self.read if port in node.scope.outputs)
-        inputs = tuple(name for name in node.scope.inputs if name in self.fed or name == self.stream_in or name in self.node.links)
+        inputs = tuple(name for name in node.scope.inputs if name in self.fed or name in self.into or name in self.node.links)
         scope, wanted = self.planner.agree(node, path, inputs, {port for port in read if port in node.scope.outputs})
         if node.same:
             return Part(start, stop, node, facts, wanted.inputs, wanted.outputs, "", 0, False, None)
@@ -107,7 +108,7 @@ class RepeatBuilder:
 
     def _leaf_part(self, start: int, stop: int, node: Leaf, facts: NodeFacts) -> Part:
         definition = definition_of(node, facts)
-        inputs = tuple(name for name in definition.inputs if name in self.fed or name == self.stream_in)
+        inputs = tuple(name for name in definition.inputs if name in self.fed or name in self.into)
         text = ""
         if isinstance(definition.build, Module) and not node.same:
             for name in classes(definition, definition.build):
@@ -166,28 +167,30 @@ class RepeatBuilder:
 
     # --- forward ---
     def _forward(self, parts: list[Part]) -> None:
-        stream = self.fed.get(self.stream_in, ())
-        if not stream:
-            raise PlanError(f"nothing feeds `{self.stream_in}` of `{self.node.name}`")
+        for name in self.into:
+            if not self.fed.get(name):
+                raise PlanError(f"nothing feeds `{name}` of `{self.node.name}`")
+        stream = self.fed[self.into[0]]
         sums: dict[str, int] = {}
         if self.node.beside:
             for part in parts:
                 for index in range(part.start, part.stop):
-                    self._single(part, index, stream[0], sums, self.taps.get(index, set()))
+                    self._single(part, index, [stream[0]], sums, self.taps.get(index, set()))
             for name, total in sums.items():
                 self.outer.give(self.node, name, total)
             return
-        value = self._joined(parts, stream)
+        values = [self._joined(parts, stream), *(self.fed[name][0] for name in self.into[1:])]
         for part, start, stop in self._segments(parts):
-            value = self._segment(part, start, stop, value, sums)
+            values = self._segment(part, start, stop, values, sums)
         last = parts[-1]
-        if self.stream_out in self.read:
-            self.outer.give(self.node, self.stream_out, value)
+        for name, value in zip(self.out, values, strict=True):
+            if name in self.read:
+                self.outer.give(self.node, name, value)
         for name in self.losses:
             if name in sums:
                 self.outer.give(self.node, name, sums[name])
         for port in self.read:
-            if port not in (self.stream_out, *self.losses) and port in last.outputs:
+            if port not in (*self.out, *self.losses) and port in last.outputs:
                 self._alias(f"{self.node.count - 1}.{port}", port)
 
     def _joined(self, parts: list[Part], stream: Sequence[int]) -> int:
@@ -197,9 +200,9 @@ class RepeatBuilder:
         part = parts[0]
         build = definition_of(part.node, part.facts).build if isinstance(part.node, Leaf) else None
         if not isinstance(build, Inline) or not isinstance(part.node, Leaf):
-            raise PlanError(f"`{self.stream_in}` of `{self.node.name}` takes one value")
-        value = self.outer.inline(part.node, part.facts, build, {**self.fed, self.stream_in: stream})
-        self.draft.see(f"{self.node.name}.0.{self.stream_out}", value)
+            raise PlanError(f"`{self.into[0]}` of `{self.node.name}` takes one value")
+        value = self.outer.inline(part.node, part.facts, build, {**self.fed, self.into[0]: stream})
+        self.draft.see(f"{self.node.name}.0.{self.out[0]}", value)
         parts[0] = part._replace(start=1)
         return value
 
@@ -211,7 +214,7 @@ class RepeatBuilder:
     def _segments(self, parts: list[Part]) -> list[tuple[Part, int, int]]:
         """Ranges that one loop, or one call, can run: cut where copies differ and where one is tapped."""
         taps = dict(self.taps)
-        extra = [port for port in self.read if not port[0].isdigit() and port not in (self.stream_out, *self.losses)]
+        extra = [port for port in self.read if not port[0].isdigit() and port not in (*self.out, *self.losses)]
         if extra:
             taps[self.node.count - 1] = {*taps.get(self.node.count - 1, set()), *extra}
         ranges: list[tuple[Part, int, int]] = []
@@ -222,7 +225,7 @@ class RepeatBuilder:
             for index, ports in taps.items():
                 if part.start <= index < part.stop:
                     cuts.add(index + 1)
-                    if ports != {self.stream_out}:
+                    if not ports <= set(self.out):
                         cuts.add(index)
             order = sorted(cuts)
             for start, stop in pairwise(order):
@@ -241,21 +244,22 @@ class RepeatBuilder:
             return False
         return bool(a.text) and (a.inputs, a.outputs) == (b.inputs, b.outputs)
 
-    def _segment(self, part: Part, start: int, stop: int, value: int, sums: dict[str, int]) -> int:
+    def _segment(self, part: Part, start: int, stop: int, values: list[int], sums: dict[str, int]) -> list[int]:
         ports = self.tapped.get(stop - 1, set())
         if stop - start == 1:
-            return self._single(part, start, value, sums, ports)
+            return self._single(part, start, values, sums, ports)
         where = f"self.{self.node.name}"
         plain = self.node.share or (not part.text and not self._has_list(part))
-        pieces = self.pieces(part, STREAM, (where,) if plain else (COPY,))
-        if pieces == (STREAM,):
-            return self._unchanged(stop - 1, value, ports)
-        after = self.draft.new()
+        streams = [carried(index) for index in range(len(values))]
+        pieces = self.pieces(part, streams, (where,) if plain else (COPY,))
+        if pieces == (carried(0),):
+            return self._unchanged(stop - 1, values, ports)
+        after = [self.draft.new() for _ in values]
         totals: list[tuple[int | None, int]] = []
         results: list[int | None] = []
         for port in part.outputs:
-            if port == self.stream_out:
-                results.append(STREAM)
+            if port in self.out:
+                results.append(carried(self.out.index(port)))
             elif port in self.losses:
                 results.append(len(totals))
                 totals.append((sums.get(port), self.draft.new()))
@@ -264,20 +268,20 @@ class RepeatBuilder:
                 results.append(None)
         over = f"range({stop - start})" if plain else self.over(start, stop)
         variable = "_" if plain else "block" if isinstance(part.node, Group) else "layer"
-        op = LoopOp(over, variable, (value, after), pieces, tuple(results), totals, self.node.name, start=start, place=place_of(self.node.span))
+        op = LoopOp(over, variable, tuple(zip(values, after, strict=True)), pieces, tuple(results), totals, self.node.name, start=start, place=place_of(self.node.span))
         op.at = f"{self.node.name}.{{}}." if isinstance(part.node, Group) else None
         op.inside.extend((f"{self.node.name}.{{}}.{port}", index) for index, port in enumerate(part.outputs) if results[index] is not None)
         self.draft.add(op)
-        if self.stream_out in ports:
-            self.draft.values[Ref(self.node.name, f"{stop - 1}.{self.stream_out}")] = after
+        self.draft.values.update((Ref(self.node.name, f"{stop - 1}.{name}"), value) for name, value in zip(self.out, after, strict=True) if name in ports)
         return after
 
-    def _unchanged(self, index: int, value: int, ports: set[str]) -> int:
+    def _unchanged(self, index: int, values: list[int], ports: set[str]) -> list[int]:
         """Copies that give out what they take: nothing runs, the last one may still be read by its address."""
-        if self.stream_out in ports:
-            self.draft.values[Ref(self.node.name, f"{index}.{self.stream_out}")] = value
-        self.draft.see(f"{self.node.name}.{index}.{self.stream_out}", value)
-        return value
+        (name,), (value,) = self.out, values
+        if name in ports:
+            self.draft.values[Ref(self.node.name, f"{index}.{name}")] = value
+        self.draft.see(f"{self.node.name}.{index}.{name}", value)
+        return values
 
     def _has_list(self, part: Part) -> bool:
         """Whether the copies stand in a list though this part constructs none (it is shared)."""
@@ -287,10 +291,10 @@ class RepeatBuilder:
         """The copies that a loop runs over."""
         return f"self.{self.node.name}{slice_text(start, stop, self.node.count)}"
 
-    def pieces(self, part: Part, stream: int, callee: Sequence[Piece]) -> tuple[Piece, ...]:
+    def pieces(self, part: Part, streams: Sequence[int], callee: Sequence[Piece]) -> tuple[Piece, ...]:
         fed: dict[str, Sequence[int]] = {name: values for name, values in self.fed.items() if name in part.inputs}
         fed.update((name, [self.draft.values[Ref(self.node.name, tap)]]) for name, tap in self.node.links.items() if name in part.inputs)
-        fed[self.stream_in] = [stream]
+        fed.update((name, [stream]) for name, stream in zip(self.into, streams, strict=False))
         if isinstance(part.node, Group):
             return group_call(callee, Wanted(part.inputs, part.outputs), fed, part.node)
         definition = definition_of(part.node, part.facts)
@@ -298,13 +302,13 @@ class RepeatBuilder:
             return inline(part.node, facts_with(part.facts, 1), definition.build, fed, definition)
         return call(part.node, definition, fed, callee)
 
-    def _single(self, part: Part, index: int, value: int, sums: dict[str, int], ports: set[str]) -> int:
+    def _single(self, part: Part, index: int, values: list[int], sums: dict[str, int], ports: set[str]) -> list[int]:
         """One copy called by itself."""
         name = self.node.name
         callee = f"self.{name}" if self.node.share else f"self.{name}[{index}]"
-        pieces = self.pieces(part, value, (callee,))
-        if pieces == (value,):
-            return self._unchanged(index, value, ports)
+        pieces = self.pieces(part, values, (callee,))
+        if pieces == (values[0],):
+            return self._unchanged(index, values, ports)
         outputs = {port: self.draft.new() for port in part.outputs}
         at = f"{name}.{index}." if isinstance(part.node, Group) else None
         self.draft.add(Op(tuple(outputs.values()), pieces, name, at, place=place_of(self.node.span)))
@@ -317,7 +321,7 @@ class RepeatBuilder:
                 sums[port] = result if before is None else self.draft.new()
                 if before is not None:
                     self.draft.add(Op((sums[port],), (before, " + ", result), "loss"))
-        return outputs[self.stream_out]
+        return [outputs[name] for name in self.out]
 
 
 def list_text(parts: Sequence[Part]) -> str:

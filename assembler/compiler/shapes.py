@@ -25,7 +25,7 @@ def predicted(graph: Graph, facts: Facts) -> Iterator[tuple[str, Type]]:
     while todo:
         prefix, node, here = todo.pop()
         for port, kind in here.outputs.items():
-            if kind is not None and (not isinstance(node, Repeat) or port == node.stream[1] or port in node.losses):
+            if kind is not None and (not isinstance(node, Repeat) or port in node.losses or any(port == out for _, out in node.streams)):
                 yield f"{prefix}{port}", kind
         if isinstance(node, Group) and here.inner is not None:
             todo.extend(_inside(prefix, node.scope, here.inner))

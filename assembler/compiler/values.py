@@ -37,15 +37,16 @@ class Op:
 
 @dataclass(slots=True)
 class LoopOp:
-    """Copies in a row: `stream = text(stream, ...)`, over and over.
+    """Copies in a row: `x, z = text(x, z, ...)`, over and over.
 
-    `results` says what the text gives, in order: STREAM, the index of a loss, or None for what
-    nobody reads. A loss adds up: from `sums[i][0]` (None: from zero) to `sums[i][1]`.
+    `results` says what the text gives, in order: `carried(i)` for the stream i, the index of a loss, or
+    None for what nobody reads. A loss adds up: from `sums[i][0]` (None: from zero) to `sums[i][1]`.
     """
 
     over: str
     variable: str
-    stream: tuple[int, int]
+    streams: tuple[tuple[int, int], ...]
+    """Each stream before the first copy, and behind the last one."""
     pieces: tuple[Piece, ...]
     results: tuple[int | None, ...]
     sums: list[tuple[int | None, int]]
@@ -59,19 +60,23 @@ class LoopOp:
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        return (self.stream[1], *(after for _, after in self.sums))
+        return (*(after for _, after in self.streams), *(after for _, after in self.sums))
 
     @property
     def inputs(self) -> tuple[int, ...]:
+        first = (value for value, _ in self.streams)
         others = (piece for piece in self.pieces if isinstance(piece, int) and piece >= 0)
         before = (value for value, _ in self.sums if value is not None)
-        return tuple(dict.fromkeys((self.stream[0], *others, *before)))
+        return tuple(dict.fromkeys((*first, *others, *before)))
 
 
-STREAM = -1
-"""In a loop's pieces and results: the stream."""
-COPY = -2
+COPY = -1
 """In a loop's pieces: the copy that runs."""
+
+
+def carried(stream: int) -> int:
+    """In a loop's pieces and results: a stream, by its number."""
+    return -2 - stream
 
 
 def needed(ops: Sequence[Op | LoopOp], wanted: Sequence[int]) -> list[Op | LoopOp]:
@@ -182,17 +187,19 @@ class _Settle:
         self.steps.append(Statement(tuple(targets), text, frees, op.at, probes, op.place))
 
     def _loop(self, op: LoopOp, dying: list[int], final: bool) -> None:
-        before, after = op.stream
         starts = {value for value, _ in op.sums}
         # What every copy reads outlives the first one, be it also what the first one streams.
-        ends = before in dying and before not in op.pieces
-        rest = [value for value in dying if value not in starts and not (ends and value == before)]
-        if ends and (self.names[before] in GENERIC or before not in self.parameters):
-            stream = self._bind(after, self.names[before])
-        else:
-            stream = self._bind(after, self._fresh(op.name, after))
-            frees = self._free([before], False) if ends else ()
-            self.steps.append(Statement((stream,), self.names[before], frees))
+        firsts = [before for before, _ in op.streams]
+        ends = {value for value in firsts if value in dying and value not in op.pieces and firsts.count(value) == 1}
+        rest = [value for value in dying if value not in starts and value not in ends]
+        streams = []
+        for before, after in op.streams:
+            if before in ends and (self.names[before] in GENERIC or before not in self.parameters):
+                streams.append(self._bind(after, self.names[before]))
+            else:
+                streams.append(self._bind(after, self._fresh(op.name, after)))
+                frees = self._free([before], False) if before in ends else ()
+                self.steps.append(Statement((streams[-1],), self.names[before], frees))
         sums = []
         for start, total in op.sums:
             if start is None:
@@ -204,23 +211,23 @@ class _Settle:
                 sums.append(self._bind(total, fresh("loss", self.live)))
                 self.steps.append(Statement((sums[-1],), self.names[start]))
         copy = fresh(op.variable, self.live) if op.variable != "_" else "_"
-        body = self._body(op, stream, copy, sums)
+        body = self._body(op, streams, copy, sums)
         probes = tuple((address, self.names[value]) for address, value in op.probes)
         self.steps.append(Loop(copy, op.over, body, op.start, self._free(rest, final), probes, op.place))
 
-    def _body(self, op: LoopOp, stream: str, copy: str, sums: list[str]) -> tuple[Statement, ...]:
+    def _body(self, op: LoopOp, streams: list[str], copy: str, sums: list[str]) -> tuple[Statement, ...]:
         parts: list[str] = []
         for result in op.results:
-            if result == STREAM:
-                parts.append(stream)
-            elif result is None:
+            if result is None:
                 parts.append("_")
+            elif result < 0:
+                parts.append(streams[carried(0) - result])
             else:
                 parts.append(fresh("part", {*self.live, *parts, copy}))
         seen = tuple((address, parts[index]) for address, index in op.inside)
         frees = ("_",) if None in op.results else ()
-        lines = [Statement(tuple(parts), self._text(op.pieces, {STREAM: stream, COPY: copy}), frees, op.at, seen)]
+        lines = [Statement(tuple(parts), self._text(op.pieces, {COPY: copy, **{carried(index): stream for index, stream in enumerate(streams)}}), frees, op.at, seen)]
         for part, result in zip(parts, op.results, strict=True):
-            if result is not None and result != STREAM:
+            if result is not None and result >= 0:
                 lines.append(Statement((sums[result],), f"{sums[result]} + {part}", (part,)))
         return tuple(lines)

@@ -194,7 +194,6 @@ class _Walk:
         return outputs
 
     def copies(self, node: Repeat, facts: NodeFacts, address: str, owner: str, fed: Fed) -> dict[str, int]:
-        into, out = node.stream
         if node.count > MAX_USES:
             raise _TooMany
         nodes = (run.node for run in node.runs for _ in range(run.count))
@@ -205,8 +204,8 @@ class _Walk:
             here = "" if node.share else f".{index}"
             linked = {port: (result[tap],) for port, tap in node.links.items() if tap in result}
             last = self.node(inner, item, address + here, owner + here, {**fed, **linked})
-            if out in last and not node.beside:
-                fed = {**fed, into: (last[out],)}
+            if not node.beside:
+                fed = {**fed, **{into: (last[out],) for into, out in node.streams if out in last}}
             result.update({f"{index}.{port}": value for port, value in last.items()})
         losses = {port: self.total(f"{address}.{port}", node, [result[f"{index}.{port}"] for index in range(node.count)]) for port in node.losses if port in last}
         return {**result, **last, **losses}

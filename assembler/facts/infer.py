@@ -161,8 +161,8 @@ class _Walk:
 
     # --- repeats ---
     def repeat(self, node: Repeat, arrivals: Types, address: str) -> NodeFacts:
-        stream, main = node.stream
-        here: Sequence[Arrival] = arrivals.get(stream, (UNKNOWN,))
+        streams = node.streams
+        here: dict[str, Sequence[Arrival]] = {into: arrivals.get(into, (UNKNOWN,)) for into, _ in streams}
         runs: list[tuple[int, NodeFacts]] = []
         start, copies = 0, node.count
         for run in node.runs:
@@ -172,26 +172,22 @@ class _Walk:
             while done < run.count:
                 before = len(self.conflicts)
                 links = {port: (Arrival(_tapped(runs, tap)),) for port, tap in node.links.items()} if runs else {}
-                facts = self.node(run.node, {**arrivals, **links, stream: here}, inside, None)
-                out = facts.outputs.get(main)
-                given = here[0].type
+                facts = self.node(run.node, {**arrivals, **links, **here}, inside, None)
+                passed = {into: facts.outputs.get(out) for into, out in streams}
                 rest = run.count - done
-                settled = node.beside or out is None or out == given or rest == 1 or len(self.conflicts) > before
-                if not settled and given is not None and out is not None and any(is_open(dim) for dim in (*out.dims, *given.dims)):
-                    self.equal.extend((a, b) for a, b in zip(out.dims, given.dims, strict=False) if a != b)
-                    settled = True
+                settled = node.beside or rest == 1 or len(self.conflicts) > before or all(self._settled(here[into][0].type, out) for into, out in passed.items())
                 if len(runs) > MAX_DISTINCT:
                     self.conflicts.append(Conflict("limit-equations", address, span=node.span, detail={"text": f"more than {MAX_DISTINCT} copies of different types"}))
                     settled = True
                 count = rest if settled else 1
                 if node.share and runs and _unlike(_parameter_sizes(run.node, facts), _parameter_sizes(run.node, runs[-1][1])):
                     self.conflicts.append(Conflict("share-mismatch", address, node=run.node, span=node.span, detail={"text": "its copies share one set of weights, but the second copy would need others", "first": runs[-1][1].sizes, "second": facts.sizes}))
-                    out = None
+                    passed = dict.fromkeys(passed)
                     count = rest
                 runs.append((count, facts))
                 done += count
                 if not node.beside:
-                    here = (Arrival(out),)
+                    here = {into: (Arrival(out),) for into, out in passed.items()}
             start += run.count
         last = runs[-1][1]
         outputs: dict[str, Type | None] = dict(last.outputs)
@@ -199,6 +195,15 @@ class _Walk:
             index, _, port = tap.partition(".")
             outputs[tap] = _copy(runs, int(index)).outputs.get(port)
         return NodeFacts(runs[0][1].inputs, outputs, {}, None, None, tuple(runs))
+
+    def _settled(self, given: Type | None, out: Type | None) -> bool:
+        """Whether the next copy finds on a stream what this one found; sizes that are open must then be equal."""
+        if out is None or out == given:
+            return True
+        if given is None or not any(is_open(dim) for dim in (*out.dims, *given.dims)):
+            return False
+        self.equal.extend((a, b) for a, b in zip(out.dims, given.dims, strict=False) if a != b)
+        return True
 
     # --- leaves ---
     def leaf(self, node: Leaf, arrivals: Types, address: str, scope: Scope | None) -> NodeFacts:

@@ -171,7 +171,7 @@ def explain(graph: Graph, facts: Facts, address: str) -> list[str]:
     frame, node, here, rest = found
     port = rest or (node.scope.main if isinstance(node, Group) else next(iter(here.outputs), ""))
     if isinstance(node, Repeat) and not rest:
-        port = node.stream[1]
+        port = node.main
     if port in node.inputs:
         ref, kind = node.inputs[port][0].source, next(iter(here.inputs.get(port, ())), None)
     elif port in here.outputs:

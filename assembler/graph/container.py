@@ -154,24 +154,59 @@ def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, sco
 
 def _dense(builder: Builder, resolved: Resolved, inner: ScopeDraft, at: At, order: list[Place], options: Options) -> list[Draft]:
     """The parts of a sequence, a bus or a parallel, and what they come to."""
-    is_bus, members = resolved.kind.name == "bus", getattr(options, "members", None)
+    if resolved.kind.name == "bus":
+        return _bus(builder, inner, at, order, options)
+    members = getattr(options, "members", None)
     stream = Ref("", STREAM)
     drafts = []
     for place in order:
-        part = builder.node(place, inner, at.below(place.name), in_bus=is_bus, beside=members)
+        part = builder.node(place, inner, at.below(place.name), beside=members)
         part.part = True
         part.implicit = stream
         drafts.append(part)
         if resolved.kind.name == "sequence":
             stream = _value(builder, part)
-        elif is_bus and not part.broken:
-            _heads(builder, inner, part, stream, options, _inherited(at))
-            stream = _write(builder, inner, part, stream, _inherited(at))
     if resolved.kind.name == "parallel":
         stream = _join(builder, inner, drafts, resolved, _inherited(at))
     inner.outputs = {"y": stream}
     inner.main = "y"
     return drafts
+
+
+def _bus(builder: Builder, inner: ScopeDraft, at: At, order: list[Place], options: Options) -> list[Draft]:
+    """Parts that each read a stream and add to it: the first input, or the one that their `stream` names."""
+    streams = {STREAM: Ref("", STREAM)}
+    drafts = []
+    for place in order:
+        part = builder.node(place, inner, at.below(place.name), in_bus=True)
+        part.part = True
+        drafts.append(part)
+        name = _stream(builder, inner, part, streams)
+        part.implicit = streams[name]
+        part.sees = {Ref("", other): here for other, here in streams.items() if (other != STREAM or name != STREAM) and here != Ref("", other)}
+        if not part.broken:
+            _heads(builder, inner, part, streams[name], options, _inherited(at))
+            streams[name] = _write(builder, inner, part, streams[name], _inherited(at))
+    inner.streams = tuple(name for name in streams if name != STREAM)
+    inner.outputs = {"y": streams.pop(STREAM), **streams}
+    inner.main = "y"
+    return drafts
+
+
+def _stream(builder: Builder, inner: ScopeDraft, part: Draft, streams: dict[str, Ref]) -> str:
+    """The stream that a part of a bus reads and writes; one that the bus has not is said."""
+    item = part.shared.stream if part.shared is not None else None
+    if item is None or part.broken:
+        return STREAM
+    name = item.data
+    if name not in streams and name in inner.offered:
+        streams[name] = take(inner, name)
+    if name in streams:
+        return str(name)
+    part.broken = True
+    builder.say(Diagnostic("address-unknown", f"`{name}` is no stream of this bus" if isinstance(name, str) else f"`stream` names an input of the bus, not {name!r}", item.span.at(f"{part.path}.stream"),
+                           label="no such stream", help=did_you_mean(str(name), inner.offered) or f"name what feeds it at the bus: `from: {{x: ..., {name}: ...}}`"))  # fmt: skip
+    return STREAM
 
 
 def _with(at: At, norm: Field | None) -> At:
@@ -349,6 +384,21 @@ def _norms_inside(builder: Builder, copy: Draft, inner: ScopeDraft, shared: Shar
     builder.weigh(copy)
 
 
+def _hand_on(draft: Draft) -> None:
+    """What one copy writes beside its main stream the next one takes; a copy that does not write it hands it on as it is."""
+    copies = [node.inner for _, node in draft.runs if node.inner is not None and not node.broken]
+    draft.streams = tuple(dict.fromkeys(name for inner in copies for name in inner.streams))
+    for name in draft.streams:
+        draft.ports.setdefault(name, ANY)
+    for _, node in draft.runs:
+        if node.inner is not None and not node.broken:
+            for name in draft.streams:
+                if name not in node.inner.outputs:
+                    node.inner.outputs[name] = take(node.inner, name)
+                    node.ports.setdefault(name, ANY)
+                    gives(node)
+
+
 def join_runs(builder: Builder, draft: Draft, resolved: Resolved) -> None:
     """A repeat's ports: those of all its runs together; its outputs: those of the last."""
     for _, node in draft.runs:
@@ -356,6 +406,7 @@ def join_runs(builder: Builder, draft: Draft, resolved: Resolved) -> None:
     first, chosen = next(iter(draft.ports), ""), draft.runs[0][1].chosen
     if first and draft.ports[first].many and (chosen is None or not isinstance(chosen.definition.build, Inline)):
         draft.ports[first] = draft.ports[first]._replace(many=False)  # As a module, each copy takes what the one before it gives.
+    _hand_on(draft)
     last = draft.runs[-1][1]
     draft.gives, draft.main = dict(last.gives), last.main
     builder.weigh(draft)

@@ -47,6 +47,8 @@ class Draft:
     """freeze, seed, dtype, same, ties, init: what a leaf carries beside its options."""
     after: Ref | None = None
     """Where its main output is really read: behind its `out` norm."""
+    stretches: list[Draft] = field(default_factory=list)
+    """Of a module that is handed over and that grafts stand inside: what of it runs before, up to a site each."""
     moved: dict[str, Ref] = field(default_factory=dict)
     """An output beside the main one -> what a graft put in its place."""
     reads: str = ""
@@ -54,6 +56,10 @@ class Draft:
     feeds: Feeds = NONE
     implicit: Ref | None = None
     """What its place feeds to its first input, unless its own `from` does."""
+    sees: Mapping[Ref, Ref] = field(default_factory=dict)
+    """Streams of the bus around, as they came in -> as they stand where this part stands."""
+    streams: tuple[str, ...] = ()
+    """What copies hand on beside their main stream: inputs that are outputs of the same name."""
     path: str = ""
     shared: Shared | None = None
     part: bool = False
@@ -93,7 +99,7 @@ class Draft:
         if self.runs:
             losses = tuple(port for port, given in self.gives.items() if given.loss)
             runs = tuple(Run(count, node.freeze()) for count, node in self.runs)  # type: ignore[arg-type]
-            return Repeat(**common, runs=runs, stream=(self.first, self.main or self.beside), share=self.share, taps=tuple(self.taps), losses=losses, links=dict(self.links), beside=bool(self.beside))
+            return Repeat(**common, runs=runs, streams=((self.first, self.main or self.beside), *((name, name) for name in self.streams)), share=self.share, taps=tuple(self.taps), losses=losses, links=dict(self.links), beside=bool(self.beside))
         assert self.inner is not None
         return Group(**common, scope=self.inner.freeze(), kind=self.kind.name if self.kind else "graph", same=self.said.get("same", ""))
 
@@ -122,6 +128,8 @@ class ScopeDraft:
     """The nodes as they are written, for `same` and `like`."""
     policy: str = ""
     """When an adapter may stand here; empty: as in the scope around."""
+    streams: tuple[str, ...] = ()
+    """Of a bus: the inputs beside the first one that parts write."""
     fed_by_slot: bool = False
     """A slot's filler stands somewhere inside."""
 

@@ -99,7 +99,7 @@ class Run(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """Copies in a row: the stream output of one feeds the stream input of the next, every other
+    """Copies in a row: the stream outputs of one feed the stream inputs of the next, every other
     input goes to each copy, losses add up. Copy 3 has the address `<address>.3`.
 
     `beside`: they stand side by side instead: each takes the inputs as they come, and what each gives
@@ -114,7 +114,8 @@ class Repeat(NamedTuple):
     span: Span
     cause: str
     runs: tuple[Run, ...]
-    stream: tuple[str, str] = ("x", "y")
+    streams: tuple[tuple[str, str], ...] = (("x", "y"),)
+    """What goes from copy to copy: (input, output), the main one first."""
     share: bool = False
     taps: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
@@ -125,6 +126,11 @@ class Repeat(NamedTuple):
     @property
     def count(self) -> int:  # type: ignore[override]
         return sum(run.count for run in self.runs)
+
+    @property
+    def main(self) -> str:
+        """The output that the node's address means."""
+        return self.streams[0][1]
 
 
 Node = Leaf | Group | Repeat

@@ -230,7 +230,7 @@ class Resolver:
         return Resolved(place, kind, fields, parts, None, env, arguments, slot)
 
 
-OWN_PLACE = {"from", "before", "after"}
+OWN_PLACE = {"from", "before", "after", "stream"}
 """What belongs to the place where it is written: `same` and `like` do not take it along."""
 _DEFAULTS: dict[str, object] = {"norm_kind": "layer_norm", "freeze": False, "share": False, "repeat": 1}
 

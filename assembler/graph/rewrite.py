@@ -94,8 +94,8 @@ def _inside(node: Node, read: Set[str], at: Names, owners: Set[Names], shared: S
 
 
 def _of_copies(node: Repeat, read: Set[str], copies: range) -> set[str]:
-    """What is read of some copies: the stream, what the last one gives on, and what is named by a copy's number."""
-    found = {node.stream[1]}
+    """What is read of some copies: the streams, what the last one gives on, and what is named by a copy's number."""
+    found = {out for _, out in node.streams}
     for port in read:
         number, _, inner = port.partition(".")
         if not number.isdigit():

@@ -12,11 +12,12 @@ from assembler.graph.options import Field
 from assembler.graph.place import Resolved
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import INHERITED
+from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic
 
 NORM_PLACES = ("pre", "out", "both", "post")
 DTYPES = ("f32", "bf16", "f16", "f64")
-_KEYS = frozenset({"repeat", "share", "norm", *INHERITED})
+_KEYS = frozenset({"repeat", "share", "norm", "stream", *INHERITED})
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -27,6 +28,8 @@ class Shared:
     share: bool = False
     norm: str | None = None
     norm_kind: Field | None = None
+    stream: Value | None = None
+    """Of a part of a bus: the input of the bus that it reads and adds to."""
     said: dict[str, Any] = field(default_factory=dict)
     """What a leaf carries: freeze, seed, dtype, init."""
     inherited: dict[str, Field] = field(default_factory=dict)
@@ -57,6 +60,10 @@ def read_shared(resolved: Resolved, inherited: Mapping[str, Field], in_bus: bool
     shared.norm = reader.word("norm", NORM_PLACES) if "norm" in fields else _text(inherited.get("norm")) if in_bus else None
     if shared.norm == "post" and not in_bus and resolved.kind.name != "bus":
         reader.wrong("norm-place", "norm", "`norm: post` stands after the add of a bus, and there is none here", "write `norm: out`")
+    if "stream" in fields:
+        shared.stream = fields["stream"][0]
+        if not in_bus:
+            reader.wrong("place-conflict", "stream", "`stream` says which stream a part of a bus adds to, and there is no bus here", "remove `stream`")
     shared.norm_kind = fields.get("norm_kind") or inherited.get("norm_kind")
     if said := reader.init(inherited, shared):
         shared.said["init"] = said

@@ -30,7 +30,7 @@ def wire(builder: Builder, scope: ScopeDraft) -> None:
         for draft, port, feed in waiting:
             ref = _plain_value(scope, feed.address)
             if ref is not None:
-                if feed.detach or feed.adapt is not None or draft.reads:
+                if feed.detach or feed.adapt is not None or draft.reads or draft.sees:
                     connect(builder, scope, draft, port, feed, [ref])
                 elif port in draft.edges:
                     draft.edges[port].append(Edge(ref, feed.span))
@@ -135,6 +135,7 @@ def connect(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: 
         if ref == BROKEN:
             draft.broken = target.broken = True
             continue
+        ref = draft.sees.get(ref, ref)
         if feed.detach:
             cut = insert(builder, scope, f"{draft.name}_{port}_detach", "detach", {}, f"detach: true on {draft.address}.{port}", feed.span)
             cut.edges[cut.first] = [Edge(ref, feed.span)]
@@ -160,10 +161,11 @@ def complete(builder: Builder, scope: ScopeDraft, draft: Draft) -> None:
         if name == draft.first and draft.implicit is not None:
             target.edges[into] = [Edge(draft.implicit, draft.span)]
         elif name in scope.offered and draft.part:
-            target.edges[into] = [Edge(take(scope, name), draft.span)]
+            ref = take(scope, name)
+            target.edges[into] = [Edge(draft.sees.get(ref, ref), draft.span)]
         elif name in _tunnels(draft):
             address, span = _tunnels(draft)[name]
-            target.edges[into] = [Edge(ref, span) for ref in resolve_many(builder, scope, address, span) if ref is not BROKEN]
+            target.edges[into] = [Edge(draft.sees.get(ref, ref), span) for ref in resolve_many(builder, scope, address, span) if ref is not BROKEN]
         elif not port.optional and not draft.misfed and (draft.feeds.entries or draft.cause == "") and not draft.cause:
             _unfed(builder, scope, draft, name, port)
 
@@ -248,7 +250,7 @@ def _collecting(outputs: Value | None) -> Fix | None:
     if outputs is None or not isinstance(outputs.data, dict) or not outputs.data:
         return None
     first, last = (list(outputs.data.values())[i] for i in (0, -1))
-    if outputs.span.override is not None or last.span.override is not None or last.span.file != outputs.span.file:
+    if not outputs.span.file or outputs.span.override is not None or last.span.override is not None or last.span.file != outputs.span.file:
         return None
     flow = (outputs.span.line, outputs.span.column) != (first.key.line, first.key.column)
     end = last.span._replace(line=last.span.end_line, column=last.span.end_column)

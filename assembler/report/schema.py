@@ -121,6 +121,7 @@ def _place_keys() -> dict[str, Schema]:
         "vars": {"type": "object"},
         "before": {"type": "string"},
         "after": {"type": "string"},
+        "stream": {"type": "string", "description": "of a part of a bus: the input of the bus that it reads and adds to (default: the first)"},
     }  # fmt: skip
 
 

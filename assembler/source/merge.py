@@ -12,7 +12,7 @@ from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic, Note
 
 COMMON = frozenset({
-    "from", "repeat", "share", "norm", "norm_kind", "init", "freeze", "seed", "dtype", "before", "after", "accepts"
+    "from", "repeat", "share", "norm", "norm_kind", "init", "freeze", "seed", "dtype", "before", "after", "stream", "accepts"
 })  # fmt: skip
 """Keys that every node has, and what a slot keeps whatever fills it: they survive a swap."""
 

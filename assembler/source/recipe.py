@@ -19,7 +19,7 @@ GRAPH_KEYS = frozenset(
     ["recipe", "name", "description", "$schema", "defaults", "vars", "inputs", "nodes", "outputs", "slots", "rules", "grafts", "adapters", "moved"]
 )
 PLACE_KEYS = frozenset(
-    ["kind", "slot", "same", "like", "from", "repeat", "share", "norm", "norm_kind", "init", "freeze", "seed", "dtype", "tie", "vars", "before", "after"]
+    ["kind", "slot", "same", "like", "from", "repeat", "share", "norm", "norm_kind", "init", "freeze", "seed", "dtype", "tie", "vars", "before", "after", "stream"]
 )
 """What every node and part has; anything else is an option of its kind."""
 PART_OPTIONS = frozenset(["expert", "experts", "router", "selector", "shared"])
