@@ -7,9 +7,10 @@ node type, name or attribute beyond what `emit` writes and cards ask of torch.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 
-from assembler.compiler.emit import LIBRARY
+from assembler.compiler.emit import LIBRARY, PLUGGED
 
 _NODES: tuple[type[ast.AST], ...] = (
     ast.Module, ast.Import, ast.ImportFrom, ast.alias, ast.ClassDef, ast.FunctionDef, ast.arguments, ast.arg,
@@ -25,6 +26,8 @@ _BUILTINS = frozenset(
 )
 _DUNDERS = frozenset({"__init__"})
 _PRIVATE = frozenset({"_check", "_forward"})
+_INSIDE = re.compile(r"_(?:at|in)_[a-z][a-z0-9_]*\Z")
+"""Of `self`: the sites of a module that is handed over, and what runs at one. No name of a recipe begins so."""
 # Whatever of torch reads files, runs code, builds extensions, or changes a process-global.
 _REFUSED = frozenset(
     """backends classes compile cpp_extension distributed fx hub import_ir_module jit library load load_inline
@@ -93,15 +96,15 @@ def _imports(node: ast.Import) -> None:
 def _from(node: ast.ImportFrom) -> None:
     names = {alias.name for alias in node.names}
     renamed = any(alias.asname for alias in node.names)
-    if renamed or node.level or not (node.module == LIBRARY or (node.module == "torch" and names == {"nn"})):
+    if renamed or node.level or not (node.module in (LIBRARY, PLUGGED) or (node.module == "torch" and names == {"nn"})):
         raise _refused(node, f"an import from {node.module!r}")
-    if node.module == LIBRARY and not all(name[:1].isupper() for name in names):
+    if node.module in (LIBRARY, PLUGGED) and not all(name[:1].isupper() for name in names):
         raise _refused(node, f"an import from {node.module!r}")
 
 
 def _attribute(node: ast.Attribute) -> None:
     name = node.attr
-    hidden = name.startswith("_") and name not in _DUNDERS and name not in _PRIVATE
+    hidden = name.startswith("_") and name not in _DUNDERS and name not in _PRIVATE and not (_INSIDE.match(name) and _own(node.value))
     if hidden or (name in _REFUSED and not _own(node.value)):
         raise _refused(node, f"the attribute {name!r}")
 

@@ -19,9 +19,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from assembler.compiler import plugged
 from assembler.compiler.allow import check_text
 from assembler.compiler.emit import PROBE, emit, model_class
 from assembler.compiler.model import Plan
+from assembler.compiler.plugged import restartable
 from assembler.compiler.shapes import Range, axes
 from assembler.facts.model import Facts
 from assembler.graph.model import Graph
@@ -48,19 +50,23 @@ def build(
     machine. `dtype`: of all floating-point parameters but those of nodes that state their own.
     `device="meta"`: no values yet; `initialize` fills them in.
     `values=False`: in memory that nobody has touched, or on meta: every value is to come from elsewhere.
+    What a plugin's constructor computes is in no file, so that its class is always run on the CPU, with values.
     """
     module = load(emit(plan))
     made: type[nn.Module] = getattr(module, model_class(plan))
     with _default_dtype(dtype):
-        if not values:
+        if not values and not plan.plugged:
             with torch.device("cpu" if plan.parameters < ONLY_META else "meta"), _Unfilled():
                 return made(seed=0)
         if device is not None and torch.device(device).type == "meta":
             with torch.device("meta"):
                 return made(seed=0)
-        if plan.parameters < ON_META:
+        if plan.parameters < ON_META or plan.plugged:
             with torch.device("cpu"):
                 model = made(seed=seed)
+            if plan.plugged:
+                with torch.random.fork_rng([]):
+                    restartable(model, plan)
         else:
             with torch.device("meta"):
                 model = made(seed=0)
@@ -151,6 +157,9 @@ def probed(plan: Plan, model: nn.Module, probe: Callable[[str, torch.Tensor], No
     with torch.device("meta"):
         twin: nn.Module = getattr(module, model_class(plan))(seed=0)
     owned = dict(model.named_modules(remove_duplicate=False))
+    for address in plugged.addresses(twin):
+        above, _, name = address.rpartition(".")
+        twin.get_submodule(above)._modules[name] = owned[address]
     for address, inner in twin.named_modules(remove_duplicate=False):
         inner._parameters.update(owned[address]._parameters)
         inner._buffers.update(owned[address]._buffers)
@@ -185,7 +194,7 @@ def load(text: str) -> ModuleType:
     """The module of a compiled text, run once in this process. `Refused` where the text is none of ours."""
     name = f"{PACKAGE}.m_{_hash(text)}"
     found = sys.modules.get(name)
-    if found is not None:
+    if found is not None and plugged.current(found):
         return found
     check_text(text)
     package = sys.modules.setdefault(PACKAGE, ModuleType(PACKAGE))
@@ -211,13 +220,15 @@ def _run(text: str, module: ModuleType, file: str) -> None:
 
 
 def _reduce(model: nn.Module) -> tuple[Any, ...]:
-    """For pickle and deepcopy: the text, the class, the state."""
+    """For pickle and deepcopy: the text, the class, what the text needs of plugins, the state."""
     made = type(model)
     state = model.__getstate__()  # type: ignore[no-untyped-call]
-    return _restore, (sys.modules[made.__module__].__dict__["__source__"], made.__qualname__), state
+    module = sys.modules[made.__module__]
+    return _restore, (module.__dict__["__source__"], made.__qualname__, *plugged.needs(module)), state
 
 
-def _restore(text: str, name: str) -> nn.Module:
+def _restore(text: str, name: str, *needs: tuple[str, str]) -> nn.Module:
+    plugged.demand(needs)
     made = getattr(load(text), name)
     model: nn.Module = made.__new__(made)
     return model

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from assembler.compiler import library
+from collections.abc import Sequence
+
+from assembler.compiler import foreign, library
 from assembler.compiler.allow import check_text
 from assembler.compiler.emit import body, emit, model_class
 from assembler.compiler.model import Plan, PlanError
@@ -12,13 +14,20 @@ from assembler.compiler.names import docstring
 def eject(plan: Plan) -> str:
     """The compiled text, and in front of it the source of exactly the library classes that it uses.
 
+    Classes of plugins are copied too where their source can be had and needs torch alone; the others are
+    imported, and the docstring says from where.
+
     Equal `state_dict` keys, equal initial values for a seed, equal outputs to the last bit.
     """
     text = emit(plan)
     check_text(text)
     imports, definitions = _library(plan)
+    strangers = foreign.sources(plan.plugged, library.names() | {item.name for item in plan.classes})
+    imports += strangers.imports
+    definitions += strangers.definitions
     kept = [line for line in text[: text.index(body(text)) if body(text) else 0].splitlines() if line and _plain(line)]
-    parts = [_about(plan), "from __future__ import annotations\n", _imports([*kept, *imports])]
+    parts = [_about(plan, strangers.packages), "from __future__ import annotations\n", _imports([*kept, *imports])]
+    parts.extend(f"{line}\n" for line in strangers.left)
     parts.extend(f"\n{definition}\n" for definition in definitions)
     return "\n".join(parts) + "\n\n" + body(text)
 
@@ -27,8 +36,9 @@ def _plain(line: str) -> bool:
     return line.startswith(("import ", "from torch"))
 
 
-def _about(plan: Plan) -> str:
-    return f'"""{docstring(plan.name, 200)}: `{model_class(plan)}`, written by model-assembler. Imports torch only."""\n'
+def _about(plan: Plan, packages: Sequence[str]) -> str:
+    needs = f"Imports torch, and {', '.join(packages)}." if packages else "Imports torch only."
+    return f'"""{docstring(plan.name, 200)}: `{model_class(plan)}`, written by model-assembler. {needs}"""\n'
 
 
 def _library(plan: Plan) -> tuple[list[str], list[str]]:

@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 from assembler.compiler import begin
-from assembler.compiler.model import Bind, ClassPlan, Entry, Loop, Plan, Statement
+from assembler.compiler.model import Bind, ClassPlan, Entry, Loop, Method, Plan, Statement
 from assembler.compiler.names import docstring, literal
 
 WIDTH = 110
 LIBRARY = "assembler.library.modules"
+PLUGGED = "assembler.library.plugged"
 PROBE = "probe"
 
 _USES_F = re.compile(r"(?<![\w.])F\.")
@@ -83,20 +84,23 @@ def model_class(plan: Plan) -> str:
 def body(text: str) -> str:
     """The text behind its imports: what an ejected file shares with it to the last character."""
     lines = text.split("\n")
-    start = next(i for i, line in enumerate(lines) if line.startswith(("def ", "class ", "# ", "SEEDS", "OWNERS", *begin.WORDS)))
+    start = next(i for i, line in enumerate(lines) if line.startswith(("def ", "class ", "# ", "SEEDS", "OWNERS", "GIVEN", *begin.WORDS)))
     return "\n".join(lines[start:])
 
 
 def _head(plan: Plan, functional: bool) -> str:
     head = f"import hashlib\n\nimport torch\n{'import torch.nn.functional as F' * functional}\nfrom torch import nn\n"
     head = head.replace("\n\nfrom", "\nfrom")
-    if not plan.library:
-        return head
-    line = f"from {LIBRARY} import {', '.join(plan.library)}"
-    if len(line) > WIDTH:
-        names = "".join(f"    {name},\n" for name in plan.library)
-        line = f"from {LIBRARY} import (\n{names})"
-    return f"{head}\n{line}\n"
+    lines = [_import(place, names) for place, names in ((LIBRARY, plan.library), (PLUGGED, plan.plugged)) if names]
+    return "\n".join([head, *lines]) + "\n" if lines else head
+
+
+def _import(place: str, names: Sequence[str]) -> str:
+    line = f"from {place} import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        return line
+    rows = "".join(f"    {name},\n" for name in names)
+    return f"from {place} import (\n{rows})"
 
 
 def _tables(plan: Plan) -> list[str]:
@@ -107,14 +111,22 @@ def _tables(plan: Plan) -> list[str]:
     if plan.owners:
         rows = "".join(f"    {literal(address)},\n" for address in plan.owners)
         found.append(f"# Others are tied to what these own, so these start last.\nOWNERS = (\n{rows})")
+    if plan.given:
+        found.append(f"# The caller's modules: nothing here starts or changes them.\nGIVEN = {literal(tuple(f'{item.address}.' for item in plan.given))}")
     found.extend(begin.tables(plan))
     return ["\n".join(found)] if found else []
 
 
 def _initialize(plan: Plan) -> str:
-    modules = "[*addresses, *(model.get_submodule(owner) for owner in OWNERS)]" if plan.owners else "addresses"
+    # Of a plugin's module what stands inside starts first: its own `reset_parameters` has the last word.
+    modules = "list(addresses)[::-1]" if plan.plugged else "addresses"
+    if plan.owners:
+        modules = f"[*{modules}, *(model.get_submodule(owner) for owner in OWNERS)]"
     seed = "_seed_of(addresses[module], seed)" if plan.seeds else "seed"
-    return _INITIALIZE % (modules, seed) + begin.lines(plan)
+    text = _INITIALIZE
+    if plan.given:
+        text = text.replace("in model.named_modules()}", 'in model.named_modules() if not f"{address}.".startswith(GIVEN)}')
+    return text % (modules, seed) + begin.lines(plan)
 
 
 def _entry(plan: Plan) -> str:
@@ -160,6 +172,8 @@ def _class(plan: Plan, item: ClassPlan, root: bool, probe: bool) -> str:
     lines.extend(_constructor(item, root))
     if not item.returns:
         return "\n".join(lines)  # nobody calls it: its modules stand elsewhere too
+    for method in item.methods:
+        lines.extend(["", *_method(method, probe)])
     lines.append("")
     lines.extend(_forward(plan, item, root, probe))
     return "\n".join(lines)
@@ -182,9 +196,10 @@ def _constructor(item: ClassPlan, root: bool) -> list[str]:
     own = {line.split(" = ")[0] for line in item.after}
     made = [line for sub, line in zip(item.submodules, made, strict=True) if sub.name not in shared or f"self.{sub.name}" not in own]
     made.extend(item.after)
+    given = [f"{handed.parameter}: nn.Module" for handed in item.given]
     if not root:
-        return ["    def __init__(self) -> None:", "        super().__init__()", *_wrapped(made, 8)]
-    lines = ["    def __init__(self, *, seed: int | None = None) -> None:", "        super().__init__()"]
+        return [*_folded(f"    def __init__({', '.join(['self', *given])}) -> None:"), "        super().__init__()", *_wrapped(made, 8)]
+    lines = [*_folded(f"    def __init__({', '.join(['self', *given, '*', 'seed: int | None = None'])}) -> None:"), "        super().__init__()"]
     if made:
         lines.append("        here = torch.get_default_device()")
         lines.append('        with torch.random.fork_rng([here] if here.type == "cuda" else []):')
@@ -248,6 +263,16 @@ def _forward(plan: Plan, item: ClassPlan, root: bool, probe: bool) -> list[str]:
         lines.extend(_loop(step, probe) if isinstance(step, Loop) else _statement(step, probe, "        "))
     lines.append(f"        return {_result(plan, item, root)}")
     return lines
+
+
+def _method(item: Method, probe: bool) -> list[str]:
+    own = [f"{name}: torch.Tensor" for name in item.inputs] + (["_at"] if probe else [])
+    gives = "torch.Tensor" if len(item.returns) == 1 else f"tuple[{', '.join(['torch.Tensor'] * len(item.returns))}]"
+    lines = [*_folded(f"    def {item.name}({', '.join(['self', *own])}) -> {gives}:"), f'        """{docstring(item.about)}"""']
+    lines.extend(_probes(item.entry, "        ") if probe else [])
+    for step in item.steps:
+        lines.extend(_loop(step, probe) if isinstance(step, Loop) else _statement(step, probe, "        "))
+    return [*lines, f"        return {', '.join(item.returns)}"]
 
 
 def _parameters(names: Sequence[tuple[str, bool]]) -> list[str]:

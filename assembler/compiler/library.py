@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from assembler.library import registry
+
 FOLDER = Path(__file__).parent.parent / "library" / "modules"
 _TOP = re.compile(r"^(?:class|def)\s+(\w+)|^(\w+)\s*(?::[^=\n]*)?=", re.MULTILINE)
 
@@ -39,6 +41,11 @@ def names() -> frozenset[str]:
     return frozenset(found)
 
 
+def taken() -> frozenset[str]:
+    """Every name that a compiled text may import from us or from plugins."""
+    return names() | registry.CLASSES.keys()
+
+
 @cache
 def sources() -> tuple[Source, ...]:
     """Every module file, in alphabetical order."""
@@ -47,7 +54,11 @@ def sources() -> tuple[Source, ...]:
 
 
 def _read(path: Path) -> Source:
-    text = path.read_text(encoding="utf-8")
+    return read(path.name, path.read_text(encoding="utf-8"))
+
+
+def read(file: str, text: str) -> Source:
+    """The top-level imports and definitions of a file. SyntaxError where it is not Python."""
     lines = text.splitlines()
     imports: dict[str, str] = {}
     definitions: dict[str, Definition] = {}
@@ -57,7 +68,7 @@ def _read(path: Path) -> Source:
         elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             for name in _defined(node):
                 definitions[name] = Definition(name, _source(node, lines), _used(node))
-    return Source(path.name, imports, definitions)
+    return Source(file, imports, definitions)
 
 
 def _bound(node: ast.Import | ast.ImportFrom) -> dict[str, str]:

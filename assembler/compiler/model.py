@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from assembler_schemas.shape import Type
+from assembler_schemas.span import Span
 
 
 class PlanError(ValueError):
@@ -49,6 +53,43 @@ class Submodule:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedPort:
+    """A port or site (`path`: the module inside that gives it) of a module that is handed over."""
+
+    name: str
+    type: Type | None
+    span: Span
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A module that the caller hands over: its address below the class, and the parameter by which it comes."""
+
+    address: str
+    parameter: str
+    inputs: tuple[HandedPort, ...]
+    """Those that are fed."""
+    outputs: tuple[HandedPort, ...]
+    sites: tuple[HandedPort, ...]
+    """In the order in which they run."""
+    call: tuple[tuple[str, Any], ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What runs inside a module that is handed over, once one of its sites has its value."""
+
+    name: str
+    about: str
+    inputs: tuple[str, ...]
+    steps: tuple[Statement | Loop, ...]
+    returns: tuple[str, ...]
+    entry: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ClassPlan:
     """One container as a class. `after`: statements of `__init__` once all submodules stand."""
 
@@ -62,6 +103,8 @@ class ClassPlan:
     returns: tuple[str, ...]
     entry: tuple[tuple[str, str], ...] = ()
     """What a probe sees before the first step: (address, variable)."""
+    given: tuple[Handed, ...] = ()
+    methods: tuple[Method, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +156,15 @@ class Plan:
     entries: tuple[Entry, ...] = ()
     library: tuple[str, ...] = ()
     """Classes of `library/modules` that the text names."""
+    plugged: tuple[str, ...] = ()
+    """Classes of plugins that the text names (`library/plugged.py`)."""
     seeds: Mapping[str, int] = field(default_factory=dict)
     """Address -> the seed that it and everything below it start under."""
     owners: tuple[str, ...] = ()
     """Modules whose parameters others are tied to: they start last, so that theirs is the last word."""
     starts: Mapping[str, str] = field(default_factory=dict)
     """Address of a parameter -> how it starts, where that is not as its module does; `0:12` are copies 0 to 11."""
+    given: tuple[Handed, ...] = ()
+    """The modules that the caller hands over."""
     parameters: int = 0
     """How many numbers are learned or frozen; shared and tied ones once."""

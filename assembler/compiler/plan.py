@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from assembler.compiler import library
 from assembler.compiler.entry import entries
-from assembler.compiler.model import Argument, ClassPlan, Loop, Plan, PlanError, Statement
+from assembler.compiler.model import Argument, ClassPlan, Handed, Loop, Plan, PlanError, Statement
 from assembler.compiler.names import class_name, fresh, identifier, variable
 from assembler.compiler.scope import Draft, ScopeBuilder, Wanted
 from assembler.compiler.share import Copies, Path, Pending, assignment, find, owners, rest_of, target_of
@@ -20,6 +20,7 @@ from assembler.compiler.values import settle
 from assembler.facts.model import Facts, ScopeFacts
 from assembler.graph.address import Slice
 from assembler.graph.model import Graph, Group, Leaf, Node, Ref, Repeat, Scope
+from assembler.library import registry
 
 _CLASS = re.compile(r"(?:nn\.)?[A-Z][A-Za-z0-9]*\Z")
 GENERIC_KINDS = frozenset({"bus", "sequence", "parallel"})
@@ -32,6 +33,7 @@ class Made(NamedTuple):
     pending: tuple[Pending, ...]
     parameters: int
     starts: Mapping[str, str]
+    given: tuple[Handed, ...] = ()
 
 
 def plan(graph: Graph, facts: Facts, dense: bool = False) -> Plan:
@@ -61,9 +63,11 @@ def plan(graph: Graph, facts: Facts, dense: bool = False) -> Plan:
         outputs=tuple((name, str(facts.root.outputs.get(name, ""))) for name in scope.outputs),
         entries=entries(arguments, graph.inputs, facts.guards),
         library=tuple(sorted(planner.library)),
+        plugged=tuple(sorted(planner.plugged)),
         seeds=seeds(scope),
         owners=planner.owner_addresses(),
         starts=root.starts,
+        given=root.given,
         parameters=root.parameters,
     )
 
@@ -75,16 +79,19 @@ class Planner:
         self.graph, self.dense = graph, dense
         self.classes: dict[object, ClassPlan] = {}
         self.library: set[str] = set()
-        self.taken: set[str] = {class_name(graph.name, library.names()), *library.names()}
+        self.plugged: set[str] = set()
+        self.taken: set[str] = {class_name(graph.name, library.taken()), *library.taken()}
         same, self.tied, copied = owners(graph.scope)
         self._owners = {_names(target)[:end] for target in (*same, *self.tied, *copied) for end in range(1, len(target) + 1)}
         self._shared = _shared_outputs(graph.scope, same) if same else {}
 
     def use(self, name: str) -> None:
-        """A class that the text constructs: of torch.nn, or of the library."""
+        """A class that the text constructs: of torch.nn, of the library, or of a plugin."""
         if _CLASS.match(name) is None:
-            raise PlanError(f"{name!r} is no class of torch.nn or of the library")
-        if not name.startswith("nn."):
+            raise PlanError(f"{name!r} is no class of torch.nn, of the library or of a plugin")
+        if name in registry.CLASSES:
+            self.plugged.add(name)
+        elif not name.startswith("nn."):
             self.library.add(name)
 
     def is_owner(self, path: Path) -> bool:
@@ -115,7 +122,7 @@ class Planner:
         steps, returns = settle(draft.ops, inputs, results, kind in GENERIC_KINDS)
         after, pending = self._after(draft)
         made = ClassPlan(
-            name=class_name(self.graph.name if not path else show(path, "") + ("_block" if repeated else ""), self.taken if path else library.names()),
+            name=class_name(self.graph.name if not path else show(path, "") + ("_block" if repeated else ""), self.taken if path else library.taken()),
             about=_about(path, kind),
             inputs=tuple((inputs[draft.values[Ref("", name)]], name in maybe) for name in wanted.inputs),
             submodules=tuple(draft.submodules),
@@ -123,8 +130,10 @@ class Planner:
             steps=steps,
             returns=returns,
             entry=tuple((address, inputs[value]) for address, value in draft.entry),
+            given=tuple(draft.given),
+            methods=tuple(draft.methods),
         )
-        return Made(self._keep(made), pending, draft.parameters, draft.starts)
+        return Made(self._keep(made), pending, draft.parameters, draft.starts, tuple(draft.given))
 
     def _after(self, draft: Draft) -> tuple[tuple[str, ...], tuple[Pending, ...]]:
         """Lines that share and freeze, and what only a container further out can share."""
@@ -140,7 +149,7 @@ class Planner:
         return (*freezes, *lines), tuple(left)
 
     def _keep(self, made: ClassPlan) -> str:
-        key = replace(made, name="", about="", steps=tuple(_unplaced(step) for step in made.steps))
+        key = replace(made, name="", about="", steps=tuple(_unplaced(step) for step in made.steps), given=tuple(item.parameter for item in made.given))
         found = self.classes.get(key)
         if found is not None and found.name != made.name:
             return found.name
