@@ -32,7 +32,7 @@ def to_data(report: Report, limit: int = MAX_BYTES) -> Data:
     budget = _Budget(limit - 2_000)
     budget.take(_text(report.name))
     # Findings come first; a small part is kept for the model.
-    diagnostics = budget.fill((_diagnostic(item) for item in report.diagnostics), keep=limit // 10)
+    diagnostics = budget.fill((diagnostic_data(item) for item in report.diagnostics), keep=limit // 10)
     data: Data = {"version": VERSION, "ok": report.ok, "recipe": _text(report.name), "diagnostics": diagnostics}
     if len(diagnostics) < len(report.diagnostics):
         data["diagnostics_left_out"] = len(report.diagnostics) - len(diagnostics)
@@ -71,7 +71,7 @@ def _text(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... ({len(text) - MAX_TEXT} more characters)"
 
 
-def _diagnostic(item: Diagnostic) -> Data:
+def diagnostic_data(item: Diagnostic) -> Data:
     return {
         "code": item.code,
         "level": item.level,
