@@ -6,21 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assembler.assemble import RecipeError, build, check, dynamic_shapes, eject, load, recipe
+    from assembler.compare.sweep import sweep
     from assembler.lab.verify import verify
     from assembler.library.hosts import host
     from assembler.report.report import Report
     from assembler.source.recipe import Recipe
+    from assembler.weights.swap import swap
 
 _HOMES = {
     **dict.fromkeys(("RecipeError", "build", "check", "dynamic_shapes", "eject", "load", "recipe"), "assembler.assemble"),
     "verify": "assembler.lab.verify",
+    "sweep": "assembler.compare.sweep",
     "host": "assembler.library.hosts",
     **dict.fromkeys(("compile_blocks", "initialize"), "assembler.compiler.build"),
+    "swap": "assembler.weights.swap",
     "Report": "assembler.report.report",
     "Recipe": "assembler.source.recipe",
 }
 
-__all__ = ["Recipe", "RecipeError", "Report", "build", "check", "compile_blocks", "dynamic_shapes", "eject", "host", "initialize", "load", "recipe", "verify"]
+__all__ = ["Recipe", "RecipeError", "Report", "build", "check", "compile_blocks", "dynamic_shapes", "eject", "host", "initialize", "load", "recipe", "swap", "sweep", "verify"]
 __version__ = "0.1.0"
 
 

@@ -191,7 +191,8 @@ class Origin(NamedTuple):
     facts: Facts
 
 
-_BUILT: WeakKeyDictionary[type, Origin] = WeakKeyDictionary()
+_BUILT: WeakKeyDictionary[nn.Module | type, Origin] = WeakKeyDictionary()
+"""By model, and by class for its copies. Two recipes may compile to one class: then the model knows which it was."""
 
 
 def origin_of(source: Source) -> Origin:
@@ -206,12 +207,12 @@ def origin_of(source: Source) -> Origin:
 
 def remember(model: nn.Module, found: Origin) -> None:
     """Note what a model was built from; its copies in this process know it too."""
-    _BUILT[type(model)] = found
+    _BUILT[type(model)] = _BUILT[model] = found
 
 
 def origin(model: nn.Module) -> Origin | None:
     """What a model was built from in this process; None for one that came from elsewhere (unpickled, ejected, foreign)."""
-    return _BUILT.get(type(model))
+    return _BUILT.get(model) or _BUILT.get(type(model))
 
 
 def eject(source: Source) -> str:
