@@ -66,9 +66,11 @@ class Sweep:
             return Report(diagnostics=tuple(found)) if recipe is None else examine(recipe, found)
 
     def __str__(self) -> str:
-        from assembler.compare.sweep_table import text
+        from assembler.compare.sweep_table import put, text
 
-        return "".join(text(self))
+        lines: list[str] = []
+        put(self, text(self), lines.append)
+        return "".join(lines)
 
 
 def sweep(source: Source, overrides: Sequence[str] = (), *, limit: int = LIMIT) -> Sweep:
