@@ -22,7 +22,6 @@ from assembler.graph.rewrite import prune
 from assembler.report.report import Report
 from assembler.source.parse import parse
 from assembler.source.recipe import Recipe
-from assembler.source.tree import Value, value_of
 from assembler_schemas.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
@@ -39,6 +38,10 @@ class RecipeError(ValueError):
     def __init__(self, report: Report) -> None:
         super().__init__(str(report))
         self.report = report
+
+    def __reduce__(self) -> tuple[type[RecipeError], tuple[Report]]:
+        # Launchers pickle what a job raised; graph and facts stay where they were made.
+        return RecipeError, (Report(self.report.name, self.report.diagnostics),)
 
 
 # --- reading ---
@@ -57,23 +60,18 @@ def read(source: Source, overrides: Sequence[str] = ()) -> tuple[Recipe | None, 
 
         tree_or_none, found = compose(source, overrides)
         name = os.fspath(source)
-    else:
-        tree_or_none, found = _tree(source)
+    elif isinstance(source, Mapping):
+        from assembler.source.mapping import tree_of
+
+        tree_or_none, found = tree_of(source)
         name = ""
+    else:
+        raise TypeError(f"a recipe is a path, a mapping, a DictConfig or what `assembler.load` gives, not {source!r:.60}")
     if tree_or_none is None:
         return None, found
     recipe, more = parse(tree_or_none, name)
     found = [*found, *without_echoes(found, more)]
     return (read(recipe, overrides) if overrides and not name else (recipe, found))
-
-
-def _tree(source: Mapping[str, Any]) -> tuple[Value | None, list[Diagnostic]]:
-    """A mapping from Python. A DictConfig is resolved by its own application's rules."""
-    if type(source).__module__.startswith("omegaconf"):
-        from omegaconf import OmegaConf
-
-        source = OmegaConf.to_container(source, resolve=True)  # type: ignore[assignment]
-    return value_of(dict(source)), []
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:

@@ -76,7 +76,7 @@ def place_of(span: Span) -> str:
     """Where the recipe says so, as a comment."""
     if span.override is not None:
         return comment(str(span))
-    return comment(f"{span.file}:{span.line}") if span.line else ""
+    return comment(f"{span.file}:{span.line}") if span.file and span.line else ""
 
 
 def alive(scope: Scope, wanted: Sequence[str]) -> tuple[set[str], dict[str, set[str]]]:

@@ -85,7 +85,7 @@ def diagnostic_data(item: Diagnostic) -> Data:
 
 
 def span_data(span: Span) -> Data:
-    """A place: in a file, or (with `override` instead of `file`) in an override; {} for none."""
+    """A place: in a file, (with `override` instead of `file`) in an override, or a key path of a mapping; {} for none."""
     data: Data = {}
     if span.override is not None:
         data |= {"override": _text(span.override), "index": span.index}
@@ -93,8 +93,8 @@ def span_data(span: Span) -> Data:
         data["file"] = _text(span.file)
     if data and span.line:
         data |= {"line": span.line, "column": span.column, "end_line": span.end_line, "end_column": span.end_column}
-    if span.path:
-        data["path"] = _text(span.path)
+    if span.config or span.path:
+        data["path"] = _text(span.config or span.path)
     return data
 
 

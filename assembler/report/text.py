@@ -69,7 +69,7 @@ def render_diagnostic(item: Diagnostic, sources: Sources, style: Style) -> list[
     marks = [Mark(item.span, item.label, True)]
     marks += [Mark(note.span, note.message, False) for note in item.related if _placed(note.span)]
     groups = _groups([mark for mark in marks if _placed(mark.span)])
-    last = max((mark.span.line for group in groups for mark in group if mark.span.override is None), default=0)
+    last = max((mark.span.line for group in groups for mark in group if mark.span.file and mark.span.override is None), default=0)
     gutter = max(2, len(str(last)))
     lines = [f"{style.paint(f'{item.level}[{item.code}]', item.level)}: {style.paint(style.clean(item.message), 'bold')}"]
     for number, group in enumerate(groups):
@@ -86,15 +86,15 @@ def render_diagnostic(item: Diagnostic, sources: Sources, style: Style) -> list[
 
 
 def _placed(span: Span) -> bool:
-    return bool(span.file) or span.override is not None
+    return bool(span.file or span.config) or span.override is not None
 
 
 def _groups(marks: list[Mark]) -> list[list[Mark]]:
-    """Marks of one file, or of one override, together; in the order in which they are first named."""
+    """Marks of one file, one override or one entry of a mapping together; in the order in which they are first named."""
     groups: dict[tuple[str, int], list[Mark]] = {}
     for mark in marks[:MARKS]:
         span = mark.span
-        key = (span.file, -1) if span.override is None else (span.override, span.index)
+        key = (span.config or span.file, -1) if span.override is None else (span.override, span.index)
         groups.setdefault(key, []).append(mark)
     return list(groups.values())
 
@@ -107,6 +107,10 @@ def _group(marks: list[Mark], arrow: str, gutter: int, sources: Sources, style: 
         head = f"override {span.index + 1}, on the command line or in Python"
         shown, rows = marked(span.override, marks, room, style)
         body = [frame, f"{frame} {shown}", *(f"{frame} {row}" for row in rows)]
+    elif span.config:
+        head = style.clean(span.config, 300)
+        shown, rows = marked(span.text, marks, room, style)
+        body = [frame, f"{frame} {shown}", *(f"{frame} {row}" for row in rows)] if span.text else []
     else:
         place = f":{span.line}:{span.column}" if span.line else ""
         head = style.clean(span.file, 300) + place

@@ -125,12 +125,12 @@ class Builder:
                 if self.wants_key:
                     if (text in names or self._is_name(text)) and text not in self.data:
                         line, column = start.line + 1, start.column + 1
-                        self.last = self.key_span = _new(Span, (file, line, column, line, column + len(text), "", None, 0))
+                        self.last = self.key_span = _new(Span, (file, line, column, line, column + len(text), "", None, 0, "", ""))
                         self.last_scalar, self.key, self.wants_key = event, text, False
                         continue
                 elif self.nodes < MAX_NODES and (text in known or self._is_word(text)):
                     line, column = start.line + 1, start.column + 1
-                    self.last = span = _new(Span, (file, line, column, line, column + len(text), "", None, 0))
+                    self.last = span = _new(Span, (file, line, column, line, column + len(text), "", None, 0, "", ""))
                     self.last_scalar = event
                     if not self.mapping:
                         self.nodes += 1
@@ -164,7 +164,7 @@ class Builder:
         start, end = event.start_mark, event.end_mark
         span = _new(
             Span,
-            (self.source.file, start.line + 1, start.column + 1, end.line + 1, end.column + 1, "", None, 0),
+            (self.source.file, start.line + 1, start.column + 1, end.line + 1, end.column + 1, "", None, 0, "", ""),
         )
         self.last, self.last_scalar = span, event
         decorated = event.anchor is not None or event.tag is not None
@@ -260,7 +260,7 @@ class Builder:
             line, column = end.line + 1, end.column + 1
         else:
             line, column = self.last[3], self.last[4]
-        span = _new(Span, (self.source.file, frame.line, frame.column, line, column, "", None, 0))
+        span = _new(Span, (self.source.file, frame.line, frame.column, line, column, "", None, 0, "", ""))
         self.last = span
         height = self.height + 1
         self.data, self.key, self.key_span, self.mapping = frame.data, frame.key, frame.key_span, frame.mapping

@@ -51,10 +51,10 @@ def test_derivations_of_values_and_weights() -> None:
     assert known is not None
     assert why(known, "enc.*.think.down.weight", "init") == [
         "enc.0.think.down.weight starts as zeros",
-        "`enc.0.think.down.weight` learns from the first step",
+        "`enc.0.think.down.weight` learns from the first step  (nodes.enc.parts.think)",
     ]
     (line,) = why(known, "enc.1.think.y", "init") or []
-    assert line == "`enc.1.think.y` zero, since `enc.1.think.down.weight` starts as zeros"
+    assert line == "`enc.1.think.y` zero, since `enc.1.think.down.weight` starts as zeros  (nodes.enc.parts.think)"
     assert (why(known, "enc.2.think_add", "init") or [])[0].startswith("`enc.2.think_add.y` the same as `x` at the start, bit for bit")
     assert why(known, "enc.7.think", "init") is None
     assert why(known, "final.x", "norm") == why(known, "enc", "norm")
@@ -86,5 +86,8 @@ def test_why_names_the_values_of_copies_that_share_their_weights() -> None:
     parts = {"z": {"kind": "zero"}, "a": {"kind": "activation", "activation": "relu"}}
     report = assembler.check({"name": "s", "inputs": {"x": "[batch 8]"}, "nodes": {"loop": {"kind": "sequence", "repeat": 3, "share": True, "from": "x", "parts": parts}}, "outputs": {"y": "loop"}})
     assert report.signals is not None
-    assert why(report.signals, "loop.0", "init") == ["`loop.a.y` zero, since `loop.z.y` is", "`loop.z.y` zeros: `zero` makes nothing else"]
-    assert (why(report.signals, "loop", "init") or [])[0] == "`loop.a.y` zero, since `loop.z.y` is"
+    assert why(report.signals, "loop.0", "init") == [
+        "`loop.a.y` zero, since `loop.z.y` is  (nodes.loop.parts.a)",
+        "`loop.z.y` zeros: `zero` makes nothing else  (nodes.loop.parts.z)",
+    ]
+    assert (why(report.signals, "loop", "init") or [])[0] == "`loop.a.y` zero, since `loop.z.y` is  (nodes.loop.parts.a)"
