@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from assembler.library.hosts import host
     from assembler.report.report import Report
     from assembler.source.recipe import Recipe
+    from assembler.weights.folder import load_model, save
+    from assembler.weights.header import WeightsError
+    from assembler.weights.load import load_weights
     from assembler.weights.swap import swap
 
 _HOMES = {
@@ -20,11 +23,14 @@ _HOMES = {
     "host": "assembler.library.hosts",
     **dict.fromkeys(("compile_blocks", "initialize"), "assembler.compiler.build"),
     "swap": "assembler.weights.swap",
+    **dict.fromkeys(("load_model", "save"), "assembler.weights.folder"),
+    "load_weights": "assembler.weights.load",
+    "WeightsError": "assembler.weights.header",
     "Report": "assembler.report.report",
     "Recipe": "assembler.source.recipe",
 }
 
-__all__ = ["Recipe", "RecipeError", "Report", "build", "check", "compile_blocks", "dynamic_shapes", "eject", "host", "initialize", "load", "recipe", "swap", "sweep", "verify"]
+__all__ = ["Recipe", "RecipeError", "Report", "WeightsError", "build", "check", "compile_blocks", "dynamic_shapes", "eject", "host", "initialize", "load", "load_model", "load_weights", "recipe", "save", "swap", "sweep", "verify"]
 __version__ = "0.1.0"
 
 

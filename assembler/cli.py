@@ -31,6 +31,7 @@ Neural networks as YAML recipes: checked before training, compiled to plain PyTo
   kinds [NAME]                     the catalogue: ports, options, defaults
   schema                           JSON Schema of recipes, for editors
   eject RECIPE -o FILE.py [KEY=VALUE ...]  standalone PyTorch source
+  convert MODEL.pt -o FILE.safetensors     weights that torch.save wrote, as a file that can only be data
   sweep RECIPE KEY=VALUE,VALUE ... every variant checked, one table
   run RECIPE [KEY=VALUE ...]       build it, run it, compare with what was predicted
 

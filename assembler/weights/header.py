@@ -102,39 +102,39 @@ def _read(file: BinaryIO, size: int, where: str) -> Header:
     text = file.read(length)
     if text.count(b"{") > MAX_ENTRIES + SPARE_BRACES:
         raise WeightsError(f"{where} holds more than {MAX_ENTRIES:,} tensors; keep them in several files")
-    entries, metadata = _entries(_parsed(text, where), where)
+    entries, metadata = _entries(strict_json(text, f"the head of {where}"), where)
     _fill(entries, size - 8 - length, where)
     return Header(entries, metadata, 8 + length, size)
 
 
-def _parsed(text: bytes, where: str) -> dict[str, Any]:
-    """The head's JSON. Only mappings, lists, texts and integers are read, and no key twice."""
+def strict_json(text: bytes, what: str, floats: bool = False) -> dict[str, Any]:
+    """A mapping in JSON as strangers write it: no key twice, nothing deeper than Python's own reader goes. `what` names it."""
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(found)
         if len(made) != len(found):
             seen: set[str] = set()
             twice = next(name for name, _ in found if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise WeightsError(f"the head of {where} names `{printable(twice)}` twice; save it again")
+            raise WeightsError(f"{what} names `{printable(twice)}` twice; save it again")
         return made
 
     def refuse(number: str) -> Any:
-        raise WeightsError(f"the head of {where} holds `{printable(number)}`, where only whole numbers can stand; save it again")
+        raise WeightsError(f"{what} holds `{printable(number)}`, where no such number can stand; save it again")
 
     try:
-        found = json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_float=refuse, parse_constant=refuse)
+        found = json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_float=float if floats else refuse, parse_constant=refuse)
     except RecursionError:
-        raise WeightsError(f"the head of {where} is nested deeper than any safetensors file") from None
+        raise WeightsError(f"{what} is nested deeper than anything that we write") from None
     except UnicodeDecodeError:
-        raise WeightsError(f"the head of {where} is not UTF-8: it is no safetensors file") from None
+        raise WeightsError(f"{what} is not UTF-8: it is damaged, or something else") from None
     except json.JSONDecodeError as problem:
-        raise WeightsError(f"the head of {where} is no JSON ({problem.msg} at byte {problem.pos + 8}): the file is damaged or no safetensors file") from None
+        raise WeightsError(f"{what} is no JSON ({problem.msg} at character {problem.pos}): it is damaged, or something else") from None
     except ValueError as problem:
         if isinstance(problem, WeightsError):
             raise
-        raise WeightsError(f"the head of {where} holds a number of thousands of digits: it is no safetensors file") from None
+        raise WeightsError(f"{what} holds a number of thousands of digits: it is damaged, or something else") from None
     if not isinstance(found, dict):
-        raise WeightsError(f"the head of {where} is no mapping of names: it is no safetensors file")
+        raise WeightsError(f"{what} is no mapping of names: it is something else")
     return found
 
 
@@ -208,4 +208,4 @@ def _bytes(number: int) -> str:
     return f"{number:,} bytes" if number < 2**64 else "more bytes than there are addresses"
 
 
-__all__ = ["Entry", "Header", "WeightsError", "bad_name", "printable", "read_header"]
+__all__ = ["Entry", "Header", "WeightsError", "bad_name", "printable", "read_header", "strict_json"]

@@ -24,6 +24,10 @@ ALLOWED = {
     # The text we generated, after it was parsed and held against an allow-list.
     "assembler/compiler/build.py": {"exec", "compile"},
 }
+PICKLES = {
+    # `assembler convert`: PyTorch's reader with `weights_only=True`, asked for by name (tests/weights/test_convert.py).
+    "assembler/weights/convert.py": {"torch"},
+}
 MODULES = {"pickle", "marshal", "shelve", "subprocess", "socket", "urllib", "http", "requests", "ctypes", "code", "runpy"}
 
 
@@ -45,11 +49,11 @@ def test_nothing_turns_text_into_code(path: Path) -> None:
     assert not (called & DOORS) - ALLOWED.get(place, set())
     names = {item.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for item in node.names}
     names |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    if not place.startswith("assembler/lab/"):
+    if not place.startswith("assembler/lab/") and place not in PICKLES:
         assert not names & MODULES
     loads = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "load"]
     owners = {node.value.id for node in loads if isinstance(node.value, ast.Name)}
-    assert not owners & {"yaml", "torch", "OmegaConf", "pickle"}
+    assert not owners & {"yaml", "torch", "OmegaConf", "pickle"} - PICKLES.get(place, set())
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=IDS)

@@ -1,0 +1,3 @@
+"""What the files of a saved folder are called."""
+
+WEIGHTS, RECIPE, LOCK = "model.safetensors", "recipe.yaml", "lock.json"
