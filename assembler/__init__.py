@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assembler.assemble import RecipeError, build, check, dynamic_shapes, eject, load, recipe
+    from assembler.compare.lock import lock
     from assembler.compare.sweep import sweep
     from assembler.lab.verify import verify
     from assembler.library.hosts import host
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     **dict.fromkeys(("RecipeError", "build", "check", "dynamic_shapes", "eject", "load", "recipe"), "assembler.assemble"),
     "verify": "assembler.lab.verify",
+    "lock": "assembler.compare.lock",
     "sweep": "assembler.compare.sweep",
     "host": "assembler.library.hosts",
     **dict.fromkeys(("compile_blocks", "initialize"), "assembler.compiler.build"),
@@ -30,7 +32,7 @@ _HOMES = {
     "Recipe": "assembler.source.recipe",
 }
 
-__all__ = ["Recipe", "RecipeError", "Report", "WeightsError", "build", "check", "compile_blocks", "dynamic_shapes", "eject", "host", "initialize", "load", "load_model", "load_weights", "recipe", "save", "swap", "sweep", "verify"]
+__all__ = ["Recipe", "RecipeError", "Report", "WeightsError", "build", "check", "compile_blocks", "dynamic_shapes", "eject", "host", "initialize", "load", "load_model", "load_weights", "lock", "recipe", "save", "swap", "sweep", "verify"]
 __version__ = "0.1.0"
 
 

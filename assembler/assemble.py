@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from assembler.compiler.plan import Plan
+    from assembler.source.tree import Value
 
 Source = Recipe | str | os.PathLike[str] | Mapping[str, Any]
 
@@ -95,14 +97,38 @@ def _whole(source: Source, overrides: Sequence[str]) -> Recipe:
 def check(source: Source, overrides: Sequence[str] = (), *, frozen: bool = False, scale: bool = False) -> Report:
     """Every finding about a recipe. Never raises for a bad one; never imports torch.
 
-    `frozen`: an adapter that the recipe does not ask for is an error. `scale`: also what is estimated,
+    `frozen`: an adapter that the recipe does not ask for is an error; where a lock lies beside the recipe,
+    so is any difference from it, and the adapters are those of the lock. `scale`: also what is estimated,
     not proven: how large values and gradients are at the start.
     """
     with no_collection():
         found_recipe, found = read(source, overrides)
         if found_recipe is None:
             return Report(diagnostics=tuple(found))
-        return examine(found_recipe, found, frozen, scale)
+        if frozen:
+            return _held_to_lock(found_recipe, found, overrides, scale)
+        return examine(found_recipe, found, scale=scale)
+
+
+def _held_to_lock(found_recipe: Recipe, found: Sequence[Diagnostic], overrides: Sequence[str], scale: bool) -> Report:
+    """With the lock that lies beside a recipe; without one the recipe itself must ask for every adapter."""
+    from assembler.checks import frozen, locked
+
+    def lock_of(item: Recipe, report: Report) -> locked.Lock | None:
+        if not report.ok or report.graph is None or report.facts is None:
+            return None
+        return locked.lock_of(item, report.graph._replace(scope=prune(report.graph.scope)), report.facts)
+
+    def again(tree: Value) -> locked.Lock | None:
+        other, _ = parse(tree, found_recipe.file)
+        return lock_of(other, examine(other))
+
+    lock, said = frozen.beside(found_recipe.file)
+    report = examine(found_recipe, [*found, *said], lock is None, scale)
+    now = lock_of(found_recipe, report) if lock is not None else None
+    if lock is None or now is None:
+        return report
+    return replace(report, diagnostics=(*report.diagnostics, *frozen.check(lock, now, found_recipe, overrides, again)))
 
 
 @contextmanager

@@ -9,8 +9,9 @@
                                     "starts": {"q.weight": "uniform(0.125), step 0", ...}}},
      "stated": {"vars.width": 64, ...}}                 the recipe, key by key: what moved a value is found by it
 
-The text is JSON, a line for each entry, so that two of them are compared line by line. It is read by the
-reader of recipes, with its limits: of a lock nothing is believed but numbers and texts.
+The text is JSON, a line for each entry, so that two of them are compared line by line; adapters, nodes and what
+is stated are lists there, whose entries begin with the address (`at`), since one may be longer than a key. It is
+read by the reader of recipes, with its limits: of a lock nothing is believed but numbers and texts.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from assembler.facts.model import Facts
 from assembler.facts.signals import signals
 from assembler.graph.model import Graph
 from assembler.source.recipe import Recipe
-from assembler.source.text import MAX_BYTES, read
+from assembler.source.text import MAX_BYTES, read, read_text
 from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.span import Span
@@ -100,20 +101,25 @@ def text_of(lock: Lock) -> str:
     """As a file holds it: JSON with one entry a line."""
     lines = ["{"]
     for key in ("lock", "recipe", "fingerprint", "kinds", "adapters", "nodes", "stated"):
-        comma = "" if key == "stated" else ","
-        value = lock[key]
-        if isinstance(value, dict) and value:
-            inner = ",\n".join(f"  {_json(name)}: {_json(item)}" for name, item in value.items())
-            lines += [f" {_json(key)}: {{", inner, f" }}{comma}"]
+        value, comma = lock[key], "" if key == "stated" else ","
+        if not isinstance(value, dict) or not value:
+            lines.append(f" {_json(key)}: {_json([] if value == {} and key != 'kinds' else value)}{comma}")
+            continue
+        if key == "kinds":
+            entries = [f"{_json(name)}: {_json(item)}" for name, item in value.items()]
+        elif key == "stated":
+            entries = [_json([name, item]) for name, item in value.items()]
         else:
-            lines.append(f" {_json(key)}: {_json(value)}{comma}")
+            entries = [_json({"at": name, **item}) for name, item in value.items()]
+        start, end = "{}" if key == "kinds" else "[]"
+        lines += [f" {_json(key)}: {start}", ",\n".join(f"  {entry}" for entry in entries), f" {end}{comma}"]
     return "\n".join([*lines, "}\n"])
 
 
 def _json(value: Any) -> str:
     """Beyond the first plane letters stand for themselves: as two halves YAML does not know them."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return "".join(letter if letter.isascii() or ord(letter) > 0xFFFF else f"\\u{ord(letter):04x}" for letter in text)
+    return "".join(letter if letter < "\x7f" or ord(letter) > 0xFFFF else f"\\u{ord(letter):04x}" for letter in text)
 
 
 def place_of(recipe: str | os.PathLike[str]) -> str:
@@ -123,13 +129,23 @@ def place_of(recipe: str | os.PathLike[str]) -> str:
 
 # --- read ---
 def read_lock(path: str) -> tuple[Lock | None, list[Diagnostic]]:
-    """A lock as it was written, or what is wrong with the file."""
+    """A lock as it was written, or what is wrong with the file. A link is not followed: what it leads to would be printed."""
+    if os.path.islink(path):
+        return None, [_broken(Span(path), "it is a link")]
     tree, found = read(path)
     errors = [item for item in found if item.level == "error"]
     if tree is None or errors:
         return None, errors
     wrong = _wrong(tree)
-    return (tree.plain(), []) if wrong is None else (None, [wrong])
+    if wrong is not None:
+        return None, [wrong]
+    held: Lock = tree.plain()
+    for key in ("adapters", "nodes"):
+        held[key] = {item.pop("at"): item for item in held[key]}
+    held["stated"] = dict(held["stated"])
+    if fingerprint(held) != held["fingerprint"]:
+        return None, [_broken(tree.data["fingerprint"].span, "its fingerprint is not that of what it holds")]
+    return held, []
 
 
 def _wrong(tree: Value) -> Diagnostic | None:
@@ -144,27 +160,47 @@ def _wrong(tree: Value) -> Diagnostic | None:
         if value is None:
             return _broken(version.span, f"`{key}` is missing")
         if not isinstance(value.data, wanted):
-            return _broken(value.span, f"`{key}` is not a {'mapping' if wanted is dict else 'text'}")
-    for key in ("adapters", "nodes"):
-        for name, value in tree.data[key].items():
-            bad = _entry(value, _PARTS[key])
+            return _broken(value.span, f"`{key}` is not a {_NAMES[wanted]}")
+    for key, check in (("kinds", _kind), ("adapters", _adapted), ("nodes", _noded), ("stated", _stated)):
+        seen: set[str] = set()
+        value = tree.data[key]
+        for item in value.data.values() if isinstance(value.data, dict) else value.data:
+            bad = check(item)
             if bad is not None:
-                return _broken(bad[0].span, f"`{key}.{name[:80]}`: {bad[1]}")
-    bad_kind = next((value for _, value in tree.data["kinds"].items() if type(value.data) is not int), None)
-    return _broken(bad_kind.span, "the version of a kind is not a whole number") if bad_kind is not None else None
+                return _broken(bad[0].span, f"in `{key}`, {bad[1]}")
+            if key != "kinds":
+                name = item.data[0].data if key == "stated" else item.data["at"].data
+                if name in seen:
+                    return _broken(item.span, f"in `{key}`, `{name[:80]}` stands twice")
+                seen.add(name)
+    return None
 
 
-_SHAPE: Mapping[str, type] = {"recipe": str, "fingerprint": str, "kinds": dict, "adapters": dict, "nodes": dict, "stated": dict}
-_PARTS: Mapping[str, Mapping[str, type]] = {
-    "adapters": {"kind": str, "sizes": dict, "why": str},
-    "nodes": {"kind": str, "sizes": dict, "types": dict, "norms": dict, "zeros": list, "starts": dict},
-}
+_SHAPE: Mapping[str, type] = {"recipe": str, "fingerprint": str, "kinds": dict, "adapters": list, "nodes": list, "stated": list}
 _NAMES: Mapping[type, str] = {str: "text", dict: "mapping", list: "list"}
+Bad = tuple[Value, str] | None
 
 
-def _entry(value: Value, parts: Mapping[str, type]) -> tuple[Value, str] | None:
+def _kind(value: Value) -> Bad:
+    return (value, "the version of a kind is not a whole number") if type(value.data) is not int else None
+
+
+def _stated(value: Value) -> Bad:
+    fits = isinstance(value.data, list) and len(value.data) == 2 and isinstance(value.data[0].data, str)
+    return None if fits else (value, "an entry is not a path and its value")
+
+
+def _adapted(value: Value) -> Bad:
+    return _entry(value, {"at": str, "kind": str, "sizes": dict, "why": str})
+
+
+def _noded(value: Value) -> Bad:
+    return _entry(value, {"at": str, "kind": str, "sizes": dict, "types": dict, "norms": dict, "zeros": list, "starts": dict})
+
+
+def _entry(value: Value, parts: Mapping[str, type]) -> Bad:
     if not isinstance(value.data, dict):
-        return value, "it is not a mapping"
+        return value, "an entry is not a mapping"
     for part, wanted in parts.items():
         item = value.get(part)
         if item is None or not isinstance(item.data, wanted):
@@ -183,9 +219,12 @@ def _broken(span: Span, why: str) -> Diagnostic:
     return Diagnostic("lock-broken", f"this is no lock that can be read: {why}", span, help="write it anew: `assembler lock RECIPE --force`, and look at what changed")
 
 
-def too_large(text: str) -> bool:
-    """Whether the reader would refuse a lock of this text."""
-    return len(text.encode()) > MAX_BYTES
+def unreadable(text: str) -> Diagnostic | None:
+    """Why the reader would refuse a lock of this text: it is larger than a recipe may be, or a key of it longer."""
+    if len(text.encode()) > MAX_BYTES:
+        return Diagnostic("limit-file-size", f"it would be larger than the {MAX_BYTES // 2**20} MiB that are read again")
+    _, found = read_text(text, "the lock")
+    return next((item for item in found if item.level == "error"), None)
 
 
-__all__ = ["Lock", "fingerprint", "lock_of", "place_of", "read_lock", "stated", "text_of", "too_large"]
+__all__ = ["Lock", "fingerprint", "lock_of", "place_of", "read_lock", "stated", "text_of", "unreadable"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-NAMES = ("new", "check", "show", "why", "explain", "kinds", "schema", "eject", "convert", "sweep", "run")
+NAMES = ("new", "check", "show", "why", "explain", "kinds", "schema", "eject", "convert", "sweep", "run", "lock")
 
 
 def command(name: str) -> Callable[[list[str]], int] | None:

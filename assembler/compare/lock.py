@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from assembler.assemble import Origin, Source, origin_of, read
 from assembler.checks import locked
-from assembler.checks.locked import Lock, place_of, read_lock, text_of, too_large
+from assembler.checks.locked import Lock, place_of, read_lock, text_of, unreadable
 from assembler.facts.flow import MAX_USES
 
-__all__ = ["Lock", "lock", "lock_of", "place_of", "read_lock", "text_of", "too_large"]
+__all__ = ["Lock", "lock", "lock_of", "place_of", "read_lock", "stale", "text_of", "unreadable"]
 
 
 def lock(source: Source, overrides: Sequence[str] = ()) -> Lock:
@@ -38,3 +39,10 @@ def _whole(source: Source, overrides: Sequence[str]) -> Source:
     if found is None or any(item.level == "error" for item in said):
         raise RecipeError(Report(name=found.name if found else "", diagnostics=tuple(said)))
     return found
+
+
+def stale(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[str]:
+    """Key paths of a recipe that its lock notes otherwise, whether anything moved by them or not."""
+    held, _ = read_lock(place_of(path))
+    now = lock(path, overrides)["stated"]
+    return [key for key in {**now, **held["stated"]} if key not in now or key not in held["stated"] or now[key] != held["stated"][key]] if held else []

@@ -68,6 +68,11 @@ CODES: dict[str, Code] = {
         defaults-self            the defaults list does not say where `_self_` stands
         override-repeated        the same key is overridden twice; the last one wins
     """),
+    # --- locks ---
+    **_table("error", """
+        lock-broken              the file beside the recipe is no lock that can be read
+        lock-differs             `--frozen`: something is not as it was locked
+    """),
     **_table("note", """
         swap-dropped             options of a part that was swapped away were dropped
     """),
