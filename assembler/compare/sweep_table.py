@@ -132,7 +132,7 @@ def _object(variant: Variant) -> str:
     report = variant.report
     wrong, known = first(report), size(report)
     data: dict[str, Any] = {"version": 1, "overrides": list(variant.overrides), "ok": report.ok}
-    data |= report.counts
+    data.update((level, number) for level, number in report.counts.items())
     data |= known._asdict() if known is not None else dict.fromkeys(Size._fields)
     data["first"] = diagnostic_data(wrong) if wrong is not None else None
     return json.dumps(data, ensure_ascii=True, allow_nan=False) + "\n"

@@ -153,8 +153,10 @@ def _codes(flow: Flow, tables: _Tables) -> list[int]:
     if -1 in found:
         places = {item.address: number for number, item in enumerate(weights)}
         for number, code in enumerate(found):
-            if code < 0:
-                found[number] = _code(number, flow, places, tables)
+            if code < 0:  # Asked once more: those before it may be like it.
+                item = weights[number]
+                code = known((item.init, item.shape, item.trainable), -1)
+                found[number] = code if code >= 0 else _code(number, flow, places, tables)
     return found
 
 
@@ -170,9 +172,9 @@ def _code(number: int, flow: Flow, places: Mapping[str, int], tables: _Tables) -
 
 
 # --- one use ---
-_SIZELESS = frozenset({"matmul", "add", "multiply", "pointwise", "norm", "softmax", "softmax_mix", "reduce", "expand", "detach"})
+_SIZELESS = frozenset({"matmul", "add", "multiply", "pointwise", "norm", "softmax", "softmax_mix", "reduce", "expand", "detach", "reshape", "concat", "gather"})
 """Primitives whose rules ask for no size but one that an attribute states as a text."""
-_WORDS = frozenset({"spec", "fn", "kind", "mask", "bias", "like"})
+_WORDS = frozenset({"spec", "fn", "kind", "mask", "bias", "like", "pattern"})
 """Attributes whose texts are no sizes."""
 
 
@@ -195,7 +197,8 @@ def _sort(definition: Definition) -> Hashable:
     """All that rules may ask of a definition; None where they may ask for sizes, or for what has no hash."""
     steps = []
     for step in definition.body:
-        attributes = tuple(step.attributes.items())
+        # How a reshape cuts is said by its pattern; into what sizes, no rule asks.
+        attributes = tuple([item for item in step.attributes.items() if step.op != "reshape" or item[0] != "sizes"])
         texts = {key for key, item in attributes if isinstance(item, str)}
         if step.op not in _SIZELESS or not texts <= _WORDS or step.attributes.get("kind") in ("group", "batch"):
             return None
