@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from assembler.compare.sweep import sweep
     from assembler.lab.verify import verify
     from assembler.library.hosts import host
+    from assembler.plugins.declare import kind
     from assembler.report.report import Report
     from assembler.source.recipe import Recipe
     from assembler.weights.folder import load_model, save
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     **dict.fromkeys(("RecipeError", "build", "check", "dynamic_shapes", "eject", "load", "recipe"), "assembler.assemble"),
     "verify": "assembler.lab.verify",
+    "kind": "assembler.plugins.declare",
     "lock": "assembler.compare.lock",
     "sweep": "assembler.compare.sweep",
     "host": "assembler.library.hosts",
@@ -32,7 +34,7 @@ _HOMES = {
     "Recipe": "assembler.source.recipe",
 }
 
-__all__ = ["Recipe", "RecipeError", "Report", "WeightsError", "build", "check", "compile_blocks", "dynamic_shapes", "eject", "host", "initialize", "load", "load_model", "load_weights", "lock", "recipe", "save", "swap", "sweep", "verify"]
+__all__ = ["Recipe", "RecipeError", "Report", "WeightsError", "build", "check", "compile_blocks", "dynamic_shapes", "eject", "host", "initialize", "kind", "load", "load_model", "load_weights", "lock", "recipe", "save", "swap", "sweep", "verify"]
 __version__ = "0.1.0"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import symtable
 import sys
 from collections.abc import Sequence, Set
 from typing import NamedTuple
@@ -80,7 +81,7 @@ def _copied(made: type, taken: Set[str], known: dict[str, str]) -> tuple[list[st
                 todo.append(used)
             elif used in source.imports:
                 imports[used] = _plain(used, source.imports[used])
-            elif used not in _FREE and used not in _bound(item.text):
+            elif used not in _FREE:
                 raise _NotCopied(f"it is not clear what `{used}` is in its source")
     definitions = {name: item.text for name, item in source.definitions.items() if name in wanted}
     clash = next((name for name, text in definitions.items() if known.get(name, text) != text), None)
@@ -108,16 +109,26 @@ def _source(made: type) -> Source:
 
 def _undecorated(item: Definition, source: Source) -> Definition:
     """A definition without the decorators that are ours: what stands there declares a kind, and an ejected file has none."""
-    (node,) = ast.parse(item.text).body
     lines, gone = item.text.splitlines(), set[int]()
-    for decorator in getattr(node, "decorator_list", ()):
+    for decorator in (each for node in ast.parse(item.text).body for each in getattr(node, "decorator_list", ())):
         head = next(part.id for part in ast.walk(decorator) if isinstance(part, ast.Name))
-        if source.imports.get(head, "").split(" ")[1:2] and source.imports[head].split(" ")[1].partition(".")[0] == "assembler":
+        words = source.imports.get(head, "").split()
+        if len(words) > 1 and words[1].partition(".")[0] == "assembler":
             gone.update(range(decorator.lineno - 1, decorator.end_lineno or decorator.lineno))
-    if not gone:
-        return item
     text = "\n".join(line for number, line in enumerate(lines) if number not in gone)
-    return Definition(item.name, text, frozenset(part.id for part in ast.walk(ast.parse(text)) if isinstance(part, ast.Name)))
+    return Definition(item.name, text, _globals(text))
+
+
+def _globals(text: str) -> frozenset[str]:
+    """The names that a definition takes from its module, or from Python."""
+    found: set[str] = set()
+    todo = [symtable.symtable(text, "?", "exec")]
+    while todo:
+        table = todo.pop()
+        top = table.get_type() == "module"
+        found.update(item.get_name() for item in table.get_symbols() if item.is_referenced() and (top or item.is_global()))
+        todo.extend(table.get_children())
+    return frozenset(found)
 
 
 def _plain(name: str, statement: str) -> str:
@@ -126,18 +137,3 @@ def _plain(name: str, statement: str) -> str:
     if statement.startswith("from .") or (module != "torch" and module not in sys.stdlib_module_names):
         raise _NotCopied(f"it uses `{name}` ({statement})")
     return statement
-
-
-def _bound(text: str) -> set[str]:
-    """Names that a definition binds itself: arguments, variables, imports inside."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.arg):
-            found.add(node.arg)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            found.add(node.id)
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler)):
-            found.update([node.name] if node.name else [])
-        elif isinstance(node, ast.alias):
-            raise _NotCopied(f"it imports `{node.name}` inside")
-    return found

@@ -49,7 +49,7 @@ def _made(node: Leaf, facts: NodeFacts, build: Module) -> str:
     arguments = []
     for name, value in build.arguments:
         text = str(number(value.text, facts.sizes, node.name)) if isinstance(value, Expr) else literal(value)
-        arguments.append(f"{name.rstrip('_') if name == 'in_' else name}={text}" if name else text)
+        arguments.append(f"{name}={text}" if name else text)
     return f"{build.name}({', '.join(arguments)})"
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from assembler.facts.flow import Flow, Weight
 from assembler.facts.model import Facts, Guard
-from assembler.facts.scale_signal import Given
+from assembler.facts.scale_signal import Given, Unknown
+from assembler.facts.start import UNKNOWN
 from assembler_schemas.dim import evaluate, names
 
 BATCH, LENGTH = 8, 64
@@ -47,7 +48,7 @@ def _holds(guard: Guard, sizes: Mapping[str, int]) -> bool:
     return left <= right if guard.relation == "at_most" else left == right
 
 
-def givens(flow: Flow, first: int) -> list[Given]:
+def givens(flow: Flow, first: int) -> list[Given | Unknown]:
     """Every weight of the flow; weight i is atom first + i where it is used as a value."""
     known = {item.address: item for item in flow.weights}
     return [_given(index, first + index, item, _origin(item, known)) for index, item in enumerate(flow.weights)]
@@ -73,7 +74,7 @@ def _own_copy(address: str, own: str) -> str:
     return ".".join(numbers.pop(0) if part == "*" and numbers else part for part in parts)
 
 
-def _given(index: int, label: int, weight: Weight, origin: Weight) -> Given:
+def _given(index: int, label: int, weight: Weight, origin: Weight) -> Given | Unknown:
     name, _, rest = origin.init.partition("(")
     if name == "numbers":
         entries = tuple(float(item) for item in rest[:-1].split(","))
@@ -94,6 +95,8 @@ def _given(index: int, label: int, weight: Weight, origin: Weight) -> Given:
         var = value * value / max(rows, math.prod(weight.shape) // max(1, rows))
     elif name == "eye":
         mean, var = _eye(weight.shape)
+    elif name == UNKNOWN:
+        return Unknown(f"nobody states how `{origin.address}` starts")
     elif name != "zeros":
         raise ValueError(f"{weight.address}: how `{origin.init}` starts is not known here")
     return Given(weight.shape, mean, var, name == "eye", index, label, 0.8 if name == "uniform" else 2.0)

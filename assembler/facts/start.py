@@ -18,6 +18,9 @@ from assembler.graph.init import touched
 from assembler.graph.model import Leaf
 from assembler_schemas.kind import Definition, Step
 
+UNKNOWN = "unknown"
+"""How a parameter starts that a plugin lists without saying so."""
+
 Shape = tuple[int, ...]
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from assembler.facts.flow import Flow
+from assembler.facts.start import UNKNOWN
 
 FALSE_ALARM = 1e-9
 """Of one parameter that starts as it should."""
@@ -61,6 +62,8 @@ def _hold(value: Tensor, start: str, tensors: Mapping[str, Tensor]) -> tuple[str
     argument = rest[:-1]
     if name == "copy":
         return _equal(value, tensors[argument].detach().to(value.dtype)) if argument in tensors else ("its source is not in the model", False)
+    if name == UNKNOWN:
+        return "not stated", True
     if not bracket:
         return _equal(value, _EXACT[name](value))
     if name == "numbers":

@@ -151,11 +151,20 @@ def _rows(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tens
     outputs = found if isinstance(found, dict) else {next(iter(facts.root.outputs)): found}
     spell = _Speller(*sizes_of(facts, batch), own)
     yield from (Row("input", name, spell(facts.root.inputs.get(name)), _seen(value)) for name, value in batch.items())
-    yield from _counts(model, graph, facts)
+    dark = _dark(unfolded)
+    yield from _counts(model, graph, facts, any(use.definition.opaque for use in unfolded.uses))
     yield from _edges(graph, facts, seen, spell)
     yield from (Row("output", name, spell(kind), *_given(outputs.get(name))) for name, kind in facts.root.outputs.items())
     yield from _keys(model, unfolded.uses)
-    yield from _gradients(model, unfolded, outputs)
+    yield from _gradients(model, unfolded, outputs, dark)
+
+
+UNSAID = "not predicted: no body"
+
+
+def _dark(unfolded: Flow) -> tuple[str, ...]:
+    """Where the parameters of modules stand that nothing is known of but ports: below these addresses."""
+    return tuple(f"{use.address}." for use in unfolded.uses if not use.definition.body)
 
 
 def _own_dtype(model: nn.Module, every: Sequence[Use]) -> torch.dtype:
@@ -202,11 +211,11 @@ def _spell(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
 
 
 # --- rows ---
-def _counts(model: nn.Module, graph: Graph, facts: Facts) -> Iterator[Row]:
-    everything, trainable = totals(graph, facts)
+def _counts(model: nn.Module, graph: Graph, facts: Facts, opaque: bool) -> Iterator[Row]:
     measured = list(model.parameters())
-    yield Row("count", "parameters", f"{everything:,}", f"{sum(item.numel() for item in measured):,}")
-    yield Row("count", "trainable", f"{trainable:,}", f"{sum(item.numel() for item in measured if item.requires_grad):,}")
+    found = sum(item.numel() for item in measured), sum(item.numel() for item in measured if item.requires_grad)
+    for what, known, number in zip(("parameters", "trainable"), totals(graph, facts), found, strict=True):
+        yield Row("count", what, f"{'at least ' * opaque}{known:,}", f"{number:,}", holds=number >= known if opaque else None)
 
 
 def _edges(graph: Graph, facts: Facts, seen: Mapping[str, str], spell: _Speller) -> Iterator[Row]:
@@ -227,15 +236,17 @@ def _keys(model: nn.Module, every: Sequence[Use]) -> Iterator[Row]:
     """The keys of `state_dict` with their shapes."""
     wanted = {f"{use.address}.{name}": _shape(shape) for use in every for name, shape in shapes(use.facts).items()}
     found = {name: _shape(tuple(value.shape)) for name, value in model.state_dict().items()}
+    opaque = tuple(f"{use.address}." for use in every if use.definition.opaque)
     for name in {**wanted, **found}:
-        yield Row("key", name, wanted.get(name, NOTHING), found.get(name, NOTHING))
+        unsaid = name not in wanted and name.startswith(opaque)
+        yield Row("key", name, UNSAID if unsaid else wanted.get(name, NOTHING), found.get(name, NOTHING), holds=True if unsaid else None)
 
 
 def _shape(shape: tuple[int, ...]) -> str:
     return f"[{' '.join(map(str, shape))}]"
 
 
-def _gradients(model: nn.Module, unfolded: Flow, outputs: Mapping[str, Tensor]) -> Iterator[Row]:
+def _gradients(model: nn.Module, unfolded: Flow, outputs: Mapping[str, Tensor], dark: tuple[str, ...]) -> Iterator[Row]:
     """Whether each trainable parameter gets a gradient, under random weights so that nothing cancels."""
     named = dict(model.named_parameters(remove_duplicate=False))
     learned = {id(named[key]) for number in zero(unfolded).reached if (key := unfolded.weights[number].address) in named}
@@ -246,4 +257,8 @@ def _gradients(model: nn.Module, unfolded: Flow, outputs: Mapping[str, Tensor]) 
         weights = [torch.randn(item.shape, dtype=torch.float32, device=item.device).to(item.dtype) for item in values]
         found = torch.autograd.grad(values, [item for _, item in trained], weights, allow_unused=True)
     for (name, item), gradient in zip(trained, found, strict=True):
-        yield Row("gradient", name, "some" if id(item) in learned else "none", "none" if gradient is None else "some")
+        measured = "none" if gradient is None else "some"
+        if name.startswith(dark):
+            yield Row("gradient", name, UNSAID, measured, holds=True)
+        else:
+            yield Row("gradient", name, "some" if id(item) in learned else "none", measured)
