@@ -34,11 +34,11 @@ def call_mixture(builder: ScopeBuilder, found: Mixture, read: Mapping[str, Colle
     rows = draft.values[first.inputs[_stream(first)][0].source]
     gates = draft.values[mix.inputs["gates"][0].source]
     builder.planner.use(MODULE)
-    draft.submodules.append(Submodule(mix.name, f"{MODULE}()"))
     pieces: tuple[Piece, ...] = (f"self.{mix.name}(", rows, ", ", gates, f", {_listed(builder.scope, found)})")
     value = draft.new()
     names = [(name, port) for name in found.experts for port in _losses(builder.scope.nodes[name]) if port in read[name]]
     total = (draft.new(),) if names else ()
+    draft.submodules.append(Submodule(mix.name, f"{MODULE}({'losses=True' if names else ''})"))
     draft.add(Op((value, *total), pieces, mix.name))
     builder.give(mix, next(iter(mix.definition.outputs)), value)
     if total:

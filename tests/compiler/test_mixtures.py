@@ -153,6 +153,21 @@ def test_a_mixture_trains_and_every_loss_is_finite(seed: int) -> None:
         assert all(torch.isfinite(item).all() for item in _gradients(model, list(out.values())).values())
 
 
+def test_a_mixture_whose_only_expert_with_a_loss_is_idle_still_gives_a_loss_without_gradients() -> None:
+    """It gave its values alone, which the text took apart along the batch."""
+    spec = {"inputs": {"x": "[batch 4]"}, "nodes": {"pick": {"kind": "compete", "from": "x", "parts": {
+        "plain": {"kind": "linear", "out": 4}, "mixed": {"kind": "moe", "experts": 2, "top_k": 1, "expert": {"kind": "mlp", "hidden": 4}}}}},
+        "outputs": {"y": "pick", "aux": "losses"}}  # fmt: skip
+    model = assembler.build(assembler.recipe(spec), seed=0)
+    for row in torch.randn(12, 1, 4, generator=torch.Generator().manual_seed(0)):
+        wanted = model(row)
+        with torch.no_grad():
+            found = model(row)
+        assert found["y"].shape == (1, 4)
+        assert torch.equal(found["y"], wanted["y"])
+        assert torch.equal(found["aux"], wanted["aux"])
+
+
 def test_the_text_of_a_mixture_is_one_call() -> None:
     spec = {"name": "m", "inputs": {"x": "[batch 8]"}, "nodes": {"think": {"kind": "moe", "experts": {"small": {"kind": "mlp", "count": 3}, "wide": {"kind": "mlp", "hidden": 64}}, "from": "x"}}, "outputs": {"y": "think"}}  # fmt: skip
     text = emit(plan(*checked(assembler.recipe(spec))))

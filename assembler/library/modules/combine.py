@@ -118,14 +118,23 @@ def _one_by_one(rows: Tensor, plan: Tensor, experts: Experts) -> Tensor:
 class SparseCombine(nn.Module):
     """`sparse_combine` as the node `mix` of a mixture.
 
-    x: [... in], gates: [... n], experts: n modules -> [... out]. Experts that give `(values, loss)` have their
-    losses, each over the rows that reached it, summed: then the result is `(values, loss)` too.
+    x: [... in], gates: [... n], experts: n modules -> [... out]. `losses`: some experts give `(values, loss)`; then
+    the result is `(values, loss)` too, each loss over the rows that reached its expert, zero where none did.
     """
+
+    def __init__(self, *, losses: bool = False) -> None:
+        super().__init__()
+        self.losses = losses
+
+    def extra_repr(self) -> str:
+        return "losses=True" if self.losses else ""
 
     def forward(self, x: Tensor, gates: Tensor, experts: Experts) -> Tensor | tuple[Tensor, Tensor]:
         losses: list[Tensor] = []
         mixed = sparse_combine(x, gates, [_noting(run, losses) for run in experts])
-        return (mixed, torch.stack(losses).sum()) if losses else mixed
+        if not self.losses:
+            return mixed
+        return mixed, torch.stack(losses).sum() if losses else mixed.new_zeros(())
 
 
 def _noting(
