@@ -17,7 +17,7 @@ from assembler.facts.moved import bad_move, expanded
 from assembler.facts.roles import roles
 from assembler.facts.weights import Held, compare, held, renamed
 from assembler.weights.header import Header, WeightsError, printable, read_header
-from assembler.weights.match import selected, suggested
+from assembler.weights.match import folded, selected, suggested
 from assembler.weights.names import RECIPE, WEIGHTS
 from assembler.weights.places import Known, Place, bare, known, places
 from assembler.weights.promises import broken
@@ -204,7 +204,7 @@ def _guesses(source: File, about: Known, dropped: Sequence[Held], new: Sequence[
         lost, lacking = {item.node for item in dropped}, {item.node for item in new}
         by_role = {old: to for old, to in roles(source.before.flow, about.flow).moved.items() if _touches(old, lost) and _touches(to, lacking)}
         if by_role:
-            return by_role
+            return folded(by_role, [item.key for item in dropped])
     return suggested({item.key: item.shape for item in dropped}, {item.key: item.shape for item in new})
 
 

@@ -74,7 +74,7 @@ def suggested(dropped: Mapping[str, Shape], new: Mapping[str, Shape]) -> dict[st
         for key, address in sorted(_alone(left, local).items(), key=lambda item: item[1].count(".")):
             if key in there and address != there[key] and renamed(address, found) == address:
                 found[address] = there[key]
-    return _folded(found, dropped)
+    return folded(found, dropped)
 
 
 def _held(weights: Mapping[str, Shape]) -> dict[str, Hashable]:
@@ -101,7 +101,7 @@ def _alone(held: Mapping[str, Hashable], local: bool) -> dict[Hashable, str]:
     return {what: where[0] for what, where in found.items() if len(where) == 1}
 
 
-def _folded(moves: Mapping[str, str], keys: Mapping[str, Shape]) -> dict[str, str]:
+def folded(moves: Mapping[str, str], keys: Collection[str]) -> dict[str, str]:
     """Moves that are the same in every copy, said once with `*`."""
     alike: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for old, new in moves.items():
@@ -118,4 +118,4 @@ def starred(address: str) -> str:
     return ".".join("*" if part.isdigit() else part for part in address.split("."))
 
 
-__all__ = ["selected", "starred", "suggested"]
+__all__ = ["folded", "selected", "starred", "suggested"]
