@@ -1,6 +1,6 @@
 """The report as GitHub workflow commands: each finding an annotation at its line.
 
-`::error file=model.yaml,line=3,col=9,endLine=3,endColumn=15,title=unknown-kind::no kind `liner``
+    ::error file=model.yaml,line=3,endLine=3,col=9,endColumn=14,title=unknown-kind::there is no kind `liner`
 
 The runner reads a command a line; what is not a plain letter in one is escaped as its toolkit does
 (actions/toolkit, `command.ts`): `%`, CR and LF, and in properties `:` and `,` too. Other control
@@ -30,12 +30,14 @@ def _command(item: Diagnostic) -> str:
 
 
 def _place(span: Span) -> Iterator[tuple[str, str]]:
-    """A value that an override sets has no line; a runner shows it above all files."""
+    """What an override sets has no place in a file. Columns go with one line only, as GitHub takes them."""
     if not span.file or span.override is not None:
         return
-    yield "file", span.file
+    yield "file", Style().clean(span.file)
     if span.line:
-        yield from (("line", str(span.line)), ("col", str(span.column)), ("endLine", str(span.end_line)), ("endColumn", str(span.end_column)))
+        yield from (("line", str(span.line)), ("endLine", str(span.end_line)))
+    if span.line and span.line == span.end_line:
+        yield from (("col", str(span.column)), ("endColumn", str(span.end_column)))
 
 
 def _message(item: Diagnostic) -> str:
