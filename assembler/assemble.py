@@ -193,18 +193,33 @@ def plan(source: Source) -> Plan:
     return make(*checked(source))
 
 
-def build(source: Source, *, device: Any = None, dtype: Any = None, seed: int | None = None) -> nn.Module:
+def build(
+    source: Source, *, device: Any = None, dtype: Any = None, seed: int | None = None, given: Mapping[str, nn.Module] | None = None
+) -> nn.Module:  # fmt: skip
     """The model as a plain `torch.nn.Module`. RecipeError(report) if the recipe does not check.
 
     `seed=None` draws one seed from torch's generator. Each node starts under hash(seed, address).
+    `given`: a module for each node of `kind: given`, by its address. It is run once, and held against
+    the ports and sites that the recipe states: RecipeError(report) shows what is stated and what is measured.
     """
     from assembler.compiler.build import build as make
     from assembler.compiler.plan import plan as plan_of
 
     found = origin_of(source)
-    model = make(plan_of(found.graph, found.facts), device=device, dtype=dtype, seed=seed)
+    made = plan_of(found.graph, found.facts)
+    if made.given or given:
+        _measured(made, given, dtype)
+    model = make(made, device=device, dtype=dtype, seed=seed, given=given)
     remember(model, found)
     return model
+
+
+def _measured(made: Plan, given: Mapping[str, nn.Module] | None, dtype: Any) -> None:
+    from assembler.compiler.measure import handed, measure
+
+    found = measure(made, handed(made, given), dtype)
+    if found:
+        raise RecipeError(Report(name=made.name, diagnostics=tuple(found)))
 
 
 class Origin(NamedTuple):

@@ -35,6 +35,11 @@ def run(words: list[str]) -> int:
         return exit_code(report)
     if report.diagnostics:
         print_report(report, sys.stderr)
+    from assembler.graph.given import handed
+
+    foreign = list(handed(report.graph)) if report.graph is not None else []
+    if foreign:
+        raise UsageError(f"`{foreign[0]}` is a module that only Python can hand over: assembler.verify(assembler.build(recipe, given={{{foreign[0]!r}: module}}))")
     say("building and running ...")
     from assembler.lab.run import InputError
     from assembler.lab.run import run as measured

@@ -12,6 +12,7 @@ import linecache
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from assembler.compiler import plugged
 from assembler.compiler.allow import check_text
 from assembler.compiler.emit import PROBE, emit, model_class
+from assembler.compiler.measure import handed, structure
 from assembler.compiler.model import Plan
 from assembler.compiler.plugged import restartable
 from assembler.compiler.shapes import Range, axes
@@ -43,6 +45,7 @@ def build(
     dtype: torch.dtype | None = None,
     seed: int | None = None,
     values: bool = True,
+    given: Mapping[str, nn.Module] | None = None,
 ) -> nn.Module:
     """The model that the plan's text defines.
 
@@ -50,10 +53,11 @@ def build(
     machine. `dtype`: of all floating-point parameters but those of nodes that state their own.
     `device="meta"`: no values yet; `initialize` fills them in.
     `values=False`: in memory that nobody has touched, or on meta: every value is to come from elsewhere.
+    `given`: the modules that the caller hands over, by address; they stay as they are.
     What a plugin's constructor computes is in no file, so that its class is always run on the CPU, with values.
     """
     module = load(emit(plan))
-    made: type[nn.Module] = getattr(module, model_class(plan))
+    made: Callable[..., nn.Module] = partial(getattr(module, model_class(plan)), **handed(plan, given))
     with _default_dtype(dtype):
         if not values and not plan.plugged:
             with torch.device("cpu" if plan.parameters < ONLY_META else "meta"), _Unfilled():
@@ -154,8 +158,9 @@ def probed(plan: Plan, model: nn.Module, probe: Callable[[str, torch.Tensor], No
     module = ModuleType(f"{PACKAGE}.probed")
     setattr(module, PROBE, probe)
     _run(text, module, f"<{PACKAGE}.probed {_hash(text)}>")
+    given = {item.parameter: structure(model.get_submodule(item.address)) for item in plan.given}
     with torch.device("meta"):
-        twin: nn.Module = getattr(module, model_class(plan))(seed=0)
+        twin: nn.Module = getattr(module, model_class(plan))(**given, seed=0)
     owned = dict(model.named_modules(remove_duplicate=False))
     for address in plugged.addresses(twin):
         above, _, name = address.rpartition(".")

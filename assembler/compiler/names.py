@@ -21,7 +21,7 @@ NEEDED = frozenset({"torch", "nn", "F", "self", "range", "enumerate"})
 GENERIC = ("x", "h")
 """What a careful person calls the stream and its branch."""
 
-_MODULE_LEVEL = frozenset({"None", "True", "False", "Tensor", "SEEDS", "OWNERS"})
+_MODULE_LEVEL = frozenset({"None", "True", "False", "Tensor", "SEEDS", "OWNERS", "GIVEN"})
 
 
 def literal(value: object) -> str:

@@ -21,6 +21,7 @@ from assembler.facts.model import Facts, ScopeFacts
 from assembler.graph.address import Slice
 from assembler.graph.model import Graph, Group, Leaf, Node, Ref, Repeat, Scope
 from assembler.library import registry
+from assembler_schemas.span import NOWHERE
 
 _CLASS = re.compile(r"(?:nn\.)?[A-Z][A-Za-z0-9]*\Z")
 GENERIC_KINDS = frozenset({"bus", "sequence", "parallel"})
@@ -149,7 +150,7 @@ class Planner:
         return (*freezes, *lines), tuple(left)
 
     def _keep(self, made: ClassPlan) -> str:
-        key = replace(made, name="", about="", steps=tuple(_unplaced(step) for step in made.steps), given=tuple(item.parameter for item in made.given))
+        key = replace(made, name="", about="", steps=tuple(_unplaced(step) for step in made.steps), given=tuple(replace(item, span=NOWHERE, inputs=(), outputs=(), sites=()) for item in made.given))
         found = self.classes.get(key)
         if found is not None and found.name != made.name:
             return found.name

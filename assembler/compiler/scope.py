@@ -6,13 +6,14 @@ Groups inside are planned first, by the `Builder`; their depth is bounded by the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from assembler.compiler import given
 from assembler.compiler.ensemble import Members, call_ensemble, folded, members_of
 from assembler.compiler.leaf import beside, call, classes, constructor, definition_of, facts_with, fold, inline
-from assembler.compiler.model import PlanError, Submodule
-from assembler.compiler.names import comment, identifier
+from assembler.compiler.model import Handed, Method, PlanError, Submodule
+from assembler.compiler.names import comment, fresh, identifier, variable
 from assembler.compiler.share import Path, Pending, target_of
 from assembler.compiler.sparse import call_mixture, skipping
 from assembler.compiler.values import LoopOp, Op, Piece
@@ -20,10 +21,11 @@ from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts, ScopeFacts
 from assembler.facts.start import stated
 from assembler.graph.model import Group, Leaf, Node, Ref, Repeat, Scope
-from assembler_schemas.kind import Inline, Module
+from assembler_schemas.kind import Given, Inline, Module
 from assembler_schemas.span import Span
 
 if TYPE_CHECKING:
+    from assembler.compiler.given import Hosted
     from assembler.compiler.plan import Planner
 
 Fed = Mapping[str, Sequence[int]]
@@ -45,6 +47,8 @@ class Draft:
     freezes: list[str] = field(default_factory=list)
     whole: bool = True
     """Every submodule with parameters is a leaf of ours, and is frozen."""
+    given: list[Handed] = field(default_factory=list)
+    methods: list[Method] = field(default_factory=list)
     parameters: int = 0
     starts: dict[str, str] = field(default_factory=dict)
     """Of what the recipe starts otherwise than its module does, by address below ours."""
@@ -99,12 +103,15 @@ class ScopeBuilder:
     def __init__(self, planner: Planner, scope: Scope, facts: ScopeFacts, path: Path, wanted: Wanted, kind: str) -> None:
         self.planner, self.scope, self.facts, self.wanted = planner, scope, facts, wanted
         self.draft = Draft(path)
+        self.alive: set[str] = set()
+        self.hosted: dict[str, Hosted] = {}
         self.mixture = None if planner.dense else skipping(kind, scope)
         for name in wanted.inputs:
             self.draft.values[Ref("", name)] = self.draft.new()
 
     def run(self) -> Draft:
         nodes, ports = alive(self.scope, self.wanted.outputs)
+        self.alive = nodes
         experts = self.mixture.experts if self.mixture is not None else ()
         ensemble = None if self.planner.dense or self.mixture is not None else folded(self.scope)
         members: dict[str, Members] = {}
@@ -140,6 +147,8 @@ class ScopeBuilder:
             RepeatBuilder(self, node, facts, fed, read).run()
         elif isinstance(node, Group):
             self._group(node, facts, fed, read)
+        elif isinstance(definition_of(node, facts).build, Given):
+            given.visit(self, node, facts, definition_of(node, facts), fed, read)
         else:
             self._leaf(node, facts, fed)
 
@@ -158,13 +167,15 @@ class ScopeBuilder:
     def _leaf(self, node: Leaf, facts: NodeFacts, fed: Fed) -> None:
         definition = definition_of(node, facts)
         outputs = {port: self.draft.new() for port in definition.outputs}
-        if isinstance(definition.build, Module):
+        build = definition.build
+        if isinstance(build, Module):
             self.leaf_module(node, facts)
             pieces = call(node, definition, fed, (f"self.{node.name}",))
             ports = tuple(outputs) if len(outputs) > 1 else ()
             self.draft.add(Op(tuple(outputs.values()), pieces, node.name, place=place_of(node.span), ports=ports))
         else:
-            outputs = {next(iter(definition.outputs)): self.inline(node, facts, definition.build, fed)}
+            assert isinstance(build, Inline)
+            outputs = {next(iter(definition.outputs)): self.inline(node, facts, build, fed)}
         for port, value in outputs.items():
             self.give(node, port, value)
 
@@ -176,13 +187,16 @@ class ScopeBuilder:
         """The line of `__init__` for a leaf, and what is shared, tied or frozen of it."""
         definition = definition_of(node, facts)
         build = definition.build
-        if not isinstance(build, Module):
+        if isinstance(build, Given) and not build.node and not node.same:
+            given.hand_over(self, node.name, node, given.ports_of(node.name, [(node, facts, build)]))
+        if not isinstance(build, Module) and not (isinstance(build, Given) and node.same):
             return
         self.share_leaf(node, (node.name,))
         if node.same:
             self.draft.submodules.append(Submodule(node.name, ""))
             self.draft.pending.append(Pending((node.name,), target_of(node.same), 0, node.freeze))
             return
+        assert isinstance(build, Module)
         for name in classes(definition, build):
             self.planner.use(name)
         self.draft.submodules.append(Submodule(node.name, constructor(node, facts, build)))
@@ -257,11 +271,18 @@ class ScopeBuilder:
             self.draft.pending.append(Pending((node.name,), target_of(node.same)))
             return wanted
         made = self.planner.container(scope, facts.inner, path, wanted, node.kind, self.maybe(node, fed))
-        self.draft.submodules.append(Submodule(node.name, f"{made.name}()"))
+        self.draft.submodules.append(Submodule(node.name, f"{made.name}({', '.join(self._passed(node.name, made.given))})"))
         self.draft.pending.extend(item.below(node.name) for item in made.pending)
         self.draft.parameters += made.parameters
         self.draft.starts.update((f"{node.name}.{address}", start) for address, start in made.starts.items())
         return wanted
+
+    def _passed(self, name: str, inner: Sequence[Handed]) -> list[str]:
+        """The parameters by which modules come that the caller hands over to what is inside."""
+        for item in inner:
+            parameter = fresh(variable(f"{name}_{item.parameter}"), {*given.RESERVED, *(known.parameter for known in self.draft.given)})
+            self.draft.given.append(replace(item, address=f"{name}.{item.address}", parameter=parameter))
+        return [item.parameter for item in self.draft.given[len(self.draft.given) - len(inner) :]]
 
     def maybe(self, node: Node, fed: Fed) -> frozenset[str]:
         """The inputs of a node that are fed by an input which callers may leave out."""

@@ -15,7 +15,7 @@ from assembler.graph.env import Env, wrong_expression
 from assembler.graph.feed import read_feeds
 from assembler.graph.forecast import forecast
 from assembler.graph.model import Accepted, Graft, Graph
-from assembler.graph.options import Field, choose
+from assembler.graph.options import Chosen, Field, choose
 from assembler.graph.place import Resolved, Resolver
 from assembler.graph.plain import Plain, made, read_plain
 from assembler.graph.rule import RuleBook
@@ -64,6 +64,10 @@ def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
     builder.outputs = recipe.tree.get("outputs")
     outer = Env(None, None, builder.say)
     scope = builder.graph(recipe.graph, outer, At("", inherited={}), {})
+    if builder.given:
+        from assembler.graph.given import refuse_copies
+
+        refuse_copies(builder, scope)
     finish.finish(builder)
     inputs = {name: builder.types[name] for name in recipe.graph.inputs if name in builder.types}
     grafts: tuple[Graft, ...] = ()
@@ -103,6 +107,8 @@ class Builder:
         self.overlays: list[Overlay] = []
         """The grafts of the graphs that are being built."""
         self.grafted: list[Placed] = []
+        self.given = False
+        """Whether a module is handed over."""
         self.tied: list[tuple[Draft, ScopeDraft, str, str, Span]] = []
         self.copied: list[tuple[Draft, ScopeDraft, str, Span]] = []
         """Drafts whose `init` copies the values of a node."""
@@ -329,7 +335,7 @@ class Builder:
         return draft
 
     def _leaf(self, draft: Draft, resolved: Resolved, shared: Shared, scope: ScopeDraft) -> None:
-        chosen = choose(resolved.kind, resolved.fields, resolved.place.path, draft.name, self.say)
+        chosen = self._given(resolved) if resolved.kind.name == "given" else choose(resolved.kind, resolved.fields, resolved.place.path, draft.name, self.say)
         if chosen is None:
             draft.broken = True
             return
@@ -343,6 +349,14 @@ class Builder:
                 self.copied.append((draft, scope, shared.stated["copy"], resolved.span("init")))
         for own, value in ties[0].items() if ties else ():
             self.tied.append((draft, scope, own, str(value.data), value.span.at(f"{draft.path}.tie.{own}")))
+
+    def _given(self, resolved: Resolved) -> Chosen | None:
+        from assembler.graph import given
+
+        self.given = True
+        fields = given.worked_out(self, resolved)
+        chosen = choose(resolved.kind, fields, resolved.place.path, resolved.place.name, self.say) if fields is not None else None
+        return chosen._replace(spans={**chosen.spans, **given.places(resolved.fields)}) if chosen is not None else None
 
     def _open_grafts(self, spec: GraphSpec, env: Env, at: At) -> list[Overlay]:
         if not spec.grafts:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from assembler.graph import given
 from assembler.graph.circle import cut_circles
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env
@@ -84,20 +85,34 @@ def apply(builder: Builder, overlays: Sequence[Overlay], scope: ScopeDraft, at: 
     before = len(builder.later)
     shared = shared_modules(builder)
     found = [(overlay, targets(builder, overlay, scope, at)) for overlay in _ordered(builder, overlays)]
+    parted = _part(builder, found) if builder.given else []
     builder.rules.grafting += 1
     for stated, places in found:
         scopes = Counter(id(target.level.scope) for target in places)
         for target in places:
             overlay = stated if scopes[id(target.level.scope)] == 1 else replace(stated, label=_label(stated, target))
-            if _may_stand(builder, overlay, target) and _alone(builder, overlay, target, shared):
+            if _may_stand(builder, overlay, target) and not given.refuse_inputs(builder, overlay, target) and _alone(builder, overlay, target, shared):
                 host.put(overlay, target)
     builder.rules.grafting -= 1
     host.close()
+    for inner in parted:
+        given.in_order(builder, inner)
     if len(builder.later) > before:  # a part is one more use of a node: no graft may stand inside that one
         shared = shared_modules(builder)
         if not all(_alone(builder, overlay, target, shared) for overlay, places in found for target in places):
             for draft, *_ in builder.later[before:]:
                 draft.broken = True
+
+
+def _part(builder: Builder, found: Sequence[tuple[Overlay, Sequence[Target]]]) -> list[ScopeDraft]:
+    """Part the modules that grafts stand inside of; the scopes where they stand."""
+    scopes: dict[int, ScopeDraft] = {}
+    for _, places in found:
+        for target in places:
+            if given.is_site(target) and target.draft is not None:
+                given.cut(target.level.scope, target.draft, target.port)
+                scopes[id(target.level.scope)] = target.level.scope
+    return list(scopes.values())
 
 
 def _label(overlay: Overlay, target: Target) -> str:

@@ -159,6 +159,8 @@ def _sizes(model: nn.Module, graph: Graph, facts: Facts, stated: Mapping[str, in
         return _training(one, graph, facts, {name: value.to(device) for name, value in batch.items()}, seed + number)
 
     text = plan(graph, facts)
+    if text.given:
+        return  # nothing is estimated behind a module that is not ours, and there is one of it, not many draws
     few = text.parameters > SMALL
     draws = [run(model, 0)] + [run(build(text, device=device, dtype=own, seed=seed + number), number) for number in range(1, 3 if few else DRAWS)]
     errors = _spread(draws)

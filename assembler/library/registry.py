@@ -33,6 +33,7 @@ _FILES = {
     "gating": "gating combine jitter",
     "reshape": "flatten rearrange",
     "adapt": "permute low_rank cast detach",
+    "given": "given",
     "bridge": "argmax straight_through gumbel vector_quantize",
     "loss": "no_loss loss_sum",
 }

@@ -123,6 +123,26 @@ class Inline(NamedTuple):
     fold: str = ""
 
 
+class Given(NamedTuple):
+    """A module that the caller hands over: called with its inputs by name.
+
+    Where grafts write at its sites, it stands in the graph as stretches, one after another: each
+    but the last ends at a site, which the next one takes back by an input of that name. They are
+    one module, and one call of it.
+    """
+
+    outputs: tuple[str, ...]
+    """What forward gives, in order; the definition's other outputs are sites."""
+    sites: Mapping[str, str] = MappingProxyType({})
+    """Site -> the path of the module inside that gives it; of a stretch, those of its own sites."""
+    call: tuple[tuple[str, Any], ...] = ()
+    """Constant arguments of every call."""
+    node: str = ""
+    """Of a stretch that is not the last: the name of the node that is."""
+    back: str = ""
+    """Of a stretch that is not the first: the input by which the last site comes back."""
+
+
 class Branch(NamedTuple):
     """A graft inside a kind: what is added to the linear map at `place` of the module.
 
@@ -144,7 +164,7 @@ class Definition(NamedTuple):
 
     inputs: Mapping[str, Port]
     outputs: Mapping[str, Port]
-    build: Module | Inline
+    build: Module | Inline | Given
     sizes: Mapping[str, int] = MappingProxyType({})
     """Sizes that the options state, by their names in the port texts."""
     defaults: Mapping[str, str] = MappingProxyType({})

@@ -77,9 +77,9 @@ def certified(model: nn.Module) -> list[Certificate]:
     """What analysis Z certifies of the graph that a model was built from."""
     known = origin(model)
     assert known is not None
-    unfolded = flow(*known)
+    unfolded = flow(known.graph, known.facts)
     assert unfolded is not None
-    return certificates(known[0], unfolded, zero(unfolded))
+    return certificates(known.graph, unfolded, zero(unfolded))
 
 
 def certified_as_measured(model: nn.Module, host: nn.Module, given: Sequence[torch.Tensor]) -> None:

@@ -5,6 +5,7 @@ from assembler.library.modules.attention import Attention, CrossAttention
 from assembler.library.modules.bridge import GumbelSoftmax, StraightThrough, VectorQuantize
 from assembler.library.modules.combine import SparseCombine, sparse_combine
 from assembler.library.modules.gating import Gating, Jitter
+from assembler.library.modules.given import Given, SiteHook, Sites
 from assembler.library.modules.graft import GraftedLinear
 from assembler.library.modules.join import Attend, Blend, MultiBlend, Select, Vote, WeightedSum
 from assembler.library.modules.mlp import GLU, MLP, GatedMLP, QuickGELU, StackedMLP
@@ -22,6 +23,7 @@ __all__ = [
     "CrossAttention",
     "GatedMLP",
     "Gating",
+    "Given",
     "GraftedLinear",
     "GumbelSoftmax",
     "Jitter",
@@ -34,6 +36,8 @@ __all__ = [
     "Scale",
     "Select",
     "SinusoidalPosition",
+    "SiteHook",
+    "Sites",
     "SparseCombine",
     "StackedMLP",
     "StraightThrough",
