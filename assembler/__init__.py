@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assembler.assemble import RecipeError, build, check, dynamic_shapes, eject, load, recipe
+    from assembler.compare.diff import diff
     from assembler.compare.lock import lock
     from assembler.compare.sweep import sweep
     from assembler.lab.verify import verify
@@ -22,6 +23,7 @@ _HOMES = {
     **dict.fromkeys(("RecipeError", "build", "check", "dynamic_shapes", "eject", "load", "recipe"), "assembler.assemble"),
     "verify": "assembler.lab.verify",
     "kind": "assembler.plugins.declare",
+    "diff": "assembler.compare.diff",
     "lock": "assembler.compare.lock",
     "sweep": "assembler.compare.sweep",
     "host": "assembler.library.hosts",
@@ -34,7 +36,7 @@ _HOMES = {
     "Recipe": "assembler.source.recipe",
 }
 
-__all__ = ["Recipe", "RecipeError", "Report", "WeightsError", "build", "check", "compile_blocks", "dynamic_shapes", "eject", "host", "initialize", "kind", "load", "load_model", "load_weights", "lock", "recipe", "save", "swap", "sweep", "verify"]
+__all__ = ["Recipe", "RecipeError", "Report", "WeightsError", "build", "check", "compile_blocks", "diff", "dynamic_shapes", "eject", "host", "initialize", "kind", "load", "load_model", "load_weights", "lock", "recipe", "save", "swap", "sweep", "verify"]
 __version__ = "0.1.0"
 
 

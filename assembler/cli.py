@@ -34,6 +34,7 @@ Neural networks as YAML recipes: checked before training, compiled to plain PyTo
   convert MODEL.pt -o FILE.safetensors     weights that torch.save wrote, as a file that can only be data
   sweep RECIPE KEY=VALUE,VALUE ... every variant checked, one table
   run RECIPE [KEY=VALUE ...]       build it, run it, compare with what was predicted
+  diff A B [KEY=VALUE ...]         what differs in meaning, and which weights survive
   lock RECIPE [KEY=VALUE ...]      keep what the library made of it, for `check --frozen`
 
 first steps:

@@ -33,7 +33,7 @@ from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.span import Span
 
 VERSION = 1
-SAID_ONLY = frozenset({"name", "description", "$schema", "recipe", "defaults"})
+SAID_ONLY = frozenset({"name", "description", "$schema", "recipe", "defaults", "moved"})
 """Keys of a recipe that change no node."""
 
 Lock = dict[str, Any]

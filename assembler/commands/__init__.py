@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-NAMES = ("new", "check", "show", "why", "explain", "kinds", "schema", "eject", "convert", "sweep", "run", "lock")
+NAMES = ("new", "check", "show", "why", "explain", "kinds", "schema", "eject", "convert", "sweep", "run", "diff", "lock")
 
 
 def command(name: str) -> Callable[[list[str]], int] | None:

@@ -96,6 +96,8 @@ def _weights(known: Signals, use: Use) -> tuple[Texts, Texts]:
 
 def shown(value: Any) -> str:
     """An option as a recipe spells it."""
+    if type(value) in (str, int, float):
+        return str(value)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (list, tuple)):

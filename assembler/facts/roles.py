@@ -39,9 +39,10 @@ class Roles(NamedTuple):
     """Those that did not, said of the highest container that moved as a whole. The longest address decides."""
 
 
-def roles(before: Flow, after: Flow) -> Roles:
-    """Match the nodes of two graphs."""
+def roles(before: Flow, after: Flow, given: Mapping[str, str] | None = None) -> Roles:
+    """Match the nodes of two graphs. `given`: moves that are known, which come before all else."""
     match = _Match(_Side(before), _Side(after))
+    match.below(given or {})
     match.by_name()
     if match.open():
         match.search()
@@ -175,7 +176,8 @@ class _Match:
         there = {key: number for number, key in enumerate(self.two.keys)}
         for number, key in enumerate(self.one.keys):
             other = there.get(key, -1)
-            if other >= 0 and self.one.uses[number].node.kind.name == self.two.uses[other].node.kind.name:
+            taken = self.one.partner[number] >= 0 or (other >= 0 and self.two.partner[other] >= 0)
+            if other >= 0 and not taken and self.one.uses[number].node.kind.name == self.two.uses[other].node.kind.name:
                 self.pair(number, other)
 
     def below(self, moved: Mapping[str, str]) -> bool:
