@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from assembler.commands import NAMES
 from assembler.commands import command as command_of
-from assembler.commands.common import OK, USAGE, UsageError, clean, say
+from assembler.commands.common import OK, USAGE, WITHOUT_PLUGINS, UsageError, clean, say
 from assembler.report.terminal import write
 
 BUG, INTERRUPTED = 70, 130
@@ -42,6 +42,8 @@ first steps:
   assembler check tiny.yaml
   assembler check tiny.yaml slots.ffn.kind=swiglu vars.width=96
   assembler eject tiny.yaml -o tiny.py
+
+--use PACKAGE.MODULE, with any command that reads recipes: import it first, it declares kinds of its own.
 
 `assembler COMMAND --help` says more. Exit codes: 0 clean or warnings only, 1 findings, 2 bad usage or
 a recipe that cannot be opened, 70 a bug of ours, 130 interrupted.
@@ -108,7 +110,19 @@ def _dispatch(words: list[str]) -> int:
         near = difflib.get_close_matches(words[0][:64], NAMES, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"the commands are {', '.join(NAMES)}"
         raise UsageError(f"there is no command `{words[0][:200]}`: {hint}")
-    return run(words[1:])
+    return run(_plugged(words[0], words[1:]))
+
+
+def _plugged(name: str, words: list[str]) -> list[str]:
+    """The words of a command without those that bring plugins, once these are there."""
+    if name in WITHOUT_PLUGINS or not any(word.startswith(("--use", "--no-plugins")) for word in words):
+        return words
+    from assembler.plugins.use import PluginError, take
+
+    try:
+        return take(words)
+    except PluginError as problem:
+        raise UsageError(str(problem)) from problem
 
 
 def _close_quietly() -> None:

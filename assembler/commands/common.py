@@ -21,6 +21,9 @@ OK, FINDINGS, USAGE = 0, 1, 2
 
 UNOPENED = frozenset({"file-not-found", "file-not-regular", "file-unreadable"})
 
+WITHOUT_PLUGINS = frozenset({"new", "explain", "convert"})
+"""Commands that read no recipe: the others take `--use` and `--no-plugins`, which `cli` sees to."""
+
 OVERRIDES = """\
 KEY=VALUE overrides follow Hydra's grammar: `vars.width=96` sets a key, `slots/ffn=moe` chooses a file of a
 group, `+key=value` adds one, `~key` deletes one. Quote what holds spaces or brackets: 'vars.width=(2+2)*8'.
@@ -53,8 +56,12 @@ def parser_of(command: str, about: str, more: str = "") -> argparse.ArgumentPars
         def error(self, message: str) -> NoReturn:
             raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
 
-    return Parser(prog=f"assembler {command}", description=about, epilog=more, allow_abbrev=False,
-                   formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = Parser(prog=f"assembler {command}", description=about, epilog=more, allow_abbrev=False,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    if command not in WITHOUT_PLUGINS:  # Said here, done before: `cli` takes these words out.
+        parser.add_argument("--use", metavar="MODULE", default=argparse.SUPPRESS, help="import package.module first: it declares kinds of its own (docs/plugins.md)")
+        parser.add_argument("--no-plugins", action="store_true", default=argparse.SUPPRESS, help="import no installed plugin, whatever kinds a recipe names")
+    return parser
 
 
 def one_recipe(command: str, arguments: Sequence[str]) -> tuple[str, list[str]]:

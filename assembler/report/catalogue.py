@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic.fields import FieldInfo
 
-from assembler.library import registry
+from assembler.library import entry_points, registry
 from assembler.source.recipe import PLACE_KEYS
 from assembler_schemas.kind import Definition, Kind, Options
 
@@ -21,13 +21,19 @@ def render_kinds() -> str:
     names = registry.names()
     wide = max(map(len, names))
     lines = [f"{name:<{wide}}  {card.summary}" for name in names if (card := registry.kind(name))]
-    return "\n".join([*lines, "", "`assembler kinds NAME` shows ports, options and an example."]) + "\n"
+    return "\n".join([*lines, *_offered(), "", "`assembler kinds NAME` shows ports, options and an example."]) + "\n"
+
+
+def _offered() -> list[str]:
+    """What installed packages offer and nobody has imported."""
+    found = [(kind, offer.package, offer.module) for kind, offers in sorted(entry_points.offers().items()) if registry.kind(kind) is None for offer in offers]
+    return ["", "offered by installed packages, imported when a recipe names one", *_table(found)] if found else []
 
 
 def render_kind(card: Kind) -> str:
     """One kind: ports, options with defaults and meaning, demands, parameters, example, source."""
     options, definition = example_of(card)
-    lines = [f"{card.name}: {card.summary}"]
+    lines = [f"{card.name}: {card.summary}", *_declared(card)]
     if definition is None:
         lines += ["", "A container: its ports are those of its parts."]
     else:
@@ -41,6 +47,14 @@ def render_kind(card: Kind) -> str:
     lines += ["", "example", f"  {card.example}"] if card.example else []
     lines += ["", f"source: {card.source}"] if card.source else []
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _declared(card: Kind) -> list[str]:
+    """Of a kind that is not ours: where it was declared; of one that has several versions: which."""
+    place = registry.registered().get(f"{card.name}@{card.version}")
+    lines = [f"declared by {place}"] if place else []
+    others = [f"{card.name}@{version}" for version in registry.versions(card.name)]
+    return [*lines, f"version {card.version} of {', '.join(others)}"] if len(others) > 1 else lines
 
 
 def example_of(card: Kind) -> tuple[Options | None, Definition | None]:
@@ -127,6 +141,7 @@ def _parameters(definition: Definition) -> list[str]:
         (name, f"[{' '.join(item.shape)}]", item.init, "buffer" if item.buffer else "")
         for name, item in definition.parameters.items()
     ]
+    rows += [("unknown", "", "", "before it is built")] if definition.opaque else []
     return ["", "parameters (of the example)", *_table(rows)] if rows else []
 
 

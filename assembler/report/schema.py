@@ -29,7 +29,9 @@ _TEXTS: Schema = {"type": "object", "additionalProperties": {"type": ["string", 
 
 def to_schema() -> Schema:
     """The schema of a whole recipe."""
-    cards = [card for name in registry.names() if (card := registry.kind(name)) is not None]
+    known = [name if version == newest else f"{name}@{version}" for name in registry.names()
+             for versions in (registry.versions(name),) for newest in versions[-1:] for version in reversed(versions)]  # fmt: skip
+    cards = {name: card for name in known if (card := registry.kind(name)) is not None}
     shared = _place_keys()
     top = {key: _graph_key(key) for key in sorted(GRAPH_KEYS)} | {key: shared[key] for key in INHERITED}
     return {
@@ -46,7 +48,7 @@ def to_schema() -> Schema:
             "node": {"anyOf": [{"type": "null"}, {"$ref": "#/definitions/place"}]},
             "place": _place(cards),
             "graft": _graft(),
-            **{f"kind_{card.name}": _kind(card) for card in cards},
+            **{f"kind_{name}": _kind(card) for name, card in cards.items()},
         },
     }  # fmt: skip
 
@@ -103,7 +105,7 @@ def _place_keys() -> dict[str, Schema]:
     size: Schema = {"anyOf": [{"type": "integer", "minimum": 0}, _EXPRESSION]}
     norm: Schema = {"enum": ["pre", "out", "both", "post", None], "description": "a norm before, on the branch, both, or after the add"}
     return {
-        "kind": {"enum": registry.names()},
+        "kind": {"anyOf": [{"enum": registry.names()}, {"type": "string", "pattern": "^[a-z][a-z0-9_]*@[1-9][0-9]*$", "description": "a version of a kind: mlp@1"}]},
         "slot": {"type": "string"},
         "same": {"type": "string", "description": "one more use of that node, with its weights"},
         "like": {"type": "string", "description": "that node's definition, with weights of its own"},
@@ -154,15 +156,15 @@ def _init() -> Schema:
     }  # fmt: skip
 
 
-def _place(cards: list[Kind]) -> Schema:
+def _place(cards: dict[str, Kind]) -> Schema:
     """A node or part. What else it may hold depends on its kind."""
     keys = _place_keys()
     missing = PLACE_KEYS ^ set(keys)
     if missing:
         raise ValueError(f"the schema and the reader differ in the keys of a node: {sorted(missing)}")
     branches: list[Schema] = [
-        {"if": {"required": ["kind"], "properties": {"kind": {"const": card.name}}}, "then": {"$ref": f"#/definitions/kind_{card.name}"}}
-        for card in cards
+        {"if": {"required": ["kind"], "properties": {"kind": {"enum": [*dict.fromkeys((name, f"{card.name}@{card.version}"))]}}}, "then": {"$ref": f"#/definitions/kind_{name}"}}
+        for name, card in cards.items()
     ]
     without = {"if": {"not": {"anyOf": [{"required": [key]} for key in ("kind", "slot", "same", "like")]}},
                "then": {"required": ["nodes"]}}  # fmt: skip
