@@ -40,8 +40,8 @@ class Size(NamedTuple):
 
 
 def size(report: Report) -> Size | None:
-    """None where a recipe does not get as far as a graph."""
-    if report.graph is None or report.facts is None:
+    """None of what does not check: an override that is refused is left out, and the rest would be another model."""
+    if not report.ok or report.graph is None or report.facts is None:
         return None
     rows = walk(report.graph, report.facts)
     return Size(*total(rows), active(rows))
@@ -99,7 +99,7 @@ def text(sweep: Sweep, style: Style | None = None) -> Form:
 
 def _verdict(report: Report, style: Style) -> Iterator[str]:
     known = size(report)
-    shown = f"{known.parameters:,}" if known is not None and known.parameters is not None and report.ok else "-"
+    shown = f"{known.parameters:,}" if known is not None and known.parameters is not None else "-"
     yield f"{shown:>{NUMBER}}"
     wrong = first(report)
     if wrong is None:
@@ -158,8 +158,9 @@ def _no_foot(passed: int, failed: int) -> str:
 
 def _record(cells: Sequence[object]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow([harmless_cell(cell) if isinstance(cell, str) else cell for cell in cells])
-    return out.getvalue()
+    # It quotes what holds a letter of its line end: CR too is to be in quotes.
+    csv.writer(out, lineterminator="\r\n").writerow([harmless_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+    return out.getvalue().removesuffix("\r\n") + "\n"
 
 
 def harmless_cell(text: str) -> str:
