@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,160 +15,44 @@ from torch import Tensor, nn
 
 import assembler
 from assembler.facts.norm_state import RAW, STREAM, State
-from assembler.library.hosts import HostCard, HostError, card, families, host
-from assembler_schemas.shape import parse_port_type
+from assembler.library.hosts import HostError, card, families, host
+from tests.graph.recipes import MARK, bad, good
+from tests.library.hosts import SIZES, Seen, config_of, inputs_of, model_of, sizes_of
 
-transformers = pytest.importorskip("transformers")
 torch.set_num_threads(1)
-
-WORDS = {"bert": 41, "camembert": 43, "roberta": 44, "xlm-roberta": 45, "distilbert": 46, "gpt2": 47, "gemma": 48, "llama": 49,
-         "mistral": 50, "qwen2": 51, "qwen3": 52}  # fmt: skip
-_BERT: dict[str, Any] = {
-    "hidden_size": 15,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "intermediate_size": 22,
-    "type_vocab_size": 3,
-}
-_LLAMA: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-                          "intermediate_size": 22, "head_dim": 8}  # fmt: skip
-_PATCHES: dict[str, Any] = {
-    "hidden_size": 15,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "intermediate_size": 22,
-}
-_CONVNEXT: dict[str, Any] = {
-    "hidden_sizes": [6, 8, 10],
-    "depths": [1, 2, 1],
-    "num_stages": 3,
-    "layer_scale_init_value": 0.3,
-}
-SMALL: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("bert", "camembert", "roberta", "xlm-roberta"), _BERT),
-    "distilbert": {"dim": 15, "n_layers": 2, "n_heads": 3, "hidden_dim": 22},
-    "gpt2": {"n_embd": 15, "n_layer": 2, "n_head": 3},
-    **dict.fromkeys(("gemma", "llama", "mistral", "qwen2", "qwen3"), _LLAMA),
-    "vit": _PATCHES | {"image_size": [12, 20], "patch_size": 4, "pooler_output_size": 7},
-    "dinov2": _PATCHES | {"image_size": 20, "patch_size": 4, "layerscale_value": 0.3},
-    "resnet": {
-        "embedding_size": 6,
-        "hidden_sizes": [8, 12, 16],
-        "depths": [2, 1, 1],
-        "layer_type": "basic",
-        "num_channels": 2,
-    },
-    **dict.fromkeys(("convnext", "convnextv2"), _CONVNEXT),
-}
-SIZES = ({"batch": 2, "seq": 5, "h": 1, "w": 3}, {"batch": 3, "seq": 7, "h": 2, "w": 5})
-"""Coprime within each and from one to the other: no axis can pass for another."""
-
-
-def _config(family: str, **more: Any) -> Any:
-    words = (
-        {"vocab_size": WORDS[family], "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-        if family in WORDS
-        else {}
-    )
-    return transformers.AutoConfig.for_model(family, **SMALL[family] | words | more)
-
-
-def _model(config: Any, **arguments: Any) -> nn.Module:
-    """With norms that do more than norm (their gains and biases are drawn), of values that are not small beside their eps."""
-    torch.manual_seed(0)
-    model: nn.Module = transformers.AutoModel.from_config(config, **arguments).eval()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.Embedding):
-                module.weight.mul_(30)
-            if "Norm" in type(module).__name__:
-                for parameter in module.parameters(recurse=False):
-                    parameter.normal_(1.0, 0.3)
-    return model
-
-
-def _inputs(found: HostCard, sizes: dict[str, int]) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    given = {}
-    for name, text in found.inputs.items():
-        kind, shape = parse_port_type(text), _shape(text, sizes)
-        if kind.medium == "ids":
-            assert kind.vocabulary is not None
-            drawn = torch.randint(int(kind.vocabulary.evaluate({})), shape, generator=generator)
-            given[name] = drawn.masked_fill(drawn == 1, 0)  # 1 is padding, whose embedding is zero
-        else:
-            given[name] = (
-                torch.ones(shape, dtype=torch.bool)
-                if kind.medium == "mask"
-                else torch.randn(shape, generator=generator)
-            )
-    return given
-
-
-def _shape(text: str, sizes: dict[str, int]) -> tuple[int, ...]:
-    return tuple(int(dim.evaluate(sizes)) for dim in parse_port_type(text).dims)
-
-
-class Seen(dict[str, Tensor]):
-    """What modules gave, by path; `ended`: the order in which they did; `entered`: what each
-    was given first; `copies`: what they gave, before anything was done to it in place."""
-
-    def __init__(self, model: nn.Module, given: dict[str, Tensor], **call: bool) -> None:
-        super().__init__()
-        self.entered: dict[str, Tensor] = {}
-        self.ended: list[str] = []
-        self.copies: dict[str, Tensor] = {}
-        handles = [
-            module.register_forward_hook(self._hook(path), with_kwargs=True) for path, module in model.named_modules()
-        ]
-        with torch.no_grad():
-            self.out = model(**given, **call)
-        for handle in handles:
-            handle.remove()
-
-    def _hook(self, path: str) -> Any:
-        def hook(module: nn.Module, given: Any, more: Any, made: Any) -> None:
-            first = made[0] if isinstance(made, tuple) else made
-            if isinstance(first, Tensor):
-                self[path] = first
-                self.copies[path] = first.clone()
-                self.ended.append(path)
-            entered = [item for item in (*given, *more.values()) if isinstance(item, Tensor)]
-            self.entered[path] = entered[0] if entered else torch.empty(0)
-
-        return hook
 
 
 @pytest.mark.parametrize("family", families())
 def test_every_port_and_site_of_a_family_is_as_its_card_says_at_coprime_sizes(family: str) -> None:
-    config = _config(family)
-    model, found = _model(config), card(config.to_dict())
+    config = config_of(family)
+    model, found = model_of(config), card(config.to_dict())
     for sizes in SIZES:
-        seen = Seen(model, _inputs(found, sizes), **found.call)
+        seen = Seen(model, inputs_of(found, sizes), **found.call)
         made = {name: value for name, value in seen.out.items() if isinstance(value, Tensor)}
         assert {name: tuple(value.shape) for name, value in made.items()} == {
-            name: _shape(text, sizes) for name, text in found.outputs.items()
+            name: sizes_of(text, sizes) for name, text in found.outputs.items()
         }
         assert all(value.dtype == torch.float32 for value in made.values())
         paths = [site.path for site in found.sites.values()]
         assert [path for path in seen.ended if path in paths] == paths  # each runs once, in this order
         for name, site in found.sites.items():
-            assert (name, tuple(seen[site.path].shape)) == (name, _shape(site.type, sizes))
+            assert (name, tuple(seen[site.path].shape)) == (name, sizes_of(site.type, sizes))
             assert seen[site.path].dtype == torch.float32
             assert seen[site.path].equal(seen.copies[site.path]), (
                 f"{name} is changed in place: a graft that reads it would see that"
             )
         # Without what is optional it runs as well.
         model(
-            **{name: value for name, value in _inputs(found, sizes).items() if name not in found.optional}, **found.call
+            **{name: value for name, value in inputs_of(found, sizes).items() if name not in found.optional},
+            **found.call,
         )
 
 
 @pytest.mark.parametrize("family", families())
 def test_what_is_called_embeddings_enters_the_first_layer_and_a_layer_enters_the_next(family: str) -> None:
-    config = _config(family)
+    config = config_of(family)
     found = card(config.to_dict())
-    seen = Seen(_model(config), _inputs(found, SIZES[0]), **found.call)
+    seen = Seen(model_of(config), inputs_of(found, SIZES[0]), **found.call)
     order = [name for name in found.sites if name in ("embeddings", "final") or name[1:].isdigit()]
     for before, after in pairwise(order):
         value, entered = seen[found.sites[before].path], seen.entered[found.sites[after].path]
@@ -180,9 +66,9 @@ def test_what_is_called_embeddings_enters_the_first_layer_and_a_layer_enters_the
 
 @pytest.mark.parametrize("family", families())
 def test_the_norm_state_of_a_site_is_what_its_values_show(family: str) -> None:
-    config = _config(family)
-    model, found = _model(config), card(config.to_dict())
-    seen = Seen(model, _inputs(found, SIZES[1]), **found.call)
+    config = config_of(family)
+    model, found = model_of(config), card(config.to_dict())
+    seen = Seen(model, inputs_of(found, SIZES[1]), **found.call)
     norms = {path: module for path, module in model.named_modules() if "Norm" in type(module).__name__}
     claims = [(name, site.norm, seen[site.path]) for name, site in found.sites.items()]
     claims += [(name, state, seen.out[name]) for name, state in found.norms.items()]
@@ -216,7 +102,7 @@ def _is_normed(module: nn.Module, value: Tensor, state: str, *, one_plus: bool) 
 
 def _states() -> Iterator[str]:
     for family in families():
-        found = card(_config(family).to_dict())
+        found = card(config_of(family).to_dict())
         yield from {site.norm for site in found.sites.values()} | set(found.norms.values())
 
 
@@ -230,10 +116,10 @@ def test_norm_states_are_spelled_as_the_analysis_prints_them() -> None:
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "vit", "dinov2", "convnext"])
 def test_a_stream_is_what_came_before_and_what_its_branches_gave(family: str) -> None:
-    config = _config(family)
+    config = config_of(family)
     found = card(config.to_dict())
-    model = _model(config)
-    seen = Seen(model, _inputs(found, SIZES[0]), **found.call)
+    model = model_of(config)
+    seen = Seen(model, inputs_of(found, SIZES[0]), **found.call)
     for name, site in found.sites.items():
         if site.norm == "stream":
             branches = [
@@ -248,20 +134,20 @@ def test_a_stream_is_what_came_before_and_what_its_branches_gave(family: str) ->
 @pytest.mark.parametrize("layer", ["basic", "bottleneck"])
 @pytest.mark.parametrize("first", [False, True])
 def test_both_layers_of_a_resnet_and_a_first_stage_that_halves_have_their_sizes(layer: str, first: bool) -> None:
-    config = _config("resnet", layer_type=layer, downsample_in_first_stage=first)
+    config = config_of("resnet", layer_type=layer, downsample_in_first_stage=first)
     found = card(config.to_dict())
     assert found.inputs == {"pixel_values": "image [batch 2 32*h 32*w]" if first else "image [batch 2 16*h 16*w]"}
-    seen = Seen(_model(config), _inputs(found, SIZES[0]))
+    seen = Seen(model_of(config), inputs_of(found, SIZES[0]))
     assert [tuple(seen[site.path].shape) for site in found.sites.values()] == [
-        _shape(site.type, SIZES[0]) for site in found.sites.values()
+        sizes_of(site.type, SIZES[0]) for site in found.sites.values()
     ]
 
 
 @pytest.mark.parametrize("family", ["bert", "vit"])
 def test_a_host_without_its_pooling_layer_says_so(family: str) -> None:
-    config = _config(family)
+    config = config_of(family)
     found = card(config.to_dict() | {"add_pooling_layer": False})
-    seen = Seen(_model(config, add_pooling_layer=False), _inputs(found, SIZES[0]))
+    seen = Seen(model_of(config, add_pooling_layer=False), inputs_of(found, SIZES[0]))
     assert (
         list(found.outputs) == ["last_hidden_state"] == [name for name, value in seen.out.items() if value is not None]
     )
@@ -269,7 +155,7 @@ def test_a_host_without_its_pooling_layer_says_so(family: str) -> None:
 
 @pytest.mark.parametrize("family", families())
 def test_what_stands_under_host_is_all_that_its_card_needs(family: str) -> None:
-    config = _config(family)
+    config = config_of(family)
     kept = assembler.host(config)
     assert kept == host(json.loads(config.to_json_string(use_diff=False)))
     assert json.loads(json.dumps(kept)) == kept  # plain data, as a recipe holds it
@@ -283,7 +169,7 @@ def test_what_stands_under_host_is_all_that_its_card_needs(family: str) -> None:
 
 
 def test_a_host_is_short() -> None:
-    assert assembler.host(_config("llama")) == {
+    assert assembler.host(config_of("llama")) == {
         "model_type": "llama",
         "hidden_size": 16,
         "num_hidden_layers": 2,
@@ -315,14 +201,14 @@ BAD_IMAGES = [
 
 @pytest.mark.parametrize(("change", "key", "text"), BAD)
 def test_a_wrong_configuration_is_an_error_that_names_its_key(change: dict[str, Any], key: str, text: str) -> None:
-    _refused(assembler.host(_config("bert")) | change, key, text)
+    _refused(assembler.host(config_of("bert")) | change, key, text)
 
 
 @pytest.mark.parametrize(("family", "change", "key", "text"), BAD_IMAGES)
 def test_a_wrong_configuration_of_images_is_an_error_that_names_its_key(
     family: str, change: dict[str, Any], key: str, text: str
 ) -> None:
-    _refused(assembler.host(_config(family)) | change, key, text)
+    _refused(assembler.host(config_of(family)) | change, key, text)
 
 
 def _refused(config: dict[str, Any], key: str, text: str) -> None:
@@ -331,3 +217,22 @@ def _refused(config: dict[str, Any], key: str, text: str) -> None:
     assert caught.value.key == key
     assert text in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "hosts.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+def test_a_recipe_of_the_page(text: str) -> None:
+    (bad if MARK.search(text) else good)(text)
+
+
+def test_the_page_names_every_family_and_what_its_layers_give() -> None:
+    lines = [line for line in PAGE.splitlines() if line.startswith("| `") and "model_type" not in line]
+    names = [[re.findall(r"`(.+?)`", cell) for cell in line.strip("|").split("|")] for line in lines]
+    assert sorted(name for row in names for name in row[0]) == families()
+    for row in names:
+        for family in row[0]:
+            found = card(config_of(family).to_dict())
+            sites = [name for name in found.sites if re.fullmatch(r"h0(_.*)?", name)]
+            assert row[1:] == [list(found.inputs), sites, [found.sites["h0"].norm.partition(" ")[0] or "raw"]]
