@@ -160,7 +160,8 @@ class Runner:
             if local is None:
                 local = Value(("step", port), frozenset({(("step", port), 1.0)}))
             if me is None and (_own(local.bits) or any(_own(atom) for atom, _ in local.math)):
-                dice = use.address if ran.body.training and self._about(use.definition)[1] else ""
+                # Of what has no body nothing is known: two of them are never equal. What draws is not, in training.
+                dice = use.address if not use.definition.body or (ran.body.training and self._about(use.definition)[1]) else ""
                 me = self._number((id(ran), tuple(names), tuple(forms), tuple([self.roots[number] for number in use.weights.values()]), dice))
             values[number] = local._replace(bits=self._atom(local.bits, me, bits, use), math=self._form(local.math, me, math, use))
 

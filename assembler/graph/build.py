@@ -356,7 +356,7 @@ class Builder:
         self.given = True
         fields = given.worked_out(self, resolved)
         chosen = choose(resolved.kind, fields, resolved.place.path, resolved.place.name, self.say) if fields is not None else None
-        return chosen._replace(spans={**chosen.spans, **given.places(resolved.fields)}) if chosen is not None else None
+        return given.completed(chosen, resolved) if chosen is not None else None
 
     def _open_grafts(self, spec: GraphSpec, env: Env, at: At) -> list[Overlay]:
         if not spec.grafts:

@@ -29,11 +29,20 @@ def cut_circles(builder: Builder, scope: ScopeDraft) -> None:
         )  # fmt: skip
         builder.say(Diagnostic("graph-cycle", f"nodes feed one another in a circle: {names if len(circle) < 12 else f'{len(circle)} nodes from `{circle[0]}` to `{circle[-1]}`'}",
                                edge.span.at(f"{scope.nodes[circle[0]].path}.from"), label=f"`{circle[0]}` reads `{circle[-1]}`", related=notes[:8],
-                               help="cut one of these edges; for copies in a row write `repeat: n`"))  # fmt: skip
+                               help=_sites(scope, circle) or "cut one of these edges; for copies in a row write `repeat: n`"))  # fmt: skip
         for port, edges in scope.nodes[circle[0]].edges.items():
             scope.nodes[circle[0]].edges[port] = [e for e in edges if e.source.node != circle[-1]]
         for name in circle:
             scope.nodes[name].broken = True
+
+
+def _sites(scope: ScopeDraft, circle: list[str]) -> str:
+    """What to do about a circle through a module that grafts stand inside of."""
+    host = next((draft for draft in scope.nodes.values() if draft.stretches and {draft.name, *(item.name for item in draft.stretches)} & set(circle)), None)
+    if host is None:
+        return ""
+    shown = ", ".join(f"`{item.main}`" for item in host.stretches[:12])
+    return f"a graft inside `{host.name}` reads what is there before the module runs, or an earlier site: grafts stand at {shown}, in this order"
 
 
 def _circle(scope: ScopeDraft) -> list[str]:

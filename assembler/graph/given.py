@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env
 from assembler.graph.graft_place import Target
-from assembler.graph.graft_spec import Overlay
 from assembler.graph.model import Edge, Graph, Group, Leaf, Ref, Scope
 from assembler.graph.options import Chosen, Field
 from assembler.graph.place import Resolved
@@ -164,6 +163,16 @@ def _shown(value: Value) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def completed(chosen: Chosen, resolved: Resolved) -> Chosen:
+    """With the places of ports and sites. What is one more use of a module has no sites: grafts stand in the first."""
+    definition = chosen.definition
+    build = definition.build
+    if resolved.same is not None and isinstance(build, Given):
+        outputs = {name: definition.outputs[name] for name in build.outputs}
+        definition = definition._replace(outputs=outputs, build=build._replace(sites={}))
+    return chosen._replace(definition=definition, spans={**chosen.spans, **places(resolved.fields)})
+
+
 def places(fields: Mapping[str, Field]) -> dict[str, Span]:
     """Where each port and site of a given node is stated: `in.x`, `out.y`, `sites.h3`."""
     found: dict[str, Span] = {}
@@ -247,16 +256,6 @@ def _read_anew(scope: ScopeDraft, moved: Mapping[Ref, Ref], new: Draft) -> None:
             if any(edge.source in moved for edge in edges):
                 node.edges[port] = [edge._replace(source=moved.get(edge.source, edge.source)) for edge in edges]
     scope.outputs = {name: moved.get(ref, ref) for name, ref in scope.outputs.items()}
-
-
-def refuse_inputs(builder: Builder, overlay: Overlay, target: Target) -> bool:
-    """Whether a graft changes an edge into a module that is parted: every stretch reads it."""
-    draft = target.draft
-    if target.side != "in" or draft is None or not draft.stretches:
-        return False
-    builder.say(Diagnostic("graft-place", f"`{target.shown}` goes into a module that other grafts stand inside: it is one value for all of it", overlay.span("write"),
-                           help="write it onto the node that gives the value"))  # fmt: skip
-    return True
 
 
 def in_order(builder: Builder, scope: ScopeDraft) -> None:

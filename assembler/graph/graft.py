@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from assembler.graph import given
 from assembler.graph.circle import cut_circles
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env
@@ -91,12 +90,15 @@ def apply(builder: Builder, overlays: Sequence[Overlay], scope: ScopeDraft, at: 
         scopes = Counter(id(target.level.scope) for target in places)
         for target in places:
             overlay = stated if scopes[id(target.level.scope)] == 1 else replace(stated, label=_label(stated, target))
-            if _may_stand(builder, overlay, target) and not given.refuse_inputs(builder, overlay, target) and _alone(builder, overlay, target, shared):
+            if _may_stand(builder, overlay, target) and _alone(builder, overlay, target, shared):
                 host.put(overlay, target)
     builder.rules.grafting -= 1
     host.close()
-    for inner in parted:
-        given.in_order(builder, inner)
+    if parted:
+        from assembler.graph.given import in_order
+
+        for inner in parted:
+            in_order(builder, inner)
     if len(builder.later) > before:  # a part is one more use of a node: no graft may stand inside that one
         shared = shared_modules(builder)
         if not all(_alone(builder, overlay, target, shared) for overlay, places in found for target in places):
@@ -106,6 +108,8 @@ def apply(builder: Builder, overlays: Sequence[Overlay], scope: ScopeDraft, at: 
 
 def _part(builder: Builder, found: Sequence[tuple[Overlay, Sequence[Target]]]) -> list[ScopeDraft]:
     """Part the modules that grafts stand inside of; the scopes where they stand."""
+    from assembler.graph import given
+
     scopes: dict[int, ScopeDraft] = {}
     for _, places in found:
         for target in places:
@@ -157,6 +161,9 @@ def _may_stand(builder: Builder, overlay: Overlay, target: Target) -> bool:
     elif target.side in ("out", "in") and target.draft is not None and target.draft.skipped:
         builder.say(Diagnostic("graft-place", f"`{target.shown}` is an expert, which runs on the rows that chose it: beside it there are all rows", span,
                                help="let the expert be `kind: sequence` with one part, and write the graft onto that part"))  # fmt: skip
+    elif target.side == "in" and target.draft is not None and target.draft.stretches:
+        builder.say(Diagnostic("graft-place", f"`{target.shown}` goes into a module that other grafts stand inside: it is one value for all of it", span,
+                               help="write it onto the node that gives the value"))  # fmt: skip
     elif target.side != "inner" and (overlay.name in target.level.scope.nodes or overlay.name in target.level.scope.inputs):
         builder.say(Diagnostic("name-taken", f"`{overlay.name}` is a graft and a node where it is written", overlay.spec.span.at(overlay.path), help="rename one of them"))
     else:
