@@ -26,11 +26,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from assembler.assemble import Origin, Source, origin_of, remember
+from assembler.assemble import Origin, RecipeError, Source, origin_of, remember
 from assembler.compare.lock import lock_of, text_of
 from assembler.compiler.build import build
+from assembler.compiler.measure import handed, measure
 from assembler.compiler.plan import plan
 from assembler.facts.count import leaves
+from assembler.report.report import Report
 from assembler.source.scalar import Scalar, resolve
 from assembler.source.text import read
 from assembler.weights.header import Header, WeightsError, printable, read_header, strict_json
@@ -213,8 +215,12 @@ def load_model(
     changed = _other_versions(lock, found)
     if changed:
         warnings.warn(f"{place} was saved by another release: {'; '.join(changed)}; its weights are taken where names and shapes still fit", OlderFolder, stacklevel=2)
-    handed: dict[str, Any] = {"given": given} if given is not None else {}
-    model = build(plan(found.graph, found.facts), dtype=dtype, values=False, **handed)
+    planned = plan(found.graph, found.facts)
+    if planned.given or given:
+        measured = measure(planned, handed(planned, given), dtype)
+        if measured:
+            raise RecipeError(Report(name=found.recipe.name, diagnostics=tuple(measured)))
+    model = build(planned, dtype=dtype, values=False, given=given)
     about = known(model, found)
     mine = places(model, about)
     fitted = fit(File(str(path), header, None), mine, about)
