@@ -29,6 +29,7 @@ Neural networks as YAML recipes: checked before training, compiled to plain PyTo
   why RECIPE ADDRESS [KEY=VALUE ...]  how one shape (norm, start, scale) came about, line by line
   explain [CODE]                   what a code means; a bad recipe and a good one
   kinds [NAME]                     the catalogue: ports, options, defaults
+  kinds --fits SLOT RECIPE         what would fill a slot, and what the model then comes to
   schema                           JSON Schema of recipes, for editors
   eject RECIPE -o FILE.py [KEY=VALUE ...]  standalone PyTorch source
   convert MODEL.pt -o FILE.safetensors     weights that torch.save wrote, as a file that can only be data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
@@ -19,7 +20,7 @@ from assembler.graph.address import Address, parse_address
 from assembler.report.report import Report
 from assembler.weights.fit import At, Part, find, flow_of, variant
 from assembler.weights.move import Mover, Tables, devices, restore, start, survivors, tensors
-from assembler.weights.stale import Stale, stale
+from assembler.weights.stale import Stale, folded, stale
 
 _LAST: WeakKeyDictionary[nn.Module, object] = WeakKeyDictionary()
 """A model -> the token of its latest swap that is not undone."""
@@ -193,5 +194,5 @@ def _lines(done: Swap) -> Iterator[str]:
     for word, items in rows.items():
         if items:
             yield f"  {word:<8} {len(items):>6,} weights  {sum(prod(item.shape) for item in items):>14,} numbers"
-    for change in found.changed[:20]:
-        yield f"  {change.after.key}: {change.why}"
+    changes = Counter(f"{folded(item.after.key)}: {item.why}" for item in found.changed)
+    yield from (f"  {change}{f'  x{count}' if count > 1 else ''}" for change, count in changes.items())
