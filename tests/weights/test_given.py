@@ -70,7 +70,7 @@ def test_a_folder_wants_the_module_that_was_handed_over_and_measures_it(model: n
         assembler.load_model(tmp_path / "run")
     wrong = Host()
     wrong.last = nn.Linear(8, 4)
-    with pytest.raises(assembler.RecipeError, match="given-mismatch|5"):
+    with pytest.raises(assembler.RecipeError, match=r"`host.y` is stated as"):
         assembler.load_model(tmp_path / "run", given={"host": wrong})
 
 
@@ -88,5 +88,5 @@ def test_a_file_with_a_part_of_a_host_lacks_the_rest(model: nn.Module, tmp_path:
     from safetensors.torch import save_file
 
     save_file({key: value for key, value in model.state_dict().items() if key != "host.first.bias"}, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=r"(?s)host +10? *9? .*1"):
+    with pytest.raises(WeightsError, match=r"host +9 +1"):
         assembler.load_weights(model, tmp_path / "w.safetensors")
