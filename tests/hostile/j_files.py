@@ -1,4 +1,4 @@
-"""J1 to J6: files, defaults, links."""
+"""J1 to J6: files, defaults, links. J8 to J14: files of weights, as `convert` and `diff` meet them, without torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.hostile.entry import GOOD, OK, Entry
+from tests.weights.broken import HEADS
 
 _SLOT = "kind: linear\nout: 4\n"
 _BODY = 'inputs: {x: "[batch 16]"}\nnodes: {head: {slot: ffn, from: x}}\noutputs: {y: head}\n'
@@ -53,6 +54,22 @@ def _home(folder: Path) -> None:
     (folder / "link").symlink_to("real")
 
 
+def _weights(name: str, place: str) -> Entry:
+    """A file of weights, alone or in a folder beside its recipe."""
+    data = HEADS[name][0]
+    number = list(HEADS).index(name)
+    if place == "alone":
+        words = ("convert", "weights.safetensors", "-o", "out.safetensors")
+        return Entry(f"J10{number:02}", f"weights: {name}", None, OK, files={"weights.safetensors": data}, words=words, place=False, exit=2)
+    files = {"run/recipe.yaml": GOOD, "run/model.safetensors": data, "run/lock.json": "{}"}
+    return Entry(f"J11{number:02}", f"weights in a folder: {name}", GOOD, OK, files=files, words=("diff", "run", "recipe.yaml"), place=False, exit=2)
+
+
+def _weights_pipe(folder: Path) -> None:
+    os.mkfifo(folder / "model.pt")
+
+
+_PICKLE = b"\x80\x04\x95\x0c\x00\x00\x00\x00\x00\x00\x00\x8c\x08os.system\x94."
 _OUT = (
     "../secret", "../../secret", "slots/ffn: ../../../secret", "/etc/passwd", "~/secret", "file:///etc/secret", "https://example.org/secret", "slots/ffn: /etc/secret", "./../secret",
 )  # fmt: skip
@@ -92,4 +109,14 @@ ENTRIES = [
     Entry("J05c", "the recipe from below its folder", _with("../secret"), "path-outside", prepare=_secret, words=("check", "./recipe.yaml"), most=2),
     Entry("J06", "modules of our names beside the recipe", _with("slots/ffn: a").replace(" #~", ""), OK, alone=True, seconds=3.0,
           files={**_FILES, **{f"{name}.py": "open('pwned', 'w')\nraise SystemExit(3)\n" for name in ("torch", "yaml", "hydra", "omegaconf", "pydantic", "networkx", "sitecustomize", "assembler", "json")}}),
+    Entry("J08", "weights named in a recipe", "weights: model.pkl #~\n" + GOOD, "unknown-key"),
+    *(Entry(f"J08{i}", f"a pickle that is none: {name}", None, OK, files={name: b"hello"}, words=("convert", name, "-o", "out.safetensors"), place=False, exit=2)
+      for i, name in enumerate(("model.pt", "model.ckpt", "model.bin", "model.npy"))),
+    Entry("J08p", "a pipe for weights", None, OK, prepare=_weights_pipe, words=("convert", "model.pt", "-o", "out.safetensors"), place=False, exit=2),
+    Entry("J08q", "a pickle in a folder for its weights", GOOD, OK, files={"run/recipe.yaml": GOOD, "run/model.safetensors": _PICKLE, "run/lock.json": "{}"},
+          words=("diff", "run", "recipe.yaml"), place=False, exit=2),
+    Entry("J16", "weights over their source", None, OK, files={"a.safetensors": b"hello"}, words=("convert", "a.safetensors", "-o", "a.safetensors", "--force"), place=False, exit=2),
+    Entry("J16b", "weights over something else", None, OK, files={"a.pt": b"hello", "b.safetensors": b"mine"}, words=("convert", "a.pt", "-o", "b.safetensors"), place=False, exit=2),
+    # What begins as torch.save's files do is read with torch: tests/weights/test_convert.py.
+    *(_weights(name, place) for name in HEADS for place in ("alone", "folder") if place == "folder" or name not in ("zip", "pickle")),
 ]  # fmt: skip
