@@ -94,6 +94,8 @@ def visit(builder: ScopeBuilder, node: Leaf, facts: NodeFacts, definition: Defin
     outputs = {port: draft.new() for port in definition.outputs if port in read}
     for port, value in outputs.items():
         draft.values[Ref(node.name, port)] = value
+        draft.made_by[value] = Op((value,), (), node.name)  # holds its probes until it is known where it can be seen
+        draft.see(f"{node.name}.{port}", value)
     hosted.stretches.append(Stretch(node, facts, definition, build, fed, outputs))
     if node.name == _last(builder, host):
         _Call(builder, host, hosted).close()
@@ -117,6 +119,8 @@ class _Call:
         self.sites = {value: port for item in self.stretches for port, value in item.outputs.items() if port in item.build.sites}
         self.keys = dict(self.sites)
         """Value from inside -> what it is called there."""
+        self.marks = {value: self.draft.made_by[value] for item in self.stretches for value in item.outputs.values()}
+        """Value of a stretch -> its probes, as long as they have no place."""
 
     def close(self) -> None:
         stages = list(self._stages())
@@ -135,10 +139,10 @@ class _Call:
         sites = list(dict.fromkeys([*(stage.site for stage in stages), *(self.sites[value] for value in self.sites if value in outside or any(value in stage.takes for stage in stages))]))
         self._module(sites)
         self._add(stages, direct, kept, bool(sites))
+        for value in (*direct.values(), *kept):
+            if value in self.marks:
+                self.draft.ops[-1].probes.extend(self.marks[value].probes)
         self.draft.ops.extend(self.inner)
-        for item in self.stretches:
-            for port, value in item.outputs.items():
-                self._see(item, port, value, stages, value in kept or port in direct)
 
     def _stages(self) -> Iterator[Stage]:
         """What must be done at each site so that the next stretch can go on."""
@@ -230,7 +234,7 @@ class _Call:
         for value in stage.takes:
             names[value] = fresh(variable(self.keys.get(value) or self._called(value)), names.values())
         steps, returns = settle(stage.ops, names, stage.gives, False)
-        entry = [(f"{item.node.name}.{port}", names[value]) for item in self.stretches for port, value in item.outputs.items() if port == stage.site and value in names]
+        entry = [(address, names[value]) for value in names if value in self.marks for address, _ in self.marks.pop(value).probes]
         method = Method(
             fresh(f"_at_{self.host}_{stage.site}", (item.name for item in self.draft.methods)), f"What stands inside `{self.host}` at `{stage.site}`.",
             tuple(names[value] for value in stage.takes), steps, returns, tuple(entry),
@@ -248,8 +252,3 @@ class _Call:
         if op is not None:
             return op.name
         return next((ref.port for ref, number in self.draft.values.items() if number == value), "value")
-
-    def _see(self, item: Stretch, port: str, value: int, stages: Sequence[Stage], given: bool) -> None:
-        """A probe of what a stretch gives: where it arrives inside, or else behind the call."""
-        if given and not any(port == stage.site and value in stage.takes for stage in stages):
-            self.draft.ops[-1 - len(self.inner)].probes.append((f"{item.node.name}.{port}", value))

@@ -103,7 +103,8 @@ def test_a_graft_inside_a_family_is_silent_to_the_bit_and_alive_as_certified(fam
     model = assembler.build(recipe_of(family, config, graft_of(family, mode)), given={"host": module}, seed=0).eval()
     assert torch.equal(model(**given), expected)
     assert [name for name in model.state_dict() if name.startswith("host.")] == [f"host.{name}" for name in keys]
-    assert type(module) is type(alone) and all(torch.equal(mine, item) for mine, item in zip(module.state_dict().values(), alone.state_dict().values(), strict=True))
+    assert type(module) is type(alone)
+    assert all(torch.equal(mine, item) for mine, item in zip(module.state_dict().values(), alone.state_dict().values(), strict=True))
     known = origin(model)
     assert known is not None
     unfolded = flow(known.graph, known.facts)
@@ -111,7 +112,8 @@ def test_a_graft_inside_a_family_is_silent_to_the_bit_and_alive_as_certified(fam
     (certificate,) = certificates(known.graph, unfolded, zero(unfolded))
     assert certificate.silent == "bits"
     names = [name for name, item in model.named_parameters() if item.requires_grad]
-    assert names and all(name.startswith("side") for name in names)
+    assert names
+    assert all(name.startswith("side") for name in names)
     assert steps_of(model, given, names) == dict(certificate.steps)
     assert not torch.equal(model(**given), expected)  # three steps later it does something
     assert torch.equal(module(**dict(zip(("pixel_values",) if len(given) == 1 else ("input_ids", "attention_mask"), given.values(), strict=True))).last_hidden_state, expected)  # and the host alone is what it was
