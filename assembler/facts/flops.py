@@ -1,0 +1,97 @@
+"""Floating point operations of one forward pass, counted from types and bodies: exact polynomials over the run-time sizes.
+
+What counts is what `torch.utils.flop_counter` counts: matrix products, convolutions and attention (causal or not, all
+scores), two for each multiplication with its addition. Element-wise work, norms and lookups are left out. Of a mixture
+whose experts are alike each row runs `top_k`; a limit on rows (`capacity`) leaves fewer, so the count is then the most.
+"""
+
+from __future__ import annotations
+
+from assembler.facts.flops_shape import COSTED, Unknown, cost
+from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.graph.mixture import Mixture, mixture_of
+from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
+from assembler.graph.rewrite import prune
+from assembler_schemas.dim import Dim, DimLimit
+
+_LEAVES: dict[int, tuple[NodeFacts, Dim | None]] = {}
+"""By the identity of facts, which all leaves that are alike share."""
+
+
+def flops(graph: Graph, facts: Facts) -> Dim | None:
+    """Of a graph without conflicts, over the names of its inputs' sizes; a row of unnamed axes (`...`) is the number of
+    its elements. None where it cannot be said: a module that states no body, experts that are not alike.
+    """
+    try:
+        return _scope(prune(graph.scope), facts.root)
+    except (Unknown, DimLimit):
+        return None
+
+
+def _scope(scope: Scope, facts: ScopeFacts, mixture: Mixture | None = None) -> Dim:
+    """The sum over the nodes of a scope; the reader bounds how deep they nest."""
+    total: Dim = 0
+    experts: list[tuple[int, Dim]] = []
+    for name, node in scope.nodes.items():
+        if mixture is not None and name in mixture.experts:
+            experts += _copies(node, facts.nodes[name])
+        elif mixture is None or node is not mixture.mix:  # Rows are gathered and summed, not multiplied with zeros.
+            total = total + _node(node, facts.nodes[name])
+    if mixture is not None and experts:
+        each = experts[0][1]
+        if any(item != each for _, item in experts):
+            raise Unknown
+        total = total + each * min(mixture.top_k, sum(count for count, _ in experts))
+    return total
+
+
+def _node(node: Node, facts: NodeFacts) -> Dim:
+    if isinstance(node, Leaf):
+        return _leaf(facts)
+    if isinstance(node, Group):
+        if facts.inner is None:
+            raise Unknown
+        return _scope(node.scope, facts.inner, mixture_of(node))
+    total: Dim = 0
+    for count, item in _copies(node, facts):
+        total = total + item * count
+    return total
+
+
+def _copies(node: Node, facts: NodeFacts) -> list[tuple[int, Dim]]:
+    """How many copies there are, and what each costs; copies that share weights run as often as others."""
+    if not isinstance(node, Repeat):
+        return [(1, _node(node, facts))]
+    found, runs = [], iter(node.runs)
+    run = next(runs)
+    left = run.count
+    for count, inner in facts.runs:
+        while not left:
+            run = next(runs)
+            left = run.count
+        found.append((count, _node(run.node, inner)))
+        left -= count
+    return found
+
+
+def _leaf(facts: NodeFacts) -> Dim:
+    known = _LEAVES.get(id(facts))
+    if known is None or known[0] is not facts:
+        if len(_LEAVES) > 5_000:
+            _LEAVES.clear()
+        known = _LEAVES[id(facts)] = facts, _worked_out(facts)
+    if known[1] is None:
+        raise Unknown
+    return known[1]
+
+
+def _worked_out(facts: NodeFacts) -> Dim | None:
+    if facts.definition is None or not facts.definition.body:
+        return None
+    if not any(step.op in COSTED for step in facts.definition.body):
+        return 0
+    try:
+        return cost(facts)
+    except Unknown:
+        return None
+
