@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from assembler.compare.diff import Aspect, Diff, Node, Sizes
+from assembler.compare.diff import Diff, Sizes
+from assembler.compare.nodes import Aspect, Node
 from assembler.facts.account import folded
 from assembler.facts.weights import Held
 
