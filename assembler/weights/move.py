@@ -16,6 +16,7 @@ from torch import nn
 from assembler.compiler.build import PACKAGE
 from assembler.facts.weights import Held, Survey
 from assembler.graph.address import Address
+from assembler.library.modules.given import Sites
 from assembler.weights.fit import covers
 
 _PRIVATE = frozenset(vars(nn.Module()))
@@ -131,7 +132,7 @@ class Mover:
         self.device = device
         self.places = places
         self.strangers = strangers
-        """Addresses of modules that were put there by hand: left as they are."""
+        """Addresses of modules that were handed over, or put there by hand: left as they are."""
         self.undone: dict[nn.Module, Tables] = {}
         """Every module that was changed -> its class and tables before."""
         self.modules: dict[nn.Module, nn.Module] = {}
@@ -142,10 +143,10 @@ class Mover:
         """The module that stands at the address from now on: the model's own where it is to stay, else the new one."""
         if new in self.modules:
             return self.modules[new]
+        if old is not None and address in self.strangers:
+            self.modules[new] = old
+            return old
         target = old if old is not None and was is not None and self.alike(was, new, address) else new
-        if target is old and address in self.strangers:
-            self.modules[new] = target
-            return target
         self.modules[new] = target
         training = old.training if old is not None else training
         there, before = (old._modules if old is not None else {}), (was._modules if was is not None else {})
@@ -176,7 +177,7 @@ class Mover:
             target.__class__ = type(new)
             for name in settings(was).keys() - settings(new).keys():
                 target.__dict__.pop(name, None)
-            target.__dict__.update(settings(new))
+            target.__dict__.update((name, value) for name, value in settings(new).items() if not isinstance(value, Sites) or name not in target.__dict__)
         target._modules.clear()
         target._modules.update(children)
         self.fill(target, new, address)

@@ -19,6 +19,7 @@ from assembler.facts.weights import Held, Survey, compare, held
 from assembler.graph.address import Address, parse_address
 from assembler.report.report import Report
 from assembler.weights.fit import At, Part, find, flow_of, variant
+from assembler.weights.handed import same_sites, stubs
 from assembler.weights.move import Mover, Tables, devices, restore, start, survivors, tensors
 from assembler.weights.stale import Stale, folded, stale
 
@@ -53,8 +54,12 @@ def swap(model: nn.Module, slot: str, part: Part, *, seed: int | None = None, re
     survey = compare(held(was), held(now))
     real = tensors(model)
     dtype = _dtype(was.weights, real)
-    old_twin, twin = (build_plan(make_plan(one.graph, one.facts), device="meta", dtype=dtype) for one in (before, after))
-    strangers = _strangers(model, old_twin, survey)
+    plans = [make_plan(one.graph, one.facts) for one in (before, after)]
+    given = stubs(model, *plans)
+    old_twin, twin = (build_plan(one, device="meta", dtype=dtype, given=found) for one, found in zip(plans, given, strict=True))
+    if not same_sites(old_twin, twin):
+        raise ValueError("the part changes where the model reaches into a module that was handed over: build the changed recipe")
+    strangers = _strangers(model, old_twin, survey) | (given[0].keys() & given[1].keys())
     _agree(real, held(was), strangers)
     start(twin, survey, held(now), seed)
     mover = Mover(survivors(survey, real, twin), devices(real), _places(at, before, after), strangers)

@@ -429,3 +429,58 @@ def test_a_swapped_model_copies_pickles_and_ejects_as_any_other() -> None:
     assert found is not None
     assert load_text(__import__("sys").modules[type(model).__module__].__source__) is not None
     assert "SwiGLU" in assembler.eject(found.recipe)
+
+
+# --- modules that were handed over ---
+class Host(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.register_buffer("table", torch.ones(3), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.first(x)))  # type: ignore[no-any-return]
+
+
+def hosted(part: dict[str, Any]) -> dict[str, Any]:
+    ports = {"in": {"x": "[batch seq 8]"}, "out": {"y": "[batch seq 8]"}}
+    return {
+        "inputs": {"x": "[batch seq 8]"}, "slots": {"ffn": part, "body": {"kind": "given", "ports": ports, "sites": {"h": "first [batch seq 8]"}, "freeze": True}},
+        "nodes": {"host": {"slot": "body", "from": "x"}, "head": {"kind": "linear", "out": 3, "from": "host"}},
+        "grafts": {"side": {"write": "host.h", "mode": "add", "part": {"slot": "ffn"}}}, "outputs": {"y": "head"},
+    }  # fmt: skip
+
+
+def test_a_graft_inside_a_foreign_module_is_swapped_and_the_module_stays() -> None:
+    host = Host()
+    model = built(hosted({"kind": "mlp", "hidden": 6}), given={"host": host})
+    host.first.weight.requires_grad_(True)
+    before, values, hooks = model(X), copied_state(host), [list(item._forward_hooks) for item in host.modules()]
+    done = assembler.swap(model, "ffn", {"kind": "swiglu", "hidden": 5}, seed=0)
+    wanted = built(hosted({"kind": "swiglu", "hidden": 5}), given={"host": twin_of(host)})
+    assert torch.equal(model(X), wanted(X))
+    assert model.host is host
+    assert host.first.weight.requires_grad
+    assert [list(item._forward_hooks) for item in host.modules()] == hooks
+    assert all(torch.equal(values[key], value) for key, value in host.state_dict().items())
+    done.undo()
+    assert torch.equal(model(X), before)
+
+
+def test_a_foreign_module_cannot_be_swapped_in() -> None:
+    spec = hosted({"kind": "mlp"})
+    filler = spec["slots"].pop("body")
+    spec["slots"]["body"] = {"kind": "linear", "out": 8}
+    spec["grafts"] = {"side": {"write": "host", "mode": "add", "part": {"slot": "ffn"}}}
+    with pytest.raises(ValueError, match="a swap hands none over"):
+        assembler.swap(built(spec), "body", filler)
+
+
+def copied_state(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def twin_of(host: Host) -> Host:
+    other = Host()
+    other.load_state_dict(host.state_dict())
+    return other
