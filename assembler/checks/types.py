@@ -272,6 +272,8 @@ def _underdetermined(conflict: Conflict, sources: _Sources) -> Diagnostic:
     node = conflict.node
     if node is not None and isinstance(node, Leaf) and node.adapter:
         return Diagnostic("dim-underdetermined", f"nothing determines what `{conflict.address}` should give", conflict.span, help=f"state it: `adapt: {{kind: {node.kind.name}, {name}: 64}}`")
+    if isinstance(node, Leaf) and node.kind.name == "given":
+        return Diagnostic("dim-underdetermined", f"no input of `{conflict.address}` says how large `{name}` is", conflict.span, label=f"`{name}` is open", help="write its number, a var, or a size of one of its inputs: nothing else is known of the module")
     return Diagnostic("dim-underdetermined", f"nothing determines `{name}` of `{conflict.address}`", conflict.span, label=f"`{name}` is open", help=f"state it: `{name}: 64`")
 
 
