@@ -46,6 +46,8 @@ class Argument(NamedTuple):
 
 def arguments(cls: type) -> tuple[Argument, ...]:
     """What the constructor takes. TypeError for what no recipe could state."""
+    if next(base for base in cls.__mro__ if "__init__" in vars(base)).__module__ == "torch.nn.modules.module":
+        return ()  # it has no constructor of its own
     signature = inspect.signature(cls)
     try:
         hints = typing.get_type_hints(inspect.getattr_static(cls, "__init__"), include_extras=True)
