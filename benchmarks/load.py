@@ -133,7 +133,7 @@ def main() -> None:
     shares = table(["warm, in one process", "ms"], [["read and check the recipe", f"{parts[0]:.1f}"], ["lay the model out", f"{parts[1]:.1f}"], ["match, map and assign the weights", f"{parts[2]:.1f}"]])
     about = (
         f"{machine('torch', 'safetensors')}, one thread.\n\nWritten by `benchmarks/load.py`: {size / 1e6:.0f} MB of float32 in {RUNS} processes each, medians; the file is in the "
-        f"page cache. Resident: MiB above the imports, after loading; own: of these not pages of the file. Peak: resident once every weight has been read, over the weights. "
+        f"page cache. First and second: two calls in one process. Resident: MiB above the imports, after loading; own: of these not pages of the file. Peak: resident once every weight has been read, over the weights. "
         f"Hashing the file alone takes {hashed:.0f} ms."
     )
     head = ["", "first, ms", "second, ms", "resident, MiB", "own, MiB", "peak / weights"]
