@@ -6,14 +6,14 @@ forward calls by a hook once the site has its value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from assembler.compiler.model import Handed, HandedPort, Method, PlanError, Submodule
 from assembler.compiler.names import fresh, identifier, literal, variable
-from assembler.compiler.values import LoopOp, Op, Piece, needed, settle
+from assembler.compiler.values import LoopOp, Op, Piece, settle
 from assembler.facts.model import NodeFacts
 from assembler.graph.model import Leaf, Ref
 from assembler_schemas.kind import Definition, Given
@@ -38,9 +38,10 @@ class Stretch:
 
 @dataclass(slots=True)
 class Hosted:
-    """One module while its stretches are visited. `mark`: how many operations came before the first."""
+    """One module while its stretches are visited. `mark`: how many operations came before the first; `last`: the last one that anybody needs."""
 
     mark: int
+    last: str
     stretches: list[Stretch] = field(default_factory=list)
 
 
@@ -90,14 +91,16 @@ def visit(builder: ScopeBuilder, node: Leaf, facts: NodeFacts, definition: Defin
     build = definition.build
     assert isinstance(build, Given)
     draft, host = builder.draft, build.node or node.name
-    hosted = builder.hosted.setdefault(host, Hosted(len(draft.ops)))
+    hosted = builder.hosted.get(host)
+    if hosted is None:
+        hosted = builder.hosted[host] = Hosted(len(draft.ops), _last(builder, host))
     outputs = {port: draft.new() for port in definition.outputs if port in read}
     for port, value in outputs.items():
         draft.values[Ref(node.name, port)] = value
         draft.made_by[value] = Op((value,), (), node.name)  # holds its probes until it is known where it can be seen
         draft.see(f"{node.name}.{port}", value)
     hosted.stretches.append(Stretch(node, facts, definition, build, fed, outputs))
-    if node.name == _last(builder, host):
+    if node.name == hosted.last:
         _Call(builder, host, hosted).close()
 
 
@@ -116,6 +119,9 @@ class _Call:
         self.builder, self.draft, self.host, self.stretches = builder, builder.draft, host, hosted.stretches
         self.inner = self.draft.ops[hosted.mark :]
         del self.draft.ops[hosted.mark :]
+        self.places = {value: place for place, op in enumerate(self.inner) for value in op.outputs}
+        self.taken: set[int] = set()
+        """The operations, by place, that run inside."""
         self.sites = {value: port for item in self.stretches for port, value in item.outputs.items() if port in item.build.sites}
         self.keys = dict(self.sites)
         """Value from inside -> what it is called there."""
@@ -124,19 +130,20 @@ class _Call:
 
     def close(self) -> None:
         stages = list(self._stages())
-        outside = self._read_outside()
-        for index, stage in enumerate(stages):
-            later = {value for other in stages[index + 1 :] for value in other.takes}
-            crossing = [value for value in sorted(stage.made) if value != stage.merged and value in (later | outside)]
-            stage.gives = [stage.merged, *crossing]
+        self.inner = [op for place, op in enumerate(self.inner) if place not in self.taken]
+        outside, taken = self._read_outside(), {value for stage in stages for value in stage.takes}
+        names = set(self.keys.values())
+        for stage in stages:
+            stage.gives = [stage.merged, *(value for value in sorted(stage.made) if value != stage.merged and (value in taken or value in outside))]
             for value in stage.gives:
                 if value not in self.keys:
                     op = self.draft.made_by.get(value)
-                    self.keys[value] = fresh(variable(op.name if op is not None else "value"), self.keys.values())
+                    self.keys[value] = fresh(variable(op.name if op is not None else "value"), names)
+                    names.add(self.keys[value])
         last = self.stretches[-1]
         kept = [value for value in self.keys if value in outside]
         direct = {port: value for port, value in last.outputs.items() if port not in last.build.sites}
-        sites = list(dict.fromkeys([*(stage.site for stage in stages), *(self.sites[value] for value in self.sites if value in outside or any(value in stage.takes for stage in stages))]))
+        sites = {*(stage.site for stage in stages), *(site for value, site in self.sites.items() if value in outside or value in taken)}
         self._module(sites)
         self._add(stages, direct, kept, bool(sites))
         for value in (*direct.values(), *kept):
@@ -151,13 +158,22 @@ class _Call:
             (merged,) = following.fed[following.build.back]
             if merged == stretch.outputs.get(site):
                 continue
-            stage = Stage(site, merged, needed(self.inner, [merged]))
-            mine = {id(op) for op in stage.ops}
-            self.inner = [op for op in self.inner if id(op) not in mine]
+            stage = Stage(site, merged, self._take(merged))
             made = stage.made
             reads = [value for op in stage.ops for value in op.inputs if value not in made]
             stage.takes = list(dict.fromkeys([*reads, *([merged] if merged not in made else [])]))
             yield stage
+
+    def _take(self, value: int) -> list[Op | LoopOp]:
+        """The operations that make a value, in order; no later stage has them again."""
+        found, todo = set[int](), [value]
+        while todo:
+            place = self.places.get(todo.pop())
+            if place is not None and place not in self.taken:
+                self.taken.add(place)
+                found.add(place)
+                todo.extend(self.inner[place].inputs)
+        return [self.inner[place] for place in sorted(found)]
 
     def _read_outside(self) -> set[int]:
         """The values that are read once the module has run."""
@@ -171,7 +187,7 @@ class _Call:
         found.update(self.draft.values[ref] for ref in refs if ref in self.draft.values)
         return found
 
-    def _module(self, sites: Sequence[str]) -> None:
+    def _module(self, sites: Set[str]) -> None:
         first = self.stretches[0]
         if first.node.same:
             if sites:
@@ -236,7 +252,7 @@ class _Call:
         steps, returns = settle(stage.ops, names, stage.gives, False)
         entry = [(address, names[value]) for value in names if value in self.marks for address, _ in self.marks.pop(value).probes]
         method = Method(
-            fresh(f"_at_{self.host}_{stage.site}", (item.name for item in self.draft.methods)), f"What stands inside `{self.host}` at `{stage.site}`.",
+            fresh(f"_at_{self.host}_{stage.site}", {item.name for item in self.draft.methods} if len(self.builder.hosted) > 1 else ()), f"What stands inside `{self.host}` at `{stage.site}`.",
             tuple(names[value] for value in stage.takes), steps, returns, tuple(entry),
         )  # fmt: skip
         self.draft.methods.append(method)

@@ -9,7 +9,7 @@ makes one call of all stretches again.
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from assembler.graph.draft import Draft, ScopeDraft
@@ -220,42 +220,62 @@ def every_site(draft: Draft) -> Mapping[str, str]:
     return found
 
 
-def cut(scope: ScopeDraft, draft: Draft, site: str) -> None:
-    """Part a given node behind one of its sites; nothing where it is parted there already."""
-    holder = next(item for item in (*draft.stretches, draft) if item.chosen is not None and site in item.chosen.definition.outputs)
-    assert holder.chosen is not None
-    definition = holder.chosen.definition
-    build = definition.build
-    assert isinstance(build, Given)
-    names = list(build.sites)
-    first, rest = names[: names.index(site) + 1], names[names.index(site) + 1 :]
-    if holder is not draft and not rest:
-        return
-    early = build._replace(outputs=(), sites={name: build.sites[name] for name in first}, node=draft.name)
-    late = build._replace(sites={name: build.sites[name] for name in rest}, back=site)
-    inputs = {name: port for name, port in definition.inputs.items() if name != build.back}
-    new = Draft(
-        scope.free(f"{draft.name}_{site}"), f"{draft.address}_{site}", draft.span, f"{draft.name} up to its site {site}", dict(definition.inputs),
-        {name: definition.outputs[name] for name in first}, site, {port: list(edges) for port, edges in holder.edges.items()}, draft.kind,
-        Chosen(holder.chosen.options, definition._replace(outputs={name: definition.outputs[name] for name in first}, build=early, main=site, opaque=False), holder.chosen.spans),
-        said={key: item for key, item in draft.said.items() if key in ("freeze", "dtype", "seed", "same")}, path=draft.path,
-    )  # fmt: skip
-    outputs = {name: port for name, port in definition.outputs.items() if name not in first}
-    holder.chosen = Chosen(holder.chosen.options, definition._replace(inputs={**inputs, site: definition.outputs[site]}, outputs=outputs, build=late), holder.chosen.spans)
-    holder.edges = {**{port: edges for port, edges in holder.edges.items() if port != build.back}, site: [Edge(Ref(new.name, site), draft.span)]}
-    draft.stretches.insert(draft.stretches.index(holder) if holder is not draft else len(draft.stretches), new)
-    _read_anew(scope, {Ref(holder.name, name): Ref(new.name, name) for name in first}, new)
-    draft.moved.update({name: Ref(new.name, name) for name in first})
-    scope.nodes = {name: item for old, node in scope.nodes.items() for name, item in (((new.name, new), (old, node)) if node is holder else ((old, node),))}
-
-
-def _read_anew(scope: ScopeDraft, moved: Mapping[Ref, Ref], new: Draft) -> None:
-    """Whoever reads a value reads it where it is now."""
+def part(scope: ScopeDraft, wanted: Mapping[str, Set[str]]) -> None:
+    """Part given nodes behind some of their sites: node -> those sites. Where one is parted already, nothing changes."""
+    moved: dict[Ref, Ref] = {}
+    before: dict[str, list[Draft]] = {}
+    for name, sites in wanted.items():
+        host = scope.nodes[name]
+        chain: list[Draft] = []
+        for holder in (*host.stretches, host):
+            before[holder.name] = _split(scope, host, holder, sites)
+            for new in before[holder.name]:
+                moved.update({Ref(holder.name, site): Ref(new.name, site) for site in new.gives})
+                host.moved.update({site: Ref(new.name, site) for site in new.gives})
+            chain += [*before[holder.name], holder]
+        host.stretches = chain[:-1]
     for node in scope.nodes.values():
         for port, edges in node.edges.items():
             if any(edge.source in moved for edge in edges):
                 node.edges[port] = [edge._replace(source=moved.get(edge.source, edge.source)) for edge in edges]
     scope.outputs = {name: moved.get(ref, ref) for name, ref in scope.outputs.items()}
+    added = {item.name for items in before.values() for item in items}
+    every = [item for name, node in scope.nodes.items() if name not in added for item in (*before.get(name, ()), node)]
+    scope.nodes = {item.name: item for item in every}
+
+
+def _split(scope: ScopeDraft, host: Draft, holder: Draft, sites: Set[str]) -> list[Draft]:
+    """New stretches in front of one that there is; what is left of that takes the last site back."""
+    assert holder.chosen is not None
+    definition, options, spans = holder.chosen.definition, holder.chosen.options, holder.chosen.spans
+    build = definition.build
+    assert isinstance(build, Given)
+    inputs = {name: port for name, port in definition.inputs.items() if name != build.back}
+    edges = {port: item for port, item in holder.edges.items() if port != build.back}
+    back, source, first, found = build.back, holder.edges.get(build.back, []), list[str](), list[Draft]()
+    left = list(build.sites)
+    for site in build.sites:
+        first.append(site)
+        if site not in sites or (holder is not host and site == definition.main):
+            continue
+        own = {**inputs, **({back: definition.inputs[back] if back in definition.inputs else definition.outputs[back]} if back else {})}
+        outputs = {name: definition.outputs[name] for name in first}
+        early = build._replace(outputs=(), sites={name: build.sites[name] for name in first}, node=host.name, back=back)
+        new = scope.add(Draft(
+            scope.free(f"{host.name}_{site}"), f"{host.address}_{site}", host.span, f"{host.name} up to its site {site}", dict(own), outputs, site,
+            {**{port: list(item) for port, item in edges.items()}, **({back: list(source)} if back else {})}, host.kind,
+            Chosen(options, definition._replace(inputs=own, outputs=outputs, build=early, main=site, opaque=False), spans),
+            said={key: item for key, item in host.said.items() if key in ("freeze", "dtype", "seed")}, path=host.path,
+        ))  # fmt: skip
+        found.append(new)
+        left = left[len(first) :]
+        back, source, first = site, [Edge(Ref(new.name, site), host.span)], []
+    if found:
+        kept = {name: port for name, port in definition.outputs.items() if name in left or name not in build.sites}
+        taken = {**inputs, back: definition.outputs[back]}
+        holder.chosen = Chosen(options, definition._replace(inputs=taken, outputs=kept, build=build._replace(sites={name: build.sites[name] for name in left}, back=back)), spans)
+        holder.edges = {**edges, back: source}
+    return found
 
 
 def in_order(builder: Builder, scope: ScopeDraft) -> None:

@@ -110,13 +110,15 @@ def _part(builder: Builder, found: Sequence[tuple[Overlay, Sequence[Target]]]) -
     """Part the modules that grafts stand inside of; the scopes where they stand."""
     from assembler.graph import given
 
-    scopes: dict[int, ScopeDraft] = {}
+    scopes: dict[int, tuple[ScopeDraft, dict[str, set[str]]]] = {}
     for _, places in found:
         for target in places:
             if given.is_site(target) and target.draft is not None:
-                given.cut(target.level.scope, target.draft, target.port)
-                scopes[id(target.level.scope)] = target.level.scope
-    return list(scopes.values())
+                wanted = scopes.setdefault(id(target.level.scope), (target.level.scope, {}))[1]
+                wanted.setdefault(target.draft.name, set()).add(target.port)
+    for scope, wanted in scopes.values():
+        given.part(scope, wanted)
+    return [scope for scope, _ in scopes.values()]
 
 
 def _label(overlay: Overlay, target: Target) -> str:
