@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from assembler.facts.match import Arrival, match
+from assembler.facts.match import FLOATS, INTS, Arrival, match
 from assembler.facts.model import Facts, NodeFacts
 from assembler.facts.signature import signature
 from assembler.graph.model import Accepted, Graph, Kept
@@ -13,7 +13,7 @@ from assembler.source.parse import did_you_mean
 from assembler.source.wording import listed
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Definition, Inline, Port
-from assembler_schemas.shape import Type
+from assembler_schemas.shape import Type, parse_port_type
 from assembler_schemas.span import Span
 
 MAX_ROWS = 24
@@ -75,7 +75,17 @@ def _unlike(item: Accepted, types: dict[tuple[str, str], Type | None]) -> dict[t
     for finding in findings:
         side, _, name = finding.port.partition(".")
         unlike[side, name] = f"{finding.name} = {finding.wanted}" if finding.name.isidentifier() and finding.other else ""
+    unlike.update(((kept.side, kept.name), "") for kept in item.ports if types[kept.side, kept.name] is None and not _same_sort(kept, item))
     return unlike
+
+
+def _same_sort(kept: Kept, item: Accepted) -> bool:
+    """Of a port that nothing feeds here, whose sizes are therefore open: whether floats stand against floats, masks against masks."""
+    port = (item.takes if kept.side == "in" else item.gives).get(kept.name)
+    if port is None or not port.type:
+        return True
+    one, two = parse_port_type(kept.port.type).dtype, parse_port_type(port.type).dtype
+    return any(one in sort and two in sort for sort in (FLOATS, INTS, {"bool"}))
 
 
 def _type(facts: NodeFacts | None, kept: Kept) -> Type | None:

@@ -69,6 +69,12 @@ def test_a_missing_port_offers_the_port_of_the_filler_that_is_spelled_like_it():
     assert item.help == "did you mean `mask`?"
 
 
+def test_a_port_that_nothing_feeds_here_is_still_of_the_sort_that_the_slot_keeps():
+    item = only(found({"kind": "attention", "heads": 2}, {"in": {"mask": "[... seq]"}}))
+    assert item.message == "what fills the slot `ffn` at `think` takes mask [... seq] at `mask`, and the slot keeps [... seq]"
+    assert found({"kind": "attention", "heads": 2}, {"in": {"mask": "mask [... seq]"}}) == ()
+
+
 def only(diagnostics):
     assert [item.code for item in diagnostics] == ["slot-mismatch"]
     return diagnostics[0]
