@@ -133,7 +133,7 @@ def _write(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, s
             os.fsync(file.fileno())
         os.replace(staged, target)
     except (SafetensorError, OSError) as problem:
-        raise OSError(getattr(problem, "errno", None), f"{target} is not written: {getattr(problem, 'strerror', None) or problem}") from problem
+        raise OSError(f"{target} is not written: {getattr(problem, 'strerror', None) or problem}") from problem
     finally:
         with suppress(OSError):
             os.unlink(staged)  # gone after the rename

@@ -113,16 +113,22 @@ def _staged(target: Path) -> Iterator[Path]:
         _flush(target)
         _flush(target.parent)
     except OSError as problem:
-        raise OSError(problem.errno, f"{target} is not saved: {problem.strerror or problem}; what was there is as it was") from problem
+        raise refused(problem, f"{target} is not saved: {problem.strerror or problem}; what was there is as it was") from problem
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def refused(problem: BaseException, text: str) -> OSError:
+    """An OSError with another text; safetensors' own errors have no number."""
+    number = getattr(problem, "errno", None)
+    return OSError(number, text) if number is not None else OSError(text)
 
 
 def _write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         save_file(dict(tensors), path, metadata={"format": "pt"})
     except SafetensorError as problem:
-        raise OSError(None, str(problem)) from problem
+        raise OSError(str(problem)) from problem
     os.chmod(path, 0o666 & ~_mask())
     _flush(path)
 

@@ -168,7 +168,7 @@ def fit(source: File, mine: Mapping[str, Place], about: Known, only: str | Seque
         target = owner.get(renamed(key, moves)) or renamed(key, moves)
         if key in source.header.entries or target in mine:
             sources.setdefault(target, []).append(key)
-    wanted = mine.keys() | sources.keys() if only is None else selected(only, mine.keys(), [key for key in sources if key not in mine])
+    wanted = mine.keys() | sources.keys() if only is None else {owner.get(name, name) for name in selected(only, owner, [key for key in sources if key not in mine])}
     there = {place.given for key, place in mine.items() if key in sources}
     after = {key: place.held for key, place in mine.items() if key in wanted and (not place.given or place.given in there)}
     targets = {keys[0]: target for target, keys in sources.items() if target in wanted}

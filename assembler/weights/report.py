@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,11 +44,14 @@ class Loaded(NamedTuple):
 
     def __str__(self) -> str:
         total = len(self.kept) + len(self.changed) + len(self.new)
-        lines = [f"{printable(self.file)}: {len(self.kept)} of {total} weights that are wanted are in the file as the model needs them"]
+        lines = [f"{printable(self.file)}: {len(self.kept)} of {total} weights fit"]
         if not self.whole:
             lines += ["", *_table(self)]
-        alike = Counter((starred(item.after.key), item.why) for item in self.changed)
-        lines += _listed([f"  {printable(key)}: {why}{f' ({count} copies)' if count > 1 else ''}" for (key, why), count in alike.items()], "changed:")
+        lines += _listed(_together((item.after.key, item.why) for item in self.changed), "changed:")
+        # Of nodes that are new or gone as a whole the table says enough.
+        part = {item.node for _, item in self.kept}
+        lines += _listed(_together((item.key, _spelled(item.shape)) for item in self.new if item.node in part), "new in nodes that were there:")
+        lines += _listed(_together((item.key, _spelled(item.shape)) for item in self.dropped if item.node in part), "dropped from nodes that are still there:")
         lines += _listed([f"  {old}: {new}" for old, new in self.suggested.items()], "did these move? then say moved:")
         lines += _listed([f"  {item.address}: starts as {item.start} in the recipe; {item.measured}" for item in self.broken], "no longer as the recipe starts them:")
         return "\n".join(lines)
@@ -60,6 +63,16 @@ class WeightsMismatch(WeightsError):
     def __init__(self, loaded: Loaded, advice: str) -> None:
         super().__init__(f"{loaded}\n\nnothing was loaded: {advice}")
         self.loaded = loaded
+
+
+def _together(items: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines about weights, those of like copies in one."""
+    alike = Counter((starred(key), what) for key, what in items)
+    return [f"  {printable(key)}: {what}{f' ({count} copies)' if count > 1 else ''}" for (key, what), count in alike.items()]
+
+
+def _spelled(shape: tuple[int, ...]) -> str:
+    return f"[{' '.join(map(str, shape))}]"
 
 
 def _listed(lines: Sequence[str], title: str) -> list[str]:

@@ -151,6 +151,26 @@ def test_a_text_that_only_yaml_1_1_takes_for_one_comes_back(tmp_path: Path) -> N
     assert assembler.load(tmp_path / "run" / "recipe.yaml").tree.plain() == recipe
 
 
+def test_a_model_whose_part_was_swapped_is_saved_with_the_recipe_that_it_has_now(tmp_path: Path) -> None:
+    model = assembler.build(assembler.load(path("digits"), SMALL["digits"]), seed=1)
+    assembler.swap(model, "ffn", {"kind": "swiglu"}, seed=2)
+    assembler.save(model, tmp_path / "run")
+    found = assembler.load_model(tmp_path / "run")
+    _same(model, found)
+    assert type(found.encoder[0].think) is type(model.encoder[0].think)
+
+
+def test_a_model_too_large_to_be_unfolded_is_kept_by_names_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assembler.facts.flow.MAX_USES", 2)
+    model = assembler.build(TIED, seed=1)
+    assembler.save(model, tmp_path / "run")
+    assert list(json.loads((tmp_path / "run" / "lock.json").read_text())) == ["weights"]
+    found = assembler.load_model(tmp_path / "run")
+    _same(model, found)
+    assert _groups(model) == _groups(found)
+    assert assembler.load_weights(assembler.build(TIED, seed=2), tmp_path / "run").whole
+
+
 # --- what save refuses ---
 def test_a_model_of_which_nobody_knows_the_recipe_wants_one(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
@@ -226,6 +246,8 @@ def test_a_file_that_grows_beyond_the_limit_leaves_nothing_half_written(tmp_path
     done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "run")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "is not saved" in done.stdout
+    assert "what was there is as it was" in done.stdout
+    assert "None" not in done.stdout
     assert os.listdir(tmp_path) == []
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 20_000
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import assembler
 from assembler.weights.header import WeightsError
 from assembler.weights.report import Loaded, WeightsMismatch
+from tests.recipes.shipped import SMALL, batch, path, values
 from tests.weights.broken import HEADS, made
 
 torch.set_num_threads(1)
@@ -204,6 +205,27 @@ def test_a_file_that_notes_a_tie_fills_both_places_of_a_model_that_has_two(tmp_p
     assert model.head.weight is not model.embed.weight
 
 
+def test_a_tied_weight_is_selected_by_any_of_its_names(tmp_path: Path) -> None:
+    save_file({"embed.weight": torch.ones(9, 4)}, tmp_path / "w.safetensors")
+    model = assembler.build(tied(True), seed=1)
+    assert assembler.load_weights(model, tmp_path / "w.safetensors", only="head").whole
+    assert torch.equal(model.embed.weight, torch.ones(9, 4))
+
+
+# --- a host and its grafts ---
+@pytest.mark.parametrize("file", ["", "model.safetensors"])
+def test_a_host_takes_its_weights_and_the_grafts_on_it_stay_silent(file: str, tmp_path: Path) -> None:
+    host = assembler.build(assembler.load(path("gpt2"), SMALL["gpt2"]), seed=1).eval()
+    assembler.save(host, tmp_path / "run")
+    model = assembler.build(assembler.load(path("gpt2"), [*SMALL["gpt2"], "+grafts=lora"]), seed=2).eval()
+    assert "stack.*.attend.q.lora_q.down.weight: [8 32] (2 copies)" in _refused(model, tmp_path / "run" / file)
+    found = assembler.load_weights(model, tmp_path / "run" / file, strict=False)
+    assert {item.key for item in found.new} == {key for key in model.state_dict() if "lora_" in key}
+    assert found.changed == found.dropped == found.broken == ()
+    with torch.no_grad():
+        assert torch.equal(values(model(**batch("gpt2")))[0], values(host(**batch("gpt2")))[0])
+
+
 # --- bad values ---
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -282,4 +304,4 @@ def test_a_copy_that_is_none_any_more_is_a_broken_promise(tmp_path: Path) -> Non
 def test_the_report_is_a_value_that_prints(run: Path) -> None:
     found = assembler.load_weights(assembler.build(stack(), seed=2), run)
     assert isinstance(found, Loaded)
-    assert str(found) == f"{run / 'model.safetensors'}: {len(found.kept)} of {len(found.kept)} weights that are wanted are in the file as the model needs them"
+    assert str(found) == f"{run / 'model.safetensors'}: {len(found.kept)} of {len(found.kept)} weights fit"
