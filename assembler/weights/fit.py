@@ -54,8 +54,9 @@ def slots_of(recipe: Recipe) -> dict[str, At]:
     while todo:
         spec, before = todo.pop(0)
         for name, slot in spec.slots.items():
-            at = At(f"{before}{name}", f"{spec.path}.slots.{name}" if spec.path else f"slots.{name}", slot)
-            found.setdefault(at.address, at)
+            path = f"{spec.path}.slots.{name}" if spec.path else f"slots.{name}"
+            address = f"{before}{name}" if f"{before}{name}" not in found else path  # a slot in what fills `a`, and one of the graph `a`
+            at = found[address] = At(address, path, slot)
             if slot.filler is not None:
                 todo.extend(_graphs(slot.filler, at.address))
         for name, place in spec.nodes.items():

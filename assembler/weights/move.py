@@ -172,7 +172,7 @@ class Mover:
 
     def turn(self, target: nn.Module, was: nn.Module, new: nn.Module, children: dict[str, nn.Module | None], address: str) -> None:
         """A module that stays takes the new one's class, children and tensors."""
-        tables = tables_of(target)
+        tables = self.undone[target] = tables_of(target)
         if ours(new):
             target.__class__ = type(new)
             for name in settings(was).keys() - settings(new).keys():
@@ -181,8 +181,8 @@ class Mover:
         target._modules.clear()
         target._modules.update(children)
         self.fill(target, new, address)
-        if type(target) is not tables.cls or not _same(tables.modules, target._modules) or not _same(tables.parameters, target._parameters) or not _same(tables.buffers, target._buffers):
-            self.undone[target] = tables
+        if type(target) is tables.cls and all(_same(one, two) for one, two in ((tables.modules, target._modules), (tables.parameters, target._parameters), (tables.buffers, target._buffers))):
+            del self.undone[target]
 
     def fill(self, target: nn.Module, new: nn.Module, address: str) -> None:
         """The tensors of one module: those that survive, and the new ones at their device."""

@@ -50,12 +50,21 @@ def swap(model: nn.Module, slot: str, part: Part, *, seed: int | None = None, re
         raise ValueError(f"what this {type(model).__name__} was built from is not known in this process: hand over `recipe=`")
     at = find(before.recipe, slot)
     after, report = variant(before, at, part)
+    real = tensors(model)
+    survey, undone = _exchange(model, real, at, before, after, seed)
+    remember(model, after)
+    done = Swap(at, survey, report, model, before, after, undone, _named(real, model), _LAST.get(model), _witness(real))
+    _LAST[model] = done._token
+    return done
+
+
+def _exchange(model: nn.Module, real: dict[str, torch.Tensor], at: At, before: Origin, after: Origin, seed: int | None) -> tuple[Survey, dict[nn.Module, Tables]]:
+    """Move in what is new. Whatever is wrong is said before anything moves; what breaks off midway is taken back."""
     was, now = flow_of(before), flow_of(after)
     survey = compare(held(was), held(now))
-    real = tensors(model)
-    dtype = _dtype(was.weights, real)
     plans = [make_plan(one.graph, one.facts) for one in (before, after)]
     given = stubs(model, *plans)
+    dtype = _dtype(was.weights, real)
     old_twin, twin = (build_plan(one, device="meta", dtype=dtype, given=found) for one, found in zip(plans, given, strict=True))
     if not same_sites(old_twin, twin):
         raise ValueError("the part changes where the model reaches into a module that was handed over: build the changed recipe")
@@ -63,11 +72,13 @@ def swap(model: nn.Module, slot: str, part: Part, *, seed: int | None = None, re
     _agree(real, held(was), strangers)
     start(twin, survey, held(now), seed)
     mover = Mover(survivors(survey, real, twin), devices(real), _places(at, before, after), strangers)
-    mover.move(model, old_twin, twin, "", model.training)
-    remember(model, after)
-    done = Swap(at, survey, report, model, before, after, mover.undone, _named(real, model), _LAST.get(model), _witness(real))
-    _LAST[model] = done._token
-    return done
+    try:
+        mover.move(model, old_twin, twin, "", model.training)
+    except BaseException:  # a full device, an interrupt
+        for module, tables in mover.undone.items():
+            restore(module, tables)
+        raise
+    return survey, mover.undone
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

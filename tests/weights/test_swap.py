@@ -217,6 +217,28 @@ def test_a_part_that_does_not_fit_leaves_the_model_as_it_was() -> None:
     assert torch.equal(model(X), before)
 
 
+@pytest.mark.parametrize("after", [0, 3, 20])
+def test_what_breaks_off_midway_leaves_the_model_as_it_was(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device may be full, a user may interrupt."""
+    from assembler.weights.move import Mover
+
+    model, calls = built(), iter(range(1000))
+    before, cls, objects = model(X), type(model), list(model.modules())
+    tensor = Mover.tensor
+
+    def full(self: Mover, *words: Any) -> Any:
+        if next(calls) == after:
+            raise torch.OutOfMemoryError("no room")
+        return tensor(self, *words)
+
+    monkeypatch.setattr(Mover, "tensor", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        assembler.swap(model, "ffn", {"kind": "swiglu"})
+    assert type(model) is cls
+    assert list(model.modules()) == objects
+    assert torch.equal(model(X), before)
+
+
 def test_a_part_that_would_change_weights_elsewhere_is_refused() -> None:
     spec = {
         "inputs": {"x": "[batch 8]"}, "slots": {"body": {"kind": "linear", "out": 6}},
@@ -286,6 +308,16 @@ def test_a_name_that_several_slots_have_must_say_which() -> None:
     del spec["slots"]
     with pytest.raises(LookupError, match=r"several slots are called `ffn`: say which: `one\.ffn`, `two\.ffn`"):
         assembler.swap(built(spec), "ffn", "mlp")
+
+
+def test_a_slot_inside_a_filler_and_one_of_a_graph_of_the_same_name_are_told_apart() -> None:
+    spec = nested()
+    inner = {key: value for key, value in spec["nodes"].pop("two").items() if key != "from"}
+    spec["slots"] = {"one": inner}
+    spec["nodes"]["three"] = {"slot": "one", "from": "one"}
+    model = built(spec)
+    assert {item.node for item in assembler.swap(model, "slots.one.slots.ffn", {"kind": "swiglu"}).survey.new} == {"three.think"}
+    assert {item.node for item in assembler.swap(model, "nodes.one.slots.ffn", {"kind": "swiglu"}).survey.new} == {"one.think"}
 
 
 def test_every_place_that_uses_the_slot_changes_also_by_rule_and_by_like() -> None:
