@@ -74,9 +74,12 @@ def gathered(pairs: Mapping[str, str]) -> dict[str, str]:
         right.update(_above(two))
         votes.update(_splits(one, two))
     rules: dict[str, str] = {}
-    for one, two in pairs.items():
-        if one != two and renamed(one, rules) != two:
-            rules.update([next((a, b) for a, b in _splits(one, two) if votes[a, b] == left[a] == right[b])])
+    # A node may stand at the address of a container too (the sum of its copies' losses): shorter ones come first.
+    for one, two in sorted(pairs.items(), key=lambda pair: pair[0].count(".")):
+        if renamed(one, rules) != two:
+            true = (split for split in _splits(one, two) if votes[split] == left[split[0]] == right[split[1]])
+            old, new = next(true, (one, two))
+            rules[old] = new
     return rules
 
 

@@ -10,7 +10,7 @@ import yaml
 from assembler.assemble import load, origin_of, recipe
 from assembler.facts.flow import Flow, flow
 from assembler.facts.roles import gathered, roles
-from assembler.facts.weights import Survey, compare, held
+from assembler.facts.weights import Survey, compare, held, renamed
 
 STACK = """\
 inputs: {x: "[batch seq 16]"}
@@ -159,3 +159,10 @@ def test_two_containers_that_became_one_are_not_said_to_be_it() -> None:
 def test_overrides_of_a_shipped_recipe_move_nothing() -> None:
     one, two = unfolded("recipes/digits.yaml"), unfolded(load("recipes/digits.yaml", ["slots/ffn=moe", "vars.depth=2"]))
     assert roles(one, two).moved == {}
+
+
+def test_a_node_at_the_address_of_a_container_has_a_rule_of_its_own() -> None:
+    """The sum of the losses of all copies stands where the container's output of that name does."""
+    pairs = {"a.loss.x": "a.loss.x", "a.loss": "b.loss", "a.y": "b.y"}
+    found = gathered(pairs)
+    assert all(renamed(one, found) == two for one, two in pairs.items())
