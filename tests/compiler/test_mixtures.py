@@ -237,3 +237,17 @@ def test_the_router_of_a_moe_may_be_any_part() -> None:
         seed=0,
     )
     assert model.get_parameter("t.router.down.weight").shape == (4, 3)
+
+
+def test_the_losses_of_mixtures_of_two_dtypes_have_a_sum() -> None:
+    expert = {"kind": "mlp", "hidden": 8}
+    nodes = {
+        "a": {"kind": "moe", "experts": 4, "top_k": 2, "expert": expert, "from": "x"},
+        "low": {"kind": "cast", "dtype": "bf16", "from": "a"},
+        "b": {"kind": "moe", "experts": 4, "top_k": 2, "expert": expert, "dtype": "bf16", "from": "low"},
+    }
+    model = assembler.build({"inputs": {"x": "[batch seq 16]"}, "nodes": nodes, "outputs": {"y": "b", "aux": "losses"}}, seed=0)
+    out = model(torch.randn(2, 5, 16))
+    assert (out["y"].dtype, out["aux"].dtype) == (torch.bfloat16, torch.float32)
+    out["aux"].backward()
+    assert all(model.get_parameter(f"{name}.router.weight").grad is not None for name in ("a", "b"))

@@ -87,7 +87,7 @@ def _vector_quantize(options: VectorQuantizeOptions) -> Definition:
         outputs={
             "y": Port("[... d]"),
             "index": Port("ids(codes) [...]", about="which code it is"),
-            "commit_loss": Port("scalar []", loss=True, about="how far x is from its code; with `ema: false` it trains the codes too"),
+            "commit_loss": Port("scalar f32 []", loss=True, about="how far x is from its code; with `ema: false` it trains the codes too"),
         },
         build=Module("VectorQuantize", (("", options.codes), ("", Expr("d")), *(item for group in arguments for item in group))),
         sizes={"codes": options.codes},

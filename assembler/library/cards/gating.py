@@ -91,9 +91,9 @@ def _gating(options: GatingOptions) -> Definition:
         "load": Port("f32 [experts]", about="share of the assignments that each expert got, after drops"),
     }
     if loss:
-        outputs["balance_loss"] = Port("scalar []", loss=True)
+        outputs["balance_loss"] = Port("scalar f32 []", loss=True)
     if options.z_loss:
-        outputs["z_loss"] = Port("scalar []", loss=True)
+        outputs["z_loss"] = Port("scalar f32 []", loss=True)
     return Definition(
         inputs=inputs,
         outputs=outputs,

@@ -6,12 +6,12 @@ from assembler_schemas.kind import Definition, Inline, Kind, Options, Port, step
 
 
 def _no_loss(options: Options) -> Definition:
-    return Definition({}, {"y": Port("scalar []", loss=True)}, Inline("torch.zeros(())"), body=(step("y", "constant", fn="zero"),))
+    return Definition({}, {"y": Port("scalar f32 []", loss=True)}, Inline("torch.zeros(())"), body=(step("y", "constant", fn="zero"),))
 
 
 def _loss_sum(options: Options) -> Definition:
     return Definition(
-        {"x": Port("scalar []", many=True)}, {"y": Port("scalar []", loss=True)}, Inline("{x}", fold="{a} + {b}"), body=(step("y", "add", "x"),)
+        {"x": Port("scalar f32 []", many=True)}, {"y": Port("scalar f32 []", loss=True)}, Inline("{x}", fold="{a} + {b}"), body=(step("y", "add", "x"),)
     )  # fmt: skip
 
 

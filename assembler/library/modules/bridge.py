@@ -57,7 +57,7 @@ class VectorQuantize(nn.Module):
     `commit_loss` is `commit * mean((x - code)^2)`, which holds x near its code. With `ema` the codes are
     buffers, each the running mean of the vectors that chose it, updated by every forward in training;
     `eps` vectors are added to each code's count (Laplace). Else they are a parameter, and
-    `mean((code - x)^2)` is in the loss too. Distances are taken in at least single precision.
+    `mean((code - x)^2)` is in the loss too. Distances are taken in at least single precision, the loss is float32.
     """
 
     codebook: Tensor
@@ -93,13 +93,13 @@ class VectorQuantize(nn.Module):
             found = (book.square().sum(dim=-1) - 2.0 * (rows.to(wide) @ book.t())).argmin(dim=-1)
         index = found.reshape(x.shape[:-1])
         code = F.embedding(index, self.codebook)
-        loss = self.commit * F.mse_loss(x, code.detach())
+        loss = self.commit * F.mse_loss(x.to(wide), code.detach().to(wide))
         if self.ema:
             if self.training:
                 self._update(rows, found)
         else:
-            loss = loss + F.mse_loss(code, x.detach())
-        return code.detach() + (x - x.detach()), index, loss
+            loss = loss + F.mse_loss(code.to(wide), x.detach().to(wide))
+        return code.detach() + (x - x.detach()), index, loss.float()
 
     @torch.no_grad()
     def _update(self, rows: Tensor, found: Tensor) -> None:

@@ -28,7 +28,7 @@ class Gating(nn.Module):
     forward in training). z_loss: the weight of the mean logsumexp(scores)² (Zoph et al. 2022).
     expert_dropout: in training each expert is out of the choice with this probability; `top_k` always stay.
 
-    All of it is computed in float32 at least; gates and losses come back in the dtype of the scores. A gate that
+    All of it is computed in float32 at least; gates come back in the dtype of the scores, losses in float32. A gate that
     underflows there is 0, and is as if not chosen: what it would have passed on is as small as the gate.
     """
 
@@ -88,9 +88,9 @@ class Gating(nn.Module):
         gates = self._gates(logits, p, chosen, kept)
         found = [gates.to(scores.dtype).reshape(scores.shape), load]
         if self.balance in ("switch", "importance"):
-            found.append((self._imbalance(p, wanted, rows) * self.balance_weight).to(scores.dtype))
+            found.append((self._imbalance(p, wanted, rows) * self.balance_weight).float())
         if self.z_loss:
-            found.append((raw.logsumexp(-1).square().sum() / rows * self.z_loss).to(scores.dtype))
+            found.append((raw.logsumexp(-1).square().sum() / rows * self.z_loss).float())
         return tuple(found)
 
     def _stays(self, p: Tensor) -> Tensor:
