@@ -16,7 +16,7 @@ from typing import NamedTuple
 from assembler.facts.flow import Flow, Use, named
 from assembler.facts.model import Because
 from assembler.facts.norm_rules import RULES, Body
-from assembler.facts.norm_state import RAW, State, value
+from assembler.facts.norm_state import RAW, State, read, value
 from assembler_schemas.kind import Definition, Step
 
 __all__ = ["Norm", "State", "inside", "norm", "why"]
@@ -109,7 +109,7 @@ def _outputs(use: Use, fed: tuple[tuple[str, tuple[State, ...]], ...], starts: t
     if known is not None and known[0] is definition:
         return known[1]
     environment = _run(use, dict(fed), dict(zip(use.weights, starts, strict=True)))
-    found = {port: value(_one(environment, port)) for port in use.outputs}
+    found = {port: value(_one(environment, port)) if port in environment else _stated(definition, port) for port in use.outputs}
     if not _asks_sizes(definition):
         if len(_KNOWN) > MOST:
             _KNOWN.clear()
@@ -138,6 +138,12 @@ def _run(use: Use, fed: Mapping[str, tuple[State, ...]], weights: Mapping[str, S
 def _one(environment: Mapping[str, tuple[State, ...]], port: str) -> State:
     """A kind without a body says nothing of its outputs."""
     return environment.get(port, (RAW,))[0]
+
+
+def _stated(definition: Definition, port: str) -> State:
+    """What is said of an output that no body makes; without that it is anything."""
+    text = definition.outputs[port].norm
+    return read(text) if text else RAW
 
 
 def _asks_sizes(definition: Definition) -> bool:
@@ -213,6 +219,8 @@ _PASSES = frozenset({"reshape", "detach", "expand", "select", "concat", "add", "
 def _cause(found: Norm, use: Use, port: str, names: Mapping[int, str]) -> tuple[str, int | None]:
     """The step that decided a use's output, in words, and the value to go on with."""
     if not use.definition.body:
+        if use.definition.outputs[port].norm:
+            return f"stated of what this `{use.node.kind.name}` gives", None
         return f"a `{use.node.kind.name}` has no body that says more", None
     steps = {step.output: step for step in use.definition.body}
     states = inside(found, use)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 SCALED = frozenset({"ln", "rms", "l2", "bn"})
@@ -46,6 +47,24 @@ class State(NamedTuple):
         words = ([] if self.gain in (1.0, None) else [f"{self.gain:.6g}"]) + ["trained"] * self.trained
         text += f" gain {', '.join(words)}" if words else ""
         return f"{text}, shift trained" if self.shifted else text
+
+
+_TEXT = re.compile(
+    r"(?P<kind>zero|ln|rms|l2|bn|simplex|bounded|stream|raw)(?:\((?P<axes>-[0-9]+(?:, -[0-9]+)*)\))?"
+    r"(?: gain (?:(?P<gain>[0-9.e+-]+)(?:, )?)?(?P<trained>trained)?)?(?P<shifted>, shift trained)?\Z"
+)
+
+
+def read(text: str) -> State:
+    """The state that prints as `text`. ValueError where none does."""
+    found = _TEXT.match(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no norm state: such as `ln(-1) gain trained, shift trained`, `rms(-1)`, `stream`")
+    axes = tuple(int(item) for item in found["axes"].split(", ")) if found["axes"] else ()
+    state = State(found["kind"], axes, float(found["gain"]) if found["gain"] else 1.0, bool(found["trained"]), bool(found["shifted"]))
+    if str(state) != text:
+        raise ValueError(f"{text!r} is no norm state: it would print as `{state}`")
+    return state
 
 
 ZERO, RAW, STREAM = State("zero"), State("raw"), State("stream")

@@ -129,6 +129,8 @@ class _Reader:
             entry["at"] = stated.path
         if stated.optional:
             entry["optional"] = True
+        if stated.norm:
+            entry["norm"] = stated.norm
         return entry
 
     def host(self, fields: dict[str, Field]) -> None:

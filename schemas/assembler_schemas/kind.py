@@ -40,6 +40,8 @@ class Port(NamedTuple):
     follows: bool = False
     loss: bool = False
     about: str = ""
+    norm: str = ""
+    """Of an output without a body: its norm state, as `assembler show --norm` prints it, where somebody says so."""
 
 
 class Require(NamedTuple):

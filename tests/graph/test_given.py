@@ -8,10 +8,19 @@ import pytest
 
 import assembler
 from assembler.facts.flow import flow
+from assembler.facts.norm import norm
+from assembler.facts.norm_state import read
 from assembler.facts.zero import zero
 from assembler.graph.given import handed
+from assembler.library.hosts import card
 from tests.graph.recipes import bad, check, good
 
+CARDS = {
+    "bert": card({"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 4, "type_vocab_size": 2}),
+    "llama": card({"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 4}),
+    "resnet": card({"model_type": "resnet", "embedding_size": 4, "hidden_sizes": [4], "depths": [1], "layer_type": "basic", "num_channels": 3, "downsample_in_first_stage": False, "downsample_in_bottleneck": False}),
+    "convnext": card({"model_type": "convnext", "hidden_sizes": [4], "depths": [1], "patch_size": 4, "num_channels": 3}),
+}  # fmt: skip
 HEAD = """
     vars: {width: 8}
     inputs: {words: "[batch seq 6]", more: "[batch seq 8]"}
@@ -82,6 +91,30 @@ def test_a_host_states_its_ports_and_sites_by_its_configuration() -> None:
     assert report.facts is not None
     assert str(report.facts.root.outputs["y"]) == "[batch seq 3]"
     assert str(report.facts.root.outputs["h"]) == "[batch seq 16]"
+
+
+def test_norm_states_are_those_that_the_recipe_or_the_configuration_states() -> None:
+    report = good("""
+    inputs: {ids: "ids(40) [batch seq]"}
+    nodes:
+      bert: {kind: given, host: {model_type: bert, hidden_size: 16, num_hidden_layers: 2, vocab_size: 40, type_vocab_size: 2}, from: {input_ids: ids}}
+      own: {kind: given, ports: {in: {x: "[batch seq 16]"}, out: {y: {type: "[batch seq 16]", norm: rms_norm}}}, sites: {a: {at: l, type: "[batch seq 16]", norm: stream}}, from: bert.h1}
+    outputs: {y: own, a: own.a, h: bert.h0_mlp, pooled: bert.pooler_output}
+    """)
+    assert report.graph is not None
+    assert report.facts is not None
+    found = flow(report.graph, report.facts)
+    assert found is not None
+    states = norm(found).states
+    assert {name: str(states[found.places[name]]) for name in ("bert.h1", "bert.h0_mlp", "bert.pooler_output", "own.y", "own.a")} == {
+        "bert.h1": "ln(-1) gain trained, shift trained", "bert.h0_mlp": "raw", "bert.pooler_output": "bounded", "own.y": "rms(-1) gain trained", "own.a": "stream",
+    }  # fmt: skip
+
+
+def test_every_norm_state_that_a_host_card_states_is_one_that_prints_so() -> None:
+    stated = [state for family in CARDS.values() for state in (*family.norms.values(), *(site.norm for site in family.sites.values())) if state]
+    assert len(set(stated)) >= 4
+    assert [str(read(text)) for text in stated] == stated
 
 
 # --- stretches ---
@@ -216,6 +249,7 @@ WRONG = {
     "a site named as a port": ("{kind: given, " + PORTS + ', sites: {x: "l [batch seq 8]"}, from: words}', "name-taken"),
     "an unknown family": ("{kind: given, host: {model_type: brt}, from: words}", "value-range"),
     "a family without its sizes": ("{kind: given, host: {model_type: bert}, from: words}", "missing-key"),
+    "a norm that is none": ("{kind: given, " + PORTS + ', sites: {a: {at: l, type: "[batch seq 8]", norm: instance}}, from: words}', "value-range"),
     "a host that is a word": ("{kind: given, host: bert, from: words}", "value-type"),
     "a constant that is an input": ("{kind: given, " + PORTS + ", call: {x: 1}, from: words}", "place-conflict"),
     "a constant with no name": ("{kind: given, " + PORTS + ', call: {"a=b": 1}, from: words}', "name-syntax"),

@@ -38,6 +38,8 @@ class Stated(NamedTuple):
     type: Any
     optional: bool = False
     path: str = ""
+    norm: str = ""
+    """Its norm state, as `assembler show --norm` prints it."""
 
 
 _PORT_HELP = 'write its type: `"[batch seq 768]"`, or `{type: "mask [batch seq]", optional: true}`'
@@ -48,11 +50,11 @@ def stated_port(name: str, value: Any, output: bool = False) -> Stated:
     """A port: its type, or a mapping that may call an input optional. `Wrong` where it is neither."""
     if not isinstance(value, Mapping):
         return Stated(value)
-    known = ("type",) if output else ("type", "optional")
+    known = ("type", "norm") if output else ("type", "optional")
     _keys(name, value, known, _PORT_HELP)
     if type(value.get("optional", False)) is not bool:
         raise Wrong("value-type", f"`optional` of `{name}` is true or false", "write `optional: true`")
-    return Stated(value["type"], value.get("optional", False))
+    return Stated(value["type"], value.get("optional", False), norm=_norm(name, value))
 
 
 def stated_output(name: str, value: Any) -> Stated:
@@ -62,15 +64,27 @@ def stated_output(name: str, value: Any) -> Stated:
 def stated_site(name: str, value: Any) -> Stated:
     """A site: path and type in one text, or as `{at: path, type: ...}`. `Wrong` where it is neither."""
     if isinstance(value, Mapping):
-        _keys(name, value, ("at", "type"), _SITE_HELP)
-        path, kind = value.get("at"), value["type"]
+        _keys(name, value, ("at", "type", "norm"), _SITE_HELP)
+        path, kind, norm = value.get("at"), value["type"], _norm(name, value)
     else:
-        path, _, kind = str(value).strip().partition(" ") if isinstance(value, str) else ("", "", "")
+        norm = ""
+        path, _, kind = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
     if not isinstance(path, str) or len(path) > 256 or not _PATH.match(path):
         raise Wrong("value-type", f"the site `{name}` names no module: {_short(path or value)}", _SITE_HELP)
     if isinstance(kind, str) and not kind.strip():
         raise Wrong("missing-value", f"the site `{name}` has no type", _SITE_HELP)
-    return Stated(kind, path=path)
+    return Stated(kind, path=path, norm=norm)
+
+
+NORMS = {"layer_norm": "ln(-1) gain trained, shift trained", "rms_norm": "rms(-1) gain trained", "stream": "stream", "bounded": "bounded"}
+"""What a recipe may say of a value: it comes out of a norm over the last axis, is a sum since the last norm, lies between -1 and 1."""
+
+
+def _norm(name: str, value: Mapping[str, Any]) -> str:
+    word = value.get("norm", "")
+    if word and (not isinstance(word, str) or word not in (*NORMS, *NORMS.values())):
+        raise Wrong("value-range", f"`norm` of `{name}` cannot be {_short(word)!r}", f"one of {', '.join(NORMS)}")
+    return NORMS.get(str(word), str(word))
 
 
 def _keys(name: str, value: Mapping[str, Any], known: tuple[str, ...], help: str) -> None:
@@ -113,7 +127,7 @@ def _define(options: GivenOptions) -> Definition:
         raise ValueError(f"`{twice}` is an input and a constant of the call")
     main = main or (next(iter(outputs)) if len(outputs) == 1 else "")
     order = tuple(outputs)
-    ports = {**outputs, **{name: Port(site.type) for name, site in sites.items()}}
+    ports = {**outputs, **{name: Port(site.type, norm=site.norm) for name, site in sites.items()}}
     build = Given(order, {name: site.path for name, site in sites.items()}, tuple(call.items()))
     return Definition(inputs, ports, build, main=main, opaque=True)
 
@@ -128,7 +142,7 @@ def _of_ports(options: GivenOptions) -> Read:
     sites = {name: stated_site(name, value) for name, value in options.sites.items()}
     return (
         {name: Port(text_of(item.type), item.optional) for name, item in inputs.items()},
-        {name: Port(text_of(item.type)) for name, item in outputs.items()},
+        {name: Port(text_of(item.type), norm=item.norm) for name, item in outputs.items()},
         {name: item._replace(type=text_of(item.type)) for name, item in sites.items()},
         dict(options.call), "",
     )  # fmt: skip
@@ -140,8 +154,8 @@ def _of_host(options: GivenOptions) -> Read:
     found = card(options.host or {})
     return (
         {name: Port(kind, name in found.optional) for name, kind in found.inputs.items()},
-        {name: Port(kind) for name, kind in found.outputs.items()},
-        {name: Stated(site.type, path=site.path) for name, site in found.sites.items()},
+        {name: Port(kind, norm=found.norms.get(name, "")) for name, kind in found.outputs.items()},
+        {name: Stated(site.type, path=site.path, norm=site.norm) for name, site in found.sites.items()},
         {**found.call, **options.call}, next(iter(found.outputs)),
     )  # fmt: skip
 
