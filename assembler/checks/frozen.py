@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,22 +67,22 @@ def check(lock: Lock, now: Lock, recipe: Recipe, overrides: Sequence[str], again
     every = differences(lock, now)
     if not every:
         return []
-    name = os.path.basename(place_of(recipe.file))
+    name, anew = os.path.basename(place_of(recipe.file)), f"`assembler lock {shlex.quote(recipe.file)} --force`"
     causes = list(_causes(lock, recipe, overrides))
     found: list[Diagnostic] = []
     left = dict.fromkeys(every)
     for cause in causes if len(causes) <= MAX_TRIED else ():
         moved = _restored(lock, recipe, [cause], again, every)
         if moved:
-            found.append(_moved_by([cause], moved, name))
+            found.append(_moved_by([cause], moved, name, anew))
             left = {item: None for item in left if item not in set(moved)}
     if left and causes:
         moved = _restored(lock, recipe, causes, again, list(left))
         if moved:
-            found.append(_moved_by(causes, moved, name))
+            found.append(_moved_by(causes, moved, name, anew))
             left = {item: None for item in left if item not in set(moved)}
     if left:
-        found.append(_moved_by_nobody(list(left), name, Span(recipe.file)))
+        found.append(_moved_by_nobody(list(left), name, anew, Span(recipe.file)))
     return found
 
 
@@ -235,7 +236,7 @@ def _both(old: Any, new: Any) -> str:
     return f"is {'not stated' if new is _NONE else _short(new)}, locked {_as(old)}"
 
 
-def _moved_by(causes: Sequence[Cause], moved: Sequence[Moved], name: str) -> Diagnostic:
+def _moved_by(causes: Sequence[Cause], moved: Sequence[Moved], name: str, anew: str) -> Diagnostic:
     cause = causes[0]
     values = [(path, old, new) for item in causes for path, (old, new) in item.values.items()]
     path, old, new = values[0]
@@ -249,13 +250,13 @@ def _moved_by(causes: Sequence[Cause], moved: Sequence[Moved], name: str) -> Dia
     notes = [] if len(values) == 1 else _shortened([f"`{path}` {_both(old, new)}" for path, old, new in values])
     undo = "drop the override" if cause.span.override is not None else "put back what was locked"
     return Diagnostic("lock-differs", message, cause.span, label=f"locked {_as(old)}" if len(values) == 1 else "not what was locked",
-                      related=(*notes, *_notes(moved)), help=f"{undo}, or lock what is meant now: `assembler lock RECIPE --force`")  # fmt: skip
+                      related=(*notes, *_notes(moved)), help=f"{undo}, or lock what is meant now: {anew}")  # fmt: skip
 
 
-def _moved_by_nobody(moved: Sequence[Moved], name: str, span: Span) -> Diagnostic:
+def _moved_by_nobody(moved: Sequence[Moved], name: str, anew: str, span: Span) -> Diagnostic:
     first = moved[0]
     return Diagnostic("lock-differs", f"no value of the recipe has changed, and {first}: not what `{name}` holds", span, related=tuple(_notes(moved[1:])),
-                      help="the library has changed: look at what moved, then lock it: `assembler lock RECIPE --force`")  # fmt: skip
+                      help=f"the library has changed: look at what moved, then lock it: {anew}")  # fmt: skip
 
 
 def _notes(moved: Sequence[Moved]) -> list[Note]:
