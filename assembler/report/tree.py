@@ -133,7 +133,7 @@ def _remark(row: Row) -> str:
     said += [_EFFECTS[effect]] if effect in _EFFECTS else []
     if isinstance(node, Leaf):
         said += [f"{key} is {owner}" for key, owner in node.ties.items()]
-        said += ["frozen"] if node.freeze and row.parameters else []
+        said += ["frozen"] if node.freeze and row.parameters != 0 else []
     return f"# {'; '.join(said)}" if said else ""
 
 

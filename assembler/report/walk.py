@@ -193,7 +193,9 @@ def _own(leaf: Leaf, known: NodeFacts | None) -> tuple[int | None, int | None]:
         return 0, 0
     if known is None or known.definition is None:
         return None, None
-    if known.definition.opaque or len(shapes(known)) < len(known.definition.parameters):
+    if known.definition.opaque:
+        return None, 0 if leaf.freeze else None
+    if len(shapes(known)) < len(known.definition.parameters):
         return None, None
     count = parameters(leaf, known)
     return count, trained(leaf, known)
