@@ -24,6 +24,8 @@ def run(words: list[str]) -> int:
     parser.add_argument("arguments", nargs="+", metavar="RECIPE|KEY=VALUE,VALUE")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text", help="json: one line a variant")
     parser.add_argument("--limit", type=positive, metavar="N", help="most variants (10000)")
+    parser.add_argument("--size", action="append", default=[], type=_size, metavar="NAME=N",
+                        help="a run-time size (batch=1, seq=1024); the table then counts the operations of a forward pass")  # fmt: skip
     asked = parser.parse_intermixed_args(words)
     path, overrides = one_recipe("sweep", asked.arguments)
     if not overrides:
@@ -40,12 +42,18 @@ def run(words: list[str]) -> int:
     except RecipeError as problem:
         print_report(problem.report)
         return exit_code(problem.report)
+    sizes = dict(asked.size)
     if asked.format == "text":
-        return FINDINGS if put(found, text(found, style_of(sys.stdout)), write) else OK
-    form = csv_lines(found) if asked.format == "csv" else json_lines()
+        return FINDINGS if put(found, text(found, style_of(sys.stdout), sizes or None), write) else OK
+    form = csv_lines(found, sizes) if asked.format == "csv" else json_lines(sizes)
     return FINDINGS if put(found, form, _to_a_terminal if sys.stdout is not None and sys.stdout.isatty() else write) else OK
 
 
 def _to_a_terminal(line: str) -> None:
     """Lines for programs hold what a recipe says as it is; before a terminal it is escaped."""
     write(style_of(sys.stdout).clean(line.removesuffix("\n"), len(line)))
+
+
+def _size(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    return name, positive(number)

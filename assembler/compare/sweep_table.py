@@ -10,33 +10,40 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from assembler.facts.flops import flops
 from assembler.report.data import diagnostic_data
 from assembler.report.report import Report
 from assembler.report.terminal import Style, width_of
 from assembler.report.text import count_text
 from assembler.report.walk import active, total, walk
 from assembler_schemas.diagnostic import Diagnostic
+from assembler_schemas.dim import DimLimit, show, substitute
 
 if TYPE_CHECKING:
     from assembler.compare.sweep import Sweep, Variant
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 """What makes a cell of CSV a formula, or would be taken for the apostrophe that keeps it from being one."""
-CELL, NUMBER = 40, 15
-COLUMNS = ("verdict", "errors", "warnings", "parameters", "trainable", "active", "code", "message", "place")
+CELL = 40
+WIDTHS = {"parameters": 15, "flops": 21}
+COLUMNS = ("verdict", "errors", "warnings", "parameters", "trainable", "active", "flops", "code", "message", "place")
 """Of CSV, behind the overrides."""
 
 
+Sizes = Mapping[str, int]
+"""Run-time sizes by name, at which operations are counted."""
+
+
 class Size(NamedTuple):
-    """Parameters of a model; None where a size is unknown."""
+    """How large a model is, in whole numbers; None where that cannot be said."""
 
     parameters: int | None
     trainable: int | None
     active: int | None
-    """What one row of the input goes through, where that is fewer: with mixtures of experts."""
+    """Parameters that one row of the input goes through, where that is fewer: with mixtures of experts."""
 
 
 def size(report: Report) -> Size | None:
@@ -45,6 +52,16 @@ def size(report: Report) -> Size | None:
         return None
     rows = walk(report.graph, report.facts)
     return Size(*total(rows), active(rows))
+
+
+def work(report: Report, sizes: Sizes) -> int | str | None:
+    """Floating point operations of a forward pass: a number, or a text over the sizes that are not given."""
+    found = flops(report.graph, report.facts) if report.ok and report.graph is not None and report.facts is not None else None
+    try:
+        found = None if found is None else substitute(found, sizes)
+    except DimLimit:  # more than 64 bits
+        return None
+    return found if found is None or isinstance(found, int) else show(found)
 
 
 def first(report: Report) -> Diagnostic | None:
@@ -77,8 +94,8 @@ def put(sweep: Sweep, form: Form, write: Callable[[str], object]) -> int:
 
 
 # --- text ---
-def text(sweep: Sweep, style: Style | None = None) -> Form:
-    """A table, as wide as what the axes hold, and a closing line."""
+def text(sweep: Sweep, style: Style | None = None, sizes: Sizes | None = None) -> Form:
+    """A table, as wide as what the axes hold, and a closing line. `sizes`: operations too, at these sizes."""
     style = style or Style()
     swept = [axis for axis in sweep.axes if axis.swept]
     widths = [min(CELL, max(width_of(style.clean(item)) for item in (axis.key, *(each.partition("=")[2] for each in axis.overrides)))) for axis in swept]
@@ -87,28 +104,32 @@ def text(sweep: Sweep, style: Style | None = None) -> Form:
         return [_cell(item, width, style) for item, width in zip(items, widths, strict=True)]
 
     def row(variant: Variant) -> str:
-        return _line([*cells(values(sweep, variant)), *_verdict(variant.report, style)])
+        return _line([*cells(values(sweep, variant)), *_numbers(variant.report, sizes), _verdict(variant.report, style)])
 
     def foot(passed: int, failed: int) -> str:
         whole = passed + failed
         return f"{whole:,} variant{'s' if whole != 1 else ''}: {passed:,} ok{f', {failed:,} with errors' if failed else ''}\n"
 
-    head = _line([*cells([axis.key for axis in swept]), f"{'parameters':>{NUMBER}}", "verdict"])
+    named = ["parameters"] if sizes is None else ["parameters", "flops"]
+    head = _line([*cells([axis.key for axis in swept]), *(f"{name:>{WIDTHS[name]}}" for name in named), "verdict"])
     return Form(head, row, foot)
 
 
-def _verdict(report: Report, style: Style) -> Iterator[str]:
+def _numbers(report: Report, sizes: Sizes | None) -> list[str]:
     known = size(report)
-    shown = f"{known.parameters:,}" if known is not None and known.parameters is not None else "-"
-    yield f"{shown:>{NUMBER}}"
+    found: list[int | str | None] = [known.parameters if known is not None else None]
+    found += [work(report, sizes)] if sizes is not None else []
+    return [f"{f'{item:,}' if isinstance(item, int) else item or '-':>{width}}" for item, width in zip(found, WIDTHS.values(), strict=False)]
+
+
+def _verdict(report: Report, style: Style) -> str:
     wrong = first(report)
-    if wrong is None:
-        used = known.active if known is not None else None
-        more = [f"{used:,} active"] if used is not None else []
-        said = count_text(report.diagnostics)
-        yield ", ".join([style.paint("ok", "help"), *more, *([said] if said else [])])
-    else:
-        yield f"{style.paint(count_text([item for item in report.diagnostics if item.level == 'error']), 'error')}: {style.clean(f'{wrong.code}: {wrong.message}', 300)}"
+    if wrong is not None:
+        errors = count_text([item for item in report.diagnostics if item.level == "error"])
+        return f"{style.paint(errors, 'error')}: {style.clean(f'{wrong.code}: {wrong.message}', 300)}"
+    known, said = size(report), count_text(report.diagnostics)
+    more = [f"{known.active:,} active"] if known is not None and known.active is not None else []
+    return ", ".join([style.paint("ok", "help"), *more, *([said] if said else [])])
 
 
 def _cell(text: str, width: int, style: Style) -> str:
@@ -123,23 +144,24 @@ def _line(cells: Sequence[str]) -> str:
 
 
 # --- JSON ---
-def json_lines() -> Form:
+def json_lines(sizes: Sizes | None = None) -> Form:
     """One object a line: the overrides, the verdict, the size, and the first error as `check --format json` has it."""
-    return Form("", _object, _no_foot)
+    return Form("", lambda variant: _object(variant, sizes or {}), _no_foot)
 
 
-def _object(variant: Variant) -> str:
+def _object(variant: Variant, sizes: Sizes) -> str:
     report = variant.report
     wrong, known = first(report), size(report)
     data: dict[str, Any] = {"version": 1, "overrides": list(variant.overrides), "ok": report.ok}
     data.update((level, number) for level, number in report.counts.items())
     data |= known._asdict() if known is not None else dict.fromkeys(Size._fields)
+    data["flops"] = work(report, sizes)
     data["first"] = diagnostic_data(wrong) if wrong is not None else None
     return json.dumps(data, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 # --- CSV ---
-def csv_lines(sweep: Sweep) -> Form:
+def csv_lines(sweep: Sweep, sizes: Sizes | None = None) -> Form:
     """A head, and one record a variant: the values of the axes, then `COLUMNS`. Empty where a size is unknown."""
 
     def row(variant: Variant) -> str:
@@ -147,7 +169,7 @@ def csv_lines(sweep: Sweep) -> Form:
         wrong, known, counts = first(report), size(report), report.counts
         said = [wrong.code, wrong.message, str(wrong.span)] if wrong is not None else ["", "", ""]
         numbers = known if known is not None else (None, None, None)
-        return _record([*values(sweep, variant), "ok" if report.ok else "error", counts["error"], counts["warning"], *numbers, *said])
+        return _record([*values(sweep, variant), "ok" if report.ok else "error", counts["error"], counts["warning"], *numbers, work(report, sizes or {}), *said])
 
     return Form(_record([*(axis.key for axis in sweep.axes if axis.swept), *COLUMNS]), row, _no_foot)
 

@@ -1,7 +1,7 @@
 """Floating point operations of one forward pass, counted from types and bodies: exact polynomials over the run-time sizes.
 
-What counts is what `torch.utils.flop_counter` counts: matrix products, convolutions and attention (causal or not, all
-scores), two for each multiplication with its addition. Element-wise work, norms and lookups are left out. Of a mixture
+What counts is what `torch.utils.flop_counter` counts: matrix products (distances to a codebook are one), convolutions and
+attention (causal or not, all scores), two for each multiplication with its addition. Element-wise work, norms and lookups are left out. Of a mixture
 whose experts are alike each row runs `top_k`; a limit on rows (`capacity`) leaves fewer, so the count is then the most.
 """
 
@@ -37,12 +37,18 @@ def _scope(scope: Scope, facts: ScopeFacts, mixture: Mixture | None = None) -> D
             experts += _copies(node, facts.nodes[name])
         elif mixture is None or node is not mixture.mix:  # Rows are gathered and summed, not multiplied with zeros.
             total = total + _node(node, facts.nodes[name])
-    if mixture is not None and experts:
-        each = experts[0][1]
-        if any(item != each for _, item in experts):
-            raise Unknown
-        total = total + each * min(mixture.top_k, sum(count for count, _ in experts))
-    return total
+    return total + _chosen(experts, mixture.top_k) if mixture is not None else total
+
+
+def _chosen(experts: list[tuple[int, Dim]], top_k: int) -> Dim:
+    """What each row runs of (how many, what each of them costs): which of unlike ones it chooses is not known."""
+    total: Dim = 0
+    count = sum(number for number, _ in experts)
+    if len({item for _, item in experts}) > 1 and top_k < count:
+        raise Unknown
+    for number, item in experts:
+        total = total + item * number
+    return total if top_k >= count else experts[0][1] * top_k
 
 
 def _node(node: Node, facts: NodeFacts) -> Dim:
@@ -51,11 +57,17 @@ def _node(node: Node, facts: NodeFacts) -> Dim:
     if isinstance(node, Group):
         if facts.inner is None:
             raise Unknown
-        return _scope(node.scope, facts.inner, mixture_of(node))
+        return _scope(node.scope, facts.inner, _skipping(node))
     total: Dim = 0
     for count, item in _copies(node, facts):
         total = total + item * count
     return total
+
+
+def _skipping(node: Group) -> Mixture | None:
+    """The mixture that a group is, if its rows skip experts: where zeros among the gates learn too, all run."""
+    found = mixture_of(node)
+    return None if found is None or getattr(found.gating.options, "straight_through", None) == "dense" else found
 
 
 def _copies(node: Node, facts: NodeFacts) -> list[tuple[int, Dim]]:

@@ -16,7 +16,7 @@ from assembler_schemas.kind import Step
 
 Shape = tuple[Dim, ...]
 """A row of axes that no one spells (`...`) is one axis: its elements count."""
-COSTED = frozenset({"matmul", "conv", "softmax_mix"})
+COSTED = frozenset({"matmul", "conv", "softmax_mix", "nearest"})
 
 
 class Unknown(Exception):
@@ -109,7 +109,13 @@ def _attention(body: Body, step: Step, operands: Sequence[Shape]) -> tuple[Shape
     return (*q[:-1], v[-1]), rows * k[-2] * q[-1] + rows * k[-2] * v[-1]
 
 
-_COSTS: Mapping[str, Cost] = {"matmul": _matmul, "conv": _conv, "softmax_mix": _attention}
+def _nearest(body: Body, step: Step, operands: Sequence[Shape]) -> tuple[Shape, Dim]:
+    """Squared distances are worked out as a product with the table."""
+    x, table = operands
+    return x[:-1], _times([*x[:-1], *table])
+
+
+_COSTS: Mapping[str, Cost] = {"matmul": _matmul, "conv": _conv, "softmax_mix": _attention, "nearest": _nearest}
 
 
 # --- shapes alone ---
@@ -222,7 +228,6 @@ _SHAPES: Mapping[str, Rule] = {
     "select": _select,
     "expand": _expand,
     "argmax": _dropped,
-    "nearest": _dropped,
     "constant": _constant,
     "row_mean": lambda body, step, operands: operands[0][-1:],
     "logsumexp": lambda body, step, operands: (*operands[0][:-1], 1),

@@ -257,6 +257,19 @@ def test_the_table_as_text(tiny: Path) -> None:
     )
 
 
+def test_operations_are_counted_at_the_sizes_that_are_given(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "tiny.yaml", "slots/ffn=mlp,swiglu", "--size", "batch=1", "--size", "seq=10"]) == 0
+    assert capsys.readouterr().out == (
+        "slots/ffn       parameters                  flops  verdict\n"
+        "mlp                    840                 18,560  ok\n"
+        "swiglu               1,056                 23,680  ok\n"
+        "2 variants: 2 ok\n"
+    )
+    assert main(["sweep", "tiny.yaml", "name=a,b", "--size", "batch=1", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["flops"] == "32*seq*seq + 1536*seq"
+    assert main(["sweep", "tiny.yaml", "name=a,b", "--size", "batch=x"]) == 2
+
+
 def lines(sweep: Sweep, form: Any) -> str:
     found: list[str] = []
     put(sweep, form, found.append)
@@ -275,9 +288,9 @@ def test_the_table_as_json_lines(tiny: Path) -> None:
 
 def test_the_table_as_csv(tiny: Path) -> None:
     found = list(csv.reader(io.StringIO(lines(found := assembler.sweep(tiny, ARGUMENTS), csv_lines(found)))))
-    assert found[0] == ["slots/ffn", "vars.width", "verdict", "errors", "warnings", "parameters", "trainable", "active", "code", "message", "place"]
-    assert found[1] == ["mlp", "8", "ok", "0", "0", "840", "840", "", "", "", ""]
-    assert [row[:3] + row[8:9] for row in found[2:]] == [["mlp", "9", "error", "shape-constraint"], ["nope", "8", "error", "override-unknown"], ["nope", "9", "error", "shape-constraint"]]
+    assert found[0] == ["slots/ffn", "vars.width", "verdict", "errors", "warnings", "parameters", "trainable", "active", "flops", "code", "message", "place"]
+    assert found[1] == ["mlp", "8", "ok", "0", "0", "840", "840", "", "32*batch*seq*seq + 1536*batch*seq", "", "", ""]
+    assert [row[:3] + row[9:10] for row in found[2:]] == [["mlp", "9", "error", "shape-constraint"], ["nope", "8", "error", "override-unknown"], ["nope", "9", "error", "shape-constraint"]]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\tx", "\r=x", "'=x", "'", "''", "-"])
@@ -298,7 +311,7 @@ def test_any_text_comes_back_from_csv_and_json(text: str) -> None:
     variant = Variant((f"name={text}", "a=1"), report)
     grid_of = type("Grid", (), {"axes": (Axis("name", ("name=1", "name=2")), Axis("a", ("a=1",)))})
     (row,) = csv.reader(io.StringIO(csv_lines(grid_of).row(variant), newline=""))  # type: ignore[arg-type]
-    assert [plain_cell(row[0]), plain_cell(row[8])] == [text, text]
+    assert [plain_cell(row[0]), plain_cell(row[9])] == [text, text]
     data = json.loads(json_lines().row(variant))
     assert (data["overrides"][0], data["first"]["message"]) == (f"name={text}", text)
 
