@@ -19,12 +19,14 @@ from assembler.assemble import Source
 from assembler.checks.grafts import certificates
 from assembler.compare.nodes import Aspect, Node, differing, texts
 from assembler.compare.side import Side, side
+from assembler.facts.flops import flops
 from assembler.facts.moved import expanded
 from assembler.facts.roles import roles
 from assembler.facts.weights import Survey, compare
 from assembler.report.signals import certified
 from assembler.report.walk import active, total, walk
 from assembler.source.recipe import Recipe
+from assembler_schemas.dim import show
 
 
 class Sizes(NamedTuple):
@@ -32,6 +34,8 @@ class Sizes(NamedTuple):
     trainable: int
     active: int | None
     """What one row of the input goes through, where there are mixtures."""
+    flops: str
+    """Floating point operations of a forward pass, over the run-time sizes; empty where they cannot be said."""
 
 
 class Weights(NamedTuple):
@@ -108,7 +112,8 @@ def _certified(item: Side) -> dict[str, str]:
 def _sizes(item: Side) -> Sizes:
     rows = walk(item.origin.graph, item.origin.facts)
     parameters, trainable = total(rows)
-    return Sizes(parameters or 0, trainable or 0, active(rows))
+    work = flops(item.origin.graph, item.origin.facts)
+    return Sizes(parameters or 0, trainable or 0, active(rows), "" if work is None else show(work))
 
 
 __all__ = ["Aspect", "Diff", "Node", "Side", "Sizes", "Weights", "between", "diff", "side"]

@@ -84,6 +84,8 @@ def _size(before: Sizes, after: Sizes) -> Iterator[str]:
         if name == "active" and before.active is None and after.active is None:
             continue
         yield f"  {name}: {one:,}" if one == two else f"  {name}: {one:,} -> {two:,} ({two - one:+,})"
+    if before.flops or after.flops:
+        yield f"  flops: {before.flops}" if before.flops == after.flops else f"  flops: {before.flops or 'not known'} -> {after.flops or 'not known'}"
 
 
 def _weights(found: Diff) -> Iterator[str]:

@@ -231,6 +231,7 @@ nodes: 1 moved, 1 changed
 size
   parameters: 67 -> 85 (+18)
   trainable: 67 -> 85 (+18)
+  flops: 112*batch -> 144*batch
 
 weights
   2 kept, 0.00 MB
