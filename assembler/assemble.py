@@ -125,9 +125,9 @@ def _held_to_lock(found_recipe: Recipe, found: Sequence[Diagnostic], overrides: 
 
     lock, said = frozen.beside(found_recipe.file)
     report = examine(found_recipe, [*found, *said], lock is None, scale)
-    now = lock_of(found_recipe, report) if lock is not None else None
-    if lock is None or now is None:
+    if lock is None or not report.ok:
         return report
+    now = lock_of(found_recipe, report)
     return replace(report, diagnostics=(*report.diagnostics, *frozen.check(lock, now, found_recipe, overrides, again)))
 
 

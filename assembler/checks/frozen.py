@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from assembler.checks.locked import Lock, place_of, read_lock, stated
+from assembler.facts.flow import MAX_USES
 from assembler.source.recipe import Recipe
 from assembler.source.tree import Value, value_of
 from assembler_schemas.diagnostic import Diagnostic, Note
@@ -62,8 +63,14 @@ def beside(file: str) -> tuple[Lock | None, list[Diagnostic]]:
     return read_lock(path) if file and os.path.lexists(path) else (None, [])
 
 
-def check(lock: Lock, now: Lock, recipe: Recipe, overrides: Sequence[str], again: Again) -> list[Diagnostic]:
-    """One finding for each value of the recipe that moved something, one for what no value moved."""
+def check(lock: Lock, now: Lock | None, recipe: Recipe, overrides: Sequence[str], again: Again) -> list[Diagnostic]:
+    """One finding for each value of the recipe that moved something, one for what no value moved.
+
+    `now`: None for a graph that is too large to be unfolded, of which there is no lock.
+    """
+    if now is None:
+        text = f"the graph unfolds into more than {MAX_USES:,} uses of kinds, of which no lock tells anything"
+        return [Diagnostic("lock-differs", text, Span(recipe.file), help="make it shallower, or take the lock away")]
     every = differences(lock, now)
     if not every:
         return []

@@ -304,6 +304,9 @@ def test_a_graph_that_is_not_unfolded_is_not_locked(here: Path, capsys: pytest.C
     Path("deep.yaml").write_text('inputs: {x: "[batch 4]"}\nnodes:\n  a: {kind: activation, repeat: 20001, from: x}\noutputs: {y: a}\n')
     assert cli.main(["lock", "deep.yaml"]) == 2
     assert "more than 20,000 uses" in capsys.readouterr().err
+    Path("deep.lock").write_text(Path("small.lock").read_text())
+    (item,) = [item for item in frozen(name="deep.yaml").diagnostics if item.level == "error"]
+    assert item.code == "lock-differs", "what cannot be held against a lock does not pass"
 
 
 def test_an_address_may_be_longer_than_a_key_of_a_recipe(here: Path) -> None:
