@@ -38,6 +38,8 @@ def worked_out(builder: Builder, resolved: Resolved) -> dict[str, Field] | None:
     """
     reader = _Reader(builder, resolved)
     fields = dict(resolved.fields)
+    for key in [key for key in ("init", "seed", "tie") if key in fields and fields[key][0].data is not None]:
+        reader.say("place-conflict", f"`{key}` says how parameters start, and those of `{resolved.place.name}` come with the module", fields[key][0].key.at(f"{reader.path}.{key}"), "drop it; whoever hands the module over gives it its values")
     if "ports" in fields:
         reader.ports(fields)
     if "sites" in fields:

@@ -254,6 +254,9 @@ WRONG = {
     "a constant that is an input": ("{kind: given, " + PORTS + ", call: {x: 1}, from: words}", "place-conflict"),
     "a constant with no name": ("{kind: given, " + PORTS + ', call: {"a=b": 1}, from: words}', "name-syntax"),
     "a constant that is a list": ("{kind: given, " + PORTS + ", call: {a: [1]}, from: words}", "value-type"),
+    "an init": ("{kind: given, " + PORTS + ", init: xavier, from: words}", "place-conflict"),
+    "a seed": ("{kind: given, " + PORTS + ", seed: 3, from: words}", "place-conflict"),
+    "a tie": ("{kind: given, " + PORTS + ", tie: {weight: head.weight}, from: words}", "place-conflict"),
     "an option that is none": ("{kind: given, " + PORTS + ", site: {}, from: words}", "unknown-option"),
 }  # fmt: skip
 
