@@ -9,7 +9,7 @@ import yaml
 import assembler
 from assembler.assemble import origin
 from assembler.facts.flow import flow
-from tests.library.reference import run_body
+from assembler.testing.reference import run_body
 
 HOST = """
 inputs: {x: "[batch seq 16]"}

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from assembler.facts.norm_rules import RULES, Body
 from assembler.facts.norm_state import RANDOM, RAW, STREAM, ZERO, State, below, join
+from assembler.testing.reference import OPERATIONS, _Run
 from assembler_schemas.kind import Definition, Inline, Port, Step, step
 from tests.facts.norm_truth import wrong
-from tests.library.reference import OPERATIONS, _Run
 
 LN, RMS, L2, SIMPLEX, BOUNDED = (State(kind, (-1,)) for kind in ("ln", "rms", "l2", "simplex", "bounded"))
 BOUNDED = State("bounded")

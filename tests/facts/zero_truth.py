@@ -11,7 +11,7 @@ from torch import Tensor
 
 import assembler
 from assembler.facts.flow import Flow, flow
-from tests.library.reference import run_body
+from assembler.testing.reference import run_body
 
 NOISE = 1e-9
 """Rounding noise of float64, against gradients of about one."""

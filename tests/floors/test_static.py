@@ -26,6 +26,8 @@ ALLOWED = {
     "assembler/commands/__init__.py": {"import_module"},
     # The text we generated, after it was parsed and held against an allow-list.
     "assembler/compiler/build.py": {"exec", "compile"},
+    # The expression of a card, in the battery that the card's author runs.
+    "assembler/testing/built.py": {"eval"},
 }
 PICKLES = {
     # `assembler convert`: PyTorch's reader with `weights_only=True`, asked for by name (tests/weights/test_convert.py).
@@ -52,7 +54,7 @@ def test_nothing_turns_text_into_code(path: Path) -> None:
     assert not (called & DOORS) - ALLOWED.get(place, set())
     names = {item.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for item in node.names}
     names |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    if not place.startswith("assembler/lab/") and place not in PICKLES:
+    if not place.startswith(("assembler/lab/", "assembler/testing/")) and place not in PICKLES:
         assert not names & MODULES
     loads = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "load"]
     owners = {node.value.id for node in loads if isinstance(node.value, ast.Name)}

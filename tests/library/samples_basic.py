@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.library.sample import Sample
+from assembler.testing.sample import Sample
 
 _ROW = {"x": (6,)}
 

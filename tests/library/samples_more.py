@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.library.sample import Sample
+from assembler.testing.sample import Sample
 
 _SELF = {"x": (5, 8)}
 _CROSS = {"x": (5, 8), "memory": (7, 6)}

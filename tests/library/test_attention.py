@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from assembler.library import registry
 from assembler.library.modules import Attention, CrossAttention
-from tests.library.built import use
-from tests.library.reference import number
-from tests.library.sample import Sample
+from assembler.testing.built import use
+from assembler.testing.reference import number
+from assembler.testing.sample import Sample
 
 torch.set_num_threads(1)
 

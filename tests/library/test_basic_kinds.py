@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from assembler.library import registry
-from tests.library.built import call, draw, flat, fresh, use
-from tests.library.sample import Sample, Shape
+from assembler.testing.built import call, draw, flat, fresh, use
+from assembler.testing.sample import Sample, Shape
 
 torch.set_num_threads(1)
 

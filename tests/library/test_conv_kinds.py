@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from assembler.library import registry
+from assembler.testing.built import dim_size, make, read_port
+from assembler.testing.reference import number
 from assembler_schemas.kind import Definition
-from tests.library.built import dim_size, make, read_port
-from tests.library.reference import number
 
 torch.set_num_threads(1)
 

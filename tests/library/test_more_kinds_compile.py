@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from assembler.testing.built import Built, Value, call, dim_size, draw, flat, fresh, read_port, use
 from assembler_schemas.kind import Expr, Inline
-from tests.library.built import Built, Value, call, dim_size, draw, flat, fresh, read_port, use
 from tests.library.samples_more import SAMPLES
 
 torch.set_num_threads(1)

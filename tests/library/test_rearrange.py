@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from assembler.library import registry
 from assembler.library.cards.pattern import PatternError, parse
+from assembler.testing.built import dim_size, read_port, use
+from assembler.testing.sample import Sample
 from assembler_schemas.kind import Inline
-from tests.library.built import dim_size, read_port, use
-from tests.library.sample import Sample
 
 torch.set_num_threads(1)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from assembler.library import registry
 from assembler.library.modules import ClsToken, LowRank, MeanPool, PatchEmbed
-from tests.library.built import Built, read_port, use
-from tests.library.sample import Sample, Shape
+from assembler.testing.built import Built, read_port, use
+from assembler.testing.sample import Sample, Shape
 
 torch.set_num_threads(1)
 
