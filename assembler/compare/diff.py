@@ -30,8 +30,10 @@ from assembler_schemas.dim import show
 
 
 class Sizes(NamedTuple):
-    parameters: int
-    trainable: int
+    """None where it is not known: of modules that are handed over."""
+
+    parameters: int | None
+    trainable: int | None
     active: int | None
     """What one row of the input goes through, where there are mixtures."""
     flops: str
@@ -106,14 +108,14 @@ def _outputs(item: Side) -> dict[str, str]:
 def _certified(item: Side) -> dict[str, str]:
     if not item.origin.graph.grafts:
         return {}
-    return {found.name: certified(found).partition(" ")[2] for found in certificates(item.origin.graph, item.known.flow, item.known.zero)}
+    return {found.name: certified(found).partition("` ")[2] for found in certificates(item.origin.graph, item.known.flow, item.known.zero)}
 
 
 def _sizes(item: Side) -> Sizes:
     rows = walk(item.origin.graph, item.origin.facts)
     parameters, trainable = total(rows)
     work = flops(item.origin.graph, item.origin.facts)
-    return Sizes(parameters or 0, trainable or 0, active(rows), "" if work is None else show(work))
+    return Sizes(parameters, trainable, active(rows), "" if work is None else show(work))
 
 
 __all__ = ["Aspect", "Diff", "Node", "Side", "Sizes", "Weights", "between", "diff", "side"]

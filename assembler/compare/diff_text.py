@@ -76,16 +76,18 @@ def _plain_change(item: Aspect) -> str:
 
 
 def _size(before: Sizes, after: Sizes) -> Iterator[str]:
-    for name, one, two in (
-        ("parameters", before.parameters, after.parameters),
-        ("trainable", before.trainable, after.trainable),
-        ("active", before.active if before.active is not None else before.parameters, after.active if after.active is not None else after.parameters),
-    ):
-        if name == "active" and before.active is None and after.active is None:
-            continue
-        yield f"  {name}: {one:,}" if one == two else f"  {name}: {one:,} -> {two:,} ({two - one:+,})"
+    rows = [("parameters", before.parameters, after.parameters), ("trainable", before.trainable, after.trainable)]
+    if (before.active, after.active) != (None, None):
+        rows.append(("active", before.parameters if before.active is None else before.active, after.parameters if after.active is None else after.active))
+    for name, one, two in rows:
+        more = f" ({two - one:+,})" if one is not None and two is not None else ""
+        yield f"  {name}: {_number(one)}" if one == two else f"  {name}: {_number(one)} -> {_number(two)}{more}"
     if before.flops or after.flops:
         yield f"  flops: {before.flops}" if before.flops == after.flops else f"  flops: {before.flops or 'not known'} -> {after.flops or 'not known'}"
+
+
+def _number(count: int | None) -> str:
+    return "not known" if count is None else f"{count:,}"
 
 
 def _weights(found: Diff) -> Iterator[str]:

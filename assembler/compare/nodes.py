@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -110,8 +110,10 @@ class _Nodes:
         else:
             yield from _pairs("{}", one.options, two.options)
         yield from _pairs("reads {}", self.reads[0][old], self.reads[1][new])
-        yield from _pairs("type of {}", _outward(one), _outward(two))
-        yield from _pairs("norm of {}", one.norms, two.norms)
+        # An output that only one of them has is missed by whoever reads it, and said there.
+        both = dict(one.norms).keys() & dict(two.norms).keys()
+        yield from _pairs("type of {}", _of(one.types, both), _of(two.types, both))
+        yield from _pairs("norm of {}", _of(one.norms, both), _of(two.norms, both))
         if one.zeros != two.zeros:
             yield Aspect("zero at the start", ", ".join(one.zeros), ", ".join(two.zeros))
         if one.kind == two.kind:
@@ -137,10 +139,8 @@ def _pairs(name: str, before: Texts, after: Texts) -> Iterator[Aspect]:
     return texts(name, dict(before), dict(after)) if before != after else iter(())
 
 
-def _outward(item: Account) -> Texts:
-    """Types of outputs; what arrives at an input is said where it is made."""
-    made = {port for port, _ in item.norms}
-    return tuple((port, text) for port, text in item.types if port in made)
+def _of(items: Texts, names: Set[str]) -> Texts:
+    return tuple(item for item in items if item[0] in names)
 
 
 def _owned(flow: Flow) -> Counter[str]:

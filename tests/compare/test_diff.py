@@ -148,7 +148,17 @@ def test_the_certificate_of_a_graft_is_part_of_it() -> None:
     (item,) = found.grafts
     assert item.name == "graft side"
     assert not item.before
-    assert "silent at the start" in item.after
+    assert item.after.startswith("(add): silent at the start")
+
+
+def test_a_module_that_is_handed_over_says_what_it_now_reads_and_has_no_number_of_parameters() -> None:
+    """Its sites are ports while nobody writes to them: what is cut into stretches is no change of types."""
+    host = {"kind": "given", "ports": {"in": {"x": "[batch seq 6]"}, "out": {"y": "[batch seq 5]"}}, "sites": {"a": "l.0 [batch seq 8]", "b": "l.1 [batch seq 8]"}, "from": "x"}
+    base = {"inputs": {"x": "[batch seq 6]"}, "nodes": {"host": host, "head": {"kind": "linear", "out": 3, "from": "host"}}, "outputs": {"y": "head"}}
+    found = diff(base, {**base, "grafts": {"side": {"read": "host.a", "write": "host.a", "mode": "add", "init": "zero", "part": {"kind": "mlp"}}}})
+    assert {item.name.split()[0] for node in found.nodes for item in node.aspects} == {"reads"}
+    assert found.sizes[0].parameters is None
+    assert "  parameters: not known" in list(text(found))
 
 
 def test_like_copies_are_one_row_what_they_read_included() -> None:
