@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from math import prod
@@ -13,6 +14,7 @@ from assembler.facts.account import Account, Texts, accounts, folded
 from assembler.facts.flow import Flow, named
 from assembler.facts.roles import gathered
 from assembler.facts.weights import held
+from assembler_schemas.dim import show
 
 Sort = Literal["new", "gone", "changed", "moved"]
 
@@ -54,6 +56,7 @@ def texts(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> Ite
             yield Aspect(name.format(key), before.get(key, ""), after.get(key, ""))
 
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 What = tuple[Sort, str, str, tuple[Aspect, ...], int, str]
 """What is said of a node: sort, kind, where it stood, aspects, parameters, adapter."""
 
@@ -65,6 +68,7 @@ class _Nodes:
         self.owned = _owned(one.known.flow), _owned(two.known.flow)
         self.shapes = {item.key: item.shape for item in held(one.known.flow)}, {item.key: item.shape for item in held(two.known.flow)}
         self.reads = _reads(one.known.flow, pairs), _reads(two.known.flow, {})
+        self.sizes = _sizes(one, two)
 
     def all(self) -> tuple[Node, ...]:
         back = {two: one for one, two in self.pairs.items()}
@@ -112,7 +116,7 @@ class _Nodes:
         yield from _pairs("reads {}", self.reads[0][old], self.reads[1][new])
         # An output that only one of them has is missed by whoever reads it, and said there.
         both = dict(one.norms).keys() & dict(two.norms).keys()
-        yield from _pairs("type of {}", _of(one.types, both), _of(two.types, both))
+        yield from _pairs("type of {}", _called_as(self.sizes, _of(one.types, both)), _of(two.types, both))
         yield from _pairs("norm of {}", _of(one.norms, both), _of(two.norms, both))
         if one.zeros != two.zeros:
             yield Aspect("zero at the start", ", ".join(one.zeros), ", ".join(two.zeros))
@@ -137,6 +141,25 @@ def _called(item: Account) -> str:
 
 def _pairs(name: str, before: Texts, after: Texts) -> Iterator[Aspect]:
     return texts(name, dict(before), dict(after)) if before != after else iter(())
+
+
+def _sizes(one: Side, two: Side) -> dict[str, str]:
+    """Run-time sizes that the inputs call otherwise: that is said of the inputs, and of nothing behind them."""
+    before, after = one.origin.facts.root.inputs, two.origin.facts.root.inputs
+    found: dict[str, str] = {}
+    for name, kind in before.items():
+        other = after.get(name)
+        if kind is not None and other is not None:
+            found.update((show(old), show(new)) for old, new in zip(kind.dims, other.dims, strict=False) if show(old).isidentifier() and show(new).isidentifier())
+    return found if any(old != new for old, new in found.items()) and len({*found.values()}) == len(found) else {}
+
+
+def _called_as(sizes: Mapping[str, str], types: Texts) -> Texts:
+    """Types with other names for their sizes: those inside the brackets."""
+    if not sizes:
+        return types
+    split = [(port, *text.partition("[")) for port, text in types]
+    return tuple((port, head + bracket + _NAME.sub(lambda found: sizes.get(found[0], found[0]), dims)) for port, head, bracket, dims in split)
 
 
 def _of(items: Texts, names: Set[str]) -> Texts:

@@ -124,6 +124,13 @@ def test_inputs_and_outputs_are_held_against_one_another() -> None:
     assert found.ports == (Aspect("output y", "[batch 3]", "[batch 5]"), Aspect("output z", "", "[batch 8]"))
 
 
+def test_a_runtime_size_under_another_name_is_said_of_the_inputs_alone() -> None:
+    text = TEXT.replace("[batch 4]", "[rows seq 4]")
+    found = of(text, text.replace("rows", "seq_").replace("seq 4", "rows 4"))
+    assert found.ports == (Aspect("input x", "[rows seq 4]", "[seq_ rows 4]"), Aspect("output y", "[rows seq 3]", "[seq_ rows 3]"))
+    assert not found.nodes
+
+
 def test_contracts_are_said_norm_states_zeros_and_who_learns() -> None:
     found = diff("recipes/digits.yaml", ["+nodes.encoder.parts.think.init=zero", "+nodes.head.freeze=true"])
     said = {(node.address, item.name): (item.before, item.after) for node in found.nodes for item in node.aspects}
