@@ -141,7 +141,6 @@ def warm(files: dict[str, Path]) -> str:
             whole.setdefault(size, statistics.median(taken))
     growth = whole["10000"] / whole["1000"]
     rows.append(("ten times the nodes (1,000 to 10,000), text to report: so many times the time", "linear: 10", f"{growth:.1f}"))
-    rows.append(("1,000 variants of a 12-layer recipe, each an override and a check (200 measured)", "5,000", f"{sweep(files['96']):,.0f}"))
     return table(["warm, ms", "at most", "measured"], rows)
 
 
@@ -149,14 +148,6 @@ def proofs(recipe: Any) -> Callable[[], Any]:
     """What `check` does once the types of a recipe are known."""
     graph, facts = checked(recipe)
     return lambda: prove(graph, facts, signals(graph, facts))
-
-
-def sweep(path: Path) -> float:
-    """Milliseconds for 1,000 variants, from 200 different ones."""
-    recipe = assembler.load(path)
-    widths = iter(range(8, 8 + 4 * 201, 4))
-    taken = milliseconds(lambda: assembler.check(recipe, [f"vars.width={next(widths)}"]), 200)
-    return sum(taken) * 1000 / len(taken)
 
 
 # --- limits ---

@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from assembler.report.explain import explain
 from assembler.report.report import Report
@@ -124,10 +122,14 @@ def _change(file: str, edits: Sequence[Data]) -> Data:
 
 
 def uri(file: str) -> str:
-    """A relative path stays relative, to wherever the log is read; an absolute one is a `file:` URI."""
-    if os.path.isabs(file):
-        return Path(file).as_uri()
-    return quote(file.replace(os.sep, "/"), errors="surrogateescape")
+    """A relative path stays relative, to wherever the log is read; an absolute one is a `file:` URI (RFC 3986, RFC 8089)."""
+    path = file.replace(os.sep, "/")
+    quoted = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in path.encode("utf-8", "surrogateescape"))
+    return f"file://{'' if path.startswith('/') else '/'}{quoted}" if os.path.isabs(file) else quoted
+
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
+"""Bytes that stand for themselves in a path of a URI."""
 
 
 def _text(text: str) -> str:

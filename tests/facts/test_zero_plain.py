@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import assembler
+from assembler.facts import zero_plain
 from assembler.facts.flow import Flow, flow
 from assembler.facts.zero import step_by_step, zero
 from assembler.facts.zero_plain import plain
@@ -145,3 +146,17 @@ def test_a_value_that_is_spread_is_not_the_same_as_the_value() -> None:
     found = _one({"none": {"kind": "zero", "from": "x"}, "last": {"kind": "learned_position", "length": 4, "from": "none"}})
     said = zero(found)
     assert said.same(found.places["none.y"], found.places["last.y"]) is None
+
+
+def test_parts_that_differ_in_nothing_but_their_widths_are_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep over widths is one judgement: no rule asks into what sizes a reshape cuts."""
+    asked: list[int] = []
+    judge = zero_plain._judge
+    monkeypatch.setattr(zero_plain._Tables, "current", zero_plain._Tables())
+    monkeypatch.setattr(zero_plain, "_judge", lambda use, given, own: asked.append(1) or judge(use, given, own))
+    counts = []
+    for width in (8, 16, 24):
+        flow_at = flow_of({"vars": {"w": width}, "inputs": {"x": "[batch seq w]"}, "outputs": {"y": "last"}, "nodes": {"mix": {"kind": "attention", "heads": 2, "from": "x"}, "last": {"kind": "mlp", "from": "mix"}}}, None)
+        assert zero(flow_at).plain
+        counts.append(len(asked))
+    assert counts == [2, 2, 2]
