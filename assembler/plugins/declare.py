@@ -86,7 +86,7 @@ def _card(
     shapes = parameters if isinstance(parameters, Mapping) else {}
     spoken = {*ports.names, *_names(requires, defaults), *(word for item in shapes.values() for text in _shape(item) for word in _expression(text))}
     sizes = size_names(takes, spoken)
-    open_ = frozenset(ports.names & sizes)
+    open_ = frozenset({*ports.names, *defaults} & sizes)
     options = options_of(f"{camel(name)}Options", takes, sizes, open_)
     text = _text_name(cls, name, version)
 
