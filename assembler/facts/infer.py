@@ -200,9 +200,9 @@ class _Walk:
         """Whether the next copy finds on a stream what this one found; sizes that are open must then be equal."""
         if out is None or out == given:
             return True
-        if given is None or not any(is_open(dim) for dim in (*out.dims, *given.dims)):
+        if given is None or len(out.dims) != len(given.dims) or not any(is_open(dim) for dim in (*out.dims, *given.dims)):
             return False
-        self.equal.extend((a, b) for a, b in zip(out.dims, given.dims, strict=False) if a != b)
+        self.equal.extend((a, b) for a, b in zip(out.dims, given.dims, strict=True) if a != b)
         return True
 
     # --- leaves ---

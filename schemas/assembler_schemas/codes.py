@@ -199,11 +199,11 @@ CODES: dict[str, Code] = {
     # --- norms ---
     **_table("error", """
         double-softmax           a softmax of probabilities
+        norm-of-one              a norm over a single value
     """),
     **_table("warning", """
         norm-missing             many branches read and write a residual stream without any norm
         final-norm-missing       a head reads the residual stream of a pre-norm stack as it is
-        norm-of-one              a norm over a single value
     """),
     **_table("note", """
         double-norm              a norm directly behind another

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import assembler
 from assembler.checks.norms import FEW
@@ -152,12 +153,12 @@ def test_a_norm_over_rows_that_are_normed_each_changes_nothing() -> None:
     assert said(nodes, x="[batch 4 16]") == [("double-norm", "y")]
 
 
-@pytest.mark.parametrize(("kind", "left"), [("layer_norm", 0.0), ("rms_norm", 1.0)])
-def test_a_norm_of_one_value_leaves_its_sign_or_nothing(kind: str, left: float) -> None:
+@pytest.mark.parametrize(("kind", "norm", "left"), [("layer_norm", nn.LayerNorm(1), 0.0), ("rms_norm", nn.RMSNorm(1), 1.0)])
+def test_a_norm_of_one_value_leaves_its_sign_or_nothing(kind: str, norm: nn.Module, left: float) -> None:
     recipe = {"name": "r", "inputs": {"x": "[batch 1]"}, "nodes": {"y": {"kind": kind, "from": "x"}}, "outputs": {"out": "y"}}
     assert [item.code for item in found(recipe)] == ["norm-of-one"]
     x = torch.tensor([[3.0], [-0.5]])
-    assert torch.allclose(assembler.build(assembler.recipe(recipe))(x), left * x.sign(), atol=1e-6)
+    assert torch.allclose(norm(x), left * x.sign(), atol=1e-6)
 
 
 @pytest.mark.parametrize("between", ["identity", "dropout", "mean"])

@@ -33,7 +33,7 @@ def decorate(
 # --- norms ---
 def norm_kinds(draw: Draw, kinds: list[Type]) -> list[str]:
     """The norms that fit all of these types."""
-    if any(kind.dtype != "f32" or kind.rank < 2 or kind.last is None for kind in kinds):
+    if any(kind.dtype != "f32" or kind.rank < 2 or kind.last in (None, 1) for kind in kinds):
         return []
     channels = not draw.rows and all(
         kind.rank in (2, 3, 4) and kind.dims[1].number is not None and draw.positive(kind.dims[0], 2) for kind in kinds

@@ -131,12 +131,12 @@ def _cast_out(options: Options, given: Given) -> Type | None:
 
 # --- norms of the last axis ---
 def _norm_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
-    return Choice({}, {}) if x.type.is_float and x.type.last is not None and x.type.rank >= 2 else None
+    return Choice({}, {}) if x.type.is_float and x.type.last not in (None, 1) and x.type.rank >= 2 else None
 
 
 def _norm_out(options: Options, given: Given) -> Type | None:
     kind = only_float(given)
-    return Type(kind.dims, "dense", kind.dtype) if kind is not None and kind.last is not None else None
+    return Type(kind.dims, "dense", kind.dtype) if kind is not None and kind.last not in (None, 1) else None
 
 
 # --- embeddings and positions ---

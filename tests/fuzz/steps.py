@@ -95,9 +95,7 @@ class Grower:
         made = make_node(self.draw, kind, x, self.scope, self.slots)
         if made is None:
             return None
-        # Copies that change the rank of what has no stated width: inference gives that width up (known, not mended).
-        alone = not x.stated and kind in ("mean_pool", "cls_pool", "flatten", "stacked_mlp", "rearrange")
-        return self.add(decorate(self.draw, made, x.type, rate=rate, beside=alone))
+        return self.add(decorate(self.draw, made, x.type, rate=rate))
 
     def add(self, made: Made) -> Value:
         if made.rule is not None and made.plain and not made.rule.many and self.draw.chance(0.06):

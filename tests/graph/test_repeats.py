@@ -144,3 +144,15 @@ outputs: {y: s}
 
 def test_a_bus_directly_inside_a_bus_is_refused() -> None:
     bad(ONE + "nodes:\n  s: {kind: bus, from: x, parts: {p: {kind: bus, parts: {q: {kind: mlp}}}}}  #~ bus-in-bus\noutputs: {y: s}\n")
+
+
+def test_copies_that_change_the_number_of_axes_say_nothing_of_a_size_that_is_open() -> None:
+    """Axes of the first copy's output were held equal to those of its input though there is one less of them (random seed 1059)."""
+    report = good("inputs: {x: '[batch seq 6 8]'}\n" + """nodes:
+  low: {kind: low_rank, rank: 2, from: x}
+  glu: {kind: swiglu, in: 4, from: low}
+  pools: {kind: mean_pool, repeat: 2, from: low}
+outputs: {a: glu, b: pools}
+""")
+    assert report.facts is not None
+    assert str(report.facts.root.outputs["b"]) == "[batch 4]"
