@@ -5,7 +5,7 @@
 
 An entry point has the name of one kind, and names the module that declares it. The table of offers is
 read when a recipe first names a kind that nobody has; only the module that offers this very kind is
-imported (docs/decisions/0020-installed-plugins-are-trusted.md).
+imported (docs/decisions/0022-installed-plugins-are-trusted.md).
 """
 
 from __future__ import annotations
