@@ -50,8 +50,9 @@ def lock_of(recipe: Recipe, graph: Graph, facts: Facts) -> Lock | None:
         return None
     every = accounts(known)
     rows = folded(every.items(), every)
-    nodes = {address: _node(item, copies) for address, item, copies in rows}
-    kinds = {item.kind: item.version for item in every.values()}
+    kinds = {item.kind: item.version for item in sorted(every.values(), key=lambda item: item.version)}
+    """The newest that is used: the plain name means it, and a node that means another says so."""
+    nodes = {address: _node(item, copies, kinds) for address, item, copies in rows}
     made: Lock = {
         "lock": VERSION,
         "recipe": recipe.name or graph.name,
@@ -69,10 +70,10 @@ def fingerprint(lock: Lock) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _node(item: Account, copies: int) -> dict[str, Any]:
+def _node(item: Account, copies: int, kinds: Mapping[str, int]) -> dict[str, Any]:
     learns = dict(item.learns)
     starts = {name: f"{start}, {learns[name]}" if name in learns else start for name, start in item.starts}
-    made: dict[str, Any] = {"kind": item.kind}
+    made: dict[str, Any] = {"kind": item.kind if item.version == kinds[item.kind] else f"{item.kind}@{item.version}"}
     if copies > 1:
         made["copies"] = copies
     return made | {"sizes": dict(item.open), "types": dict(item.types), "norms": dict(item.norms), "zeros": list(item.zeros), "starts": starts}

@@ -85,6 +85,13 @@ def bring(name: str) -> str:
     return ""
 
 
+def there(kinds: Mapping[str, int]) -> dict[str, int]:
+    """Of recorded versions those that there are here, of plugins too: what `registry.pinned` can hold recipes to."""
+    for name in kinds:
+        bring(name)
+    return {name: version for name, version in kinds.items() if version in registry.versions(name)}
+
+
 def said(problem: BaseException) -> str:
     """What an exception says, on one short line."""
     text = " ".join(str(problem).split())

@@ -37,6 +37,8 @@ from assembler.source.scalar import Scalar, resolve
 from assembler.source.text import read
 from assembler.weights.header import Header, WeightsError, printable, read_header, strict_json
 from assembler.weights.load import File, fit
+from assembler.library.entry_points import there
+from assembler.library.registry import pinned
 from assembler.weights.names import LOCK, RECIPE, WEIGHTS
 from assembler.weights.places import Place, bare, known, places
 from assembler.weights.report import WeightsMismatch
@@ -217,7 +219,8 @@ def load_model(
     header = read_header(path)
     verify = header.size <= VERIFIED if verify is None else verify
     _verified(path, header, lock, verify)
-    found = origin_of(place / RECIPE)
+    with pinned(there(lock["kinds"])):
+        found = origin_of(place / RECIPE)
     changed = _other_versions(lock, found)
     if changed:
         warnings.warn(f"{place} was saved by another release: {'; '.join(changed)}; its weights are taken where names and shapes still fit", OlderFolder, stacklevel=2)

@@ -99,3 +99,36 @@ def test_the_schema_knows_every_version() -> None:
 def test_the_catalogue_says_which_versions_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["kinds", "twice@1"]) == 0
     assert "version 1 of twice@1, twice@2" in capsys.readouterr().out
+
+
+# --- locks and folders ---
+def test_a_lock_holds_the_version_that_the_plain_name_means_and_says_where_another_stands() -> None:
+    source = {"inputs": {"x": "[batch 4]"}, "nodes": {"a": {"kind": "twice", "from": "x"}, "b": {"kind": "twice@1", "from": "a"}}, "outputs": {"y": "b"}}
+    held = assembler.lock(source)
+    assert held["kinds"] == {"twice": 2}
+    assert {address: node["kind"] for address, node in held["nodes"].items()} == {"a": "twice", "b": "twice@1"}
+
+
+def test_a_folder_that_was_saved_under_version_1_means_version_1(tmp_path: Path) -> None:
+    class Stretched(nn.Module):
+        def __init__(self, d: int, offset: float = 0.0) -> None:
+            super().__init__()
+            self.weight, self.offset = nn.Parameter(torch.empty(d)), offset
+            self.reset_parameters()
+
+        def reset_parameters(self) -> None:
+            nn.init.uniform_(self.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.weight + self.offset
+
+    class Offset(Stretched):
+        def __init__(self, d: int) -> None:
+            super().__init__(d, 1.0)
+
+    assembler.kind("x: [... d] -> y: [... d]", name="stretched", parameters={"weight": "d"})(Stretched)
+    source = {"inputs": {"x": "[batch 4]"}, "nodes": {"a": {"kind": "stretched", "from": "x"}}, "outputs": {"y": "a"}}
+    model = assembler.build(source)
+    assembler.save(model, tmp_path / "saved")
+    assembler.kind("x: [... d] -> y: [... d]", name="stretched", version=2, parameters={"weight": "d"})(Offset)
+    assert torch.equal(assembler.load_model(tmp_path / "saved")(X), model(X))
