@@ -5,7 +5,7 @@ Nodes are drafted first (`draft.py`), then each scope is wired (`wire.py`), then
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,6 +88,8 @@ class Builder:
 
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
+        self.say: Callable[[Diagnostic], None] = self.found.append
+        """No method, which would hold the builder in a circle with what it is given to: nothing then waits for the collector."""
         self.rules = RuleBook(self.say)
         self.resolver = Resolver(self.rules, self.say)
         self.types: dict[str, Type] = {}
@@ -112,9 +114,6 @@ class Builder:
         self.tied: list[tuple[Draft, ScopeDraft, str, str, Span]] = []
         self.copied: list[tuple[Draft, ScopeDraft, str, Span]] = []
         """Drafts whose `init` copies the values of a node."""
-
-    def say(self, diagnostic: Diagnostic) -> None:
-        self.found.append(diagnostic)
 
     # --- graphs ---
     def graph(self, spec: GraphSpec, outer: Env, at: At, arguments: Mapping[str, Field]) -> ScopeDraft:

@@ -231,6 +231,21 @@ def test_no_variant_is_kept_and_none_is_checked_before_it_is_asked_for(tiny: Pat
     assert first() is None
 
 
+def test_what_is_passed_is_gone_without_the_collector(tiny: Path) -> None:
+    """It hardly runs while variants are checked: what a variant leaves in circles would stay."""
+    variants = iter(assembler.sweep(tiny, ["vars.width=range(2,200,2)"]))
+    for _ in range(3):
+        next(variants)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            next(variants)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
 def test_choices_of_files_that_are_kept_are_bounded(tiny: Path) -> None:
     folder = Path("slots/act")
     folder.mkdir(parents=True)
