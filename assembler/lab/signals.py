@@ -112,7 +112,7 @@ def first_steps(model: nn.Module, batch: Mapping[str, Tensor], last: int, seed: 
     trained = [(name, item) for name, item in work.named_parameters() if item.requires_grad]
     steps: dict[str, int] = {}
     largest: dict[str, float] = dict.fromkeys((name for name, _ in trained), 0.0)
-    before = model.training
+    before, running = model.training, [(item, item.clone()) for item in model.buffers()]
     work.train()
     try:
         for step in range(last + 1):
@@ -128,6 +128,9 @@ def first_steps(model: nn.Module, batch: Mapping[str, Tensor], last: int, seed: 
                     item.data.sub_(gradient, alpha=RATE)
     finally:
         model.train(before)
+        with torch.no_grad():
+            for item, value in running:
+                item.copy_(value)
     return steps, largest
 
 

@@ -75,8 +75,9 @@ def _graph_key(key: str) -> Schema:
                        "properties": {"type": port, "optional": {"type": "boolean"}}}]}},
         "nodes": nodes,
         "outputs": _TEXTS | {"description": "name: address"},
-        "slots": {"type": "object", "description": "name: the part that fills it",
-                  "additionalProperties": {"$ref": "#/definitions/node"}},
+        "slots": {"type": "object", "description": "name: the part that fills it; only `accepts` where a file of its group does",
+                  "additionalProperties": {"anyOf": [{"$ref": "#/definitions/node"}, {
+                      "type": "object", "required": ["accepts"], "additionalProperties": False, "properties": {"accepts": True}}]}},
         "rules": {"type": "object", "additionalProperties": {"anyOf": [{"type": "null"}, {
             "type": "object", "required": ["set"], "additionalProperties": False,
             "properties": {"at": {"type": "string"}, "where": {"type": "object"}, "set": {"type": "object"}}}]}},

@@ -45,16 +45,23 @@ def _number(text: str) -> int:
 
 
 SMALL: dict[str, tuple[str, ...]] = {
+    "acmix": ("vars.depth=1",),
     "bert": ("vars.vocab=101", "vars.length=32", "vars.width=32", "vars.heads=4", "vars.depth=2"),
     "digits": ("vars.width=32", "vars.depth=2"),
+    "ensemble": ("vars.members=3", "vars.hidden=16"),
     "experts": ("vars.width=32", "vars.heads=2", "vars.experts=4"),
+    "film": ("vars.width=32", "vars.depth=1"),
+    "fusion": ("vars.width=32", "vars.depth=2"),
     "gpt2": ("vars.vocab=101", "vars.length=32", "vars.width=32", "vars.heads=4", "vars.depth=2"),
     "llama": ("vars.vocab=101", "vars.width=32", "vars.heads=4", "vars.kv_heads=2", "vars.depth=2", "vars.hidden=48"),
     "mixtral": ("vars.vocab=101", "vars.width=32", "vars.heads=4", "vars.kv_heads=2", "vars.depth=2", "vars.hidden=24", "vars.experts=4"),
     "resnet50": ("vars.mid=8", "vars.out=32", "vars.depth1=2", "vars.depth2=2", "vars.depth3=3", "vars.depth4=2", "vars.classes=7"),
+    "scales": ("vars.width=16",),
+    "stream": ("vars.width=32", "vars.narrow=16", "vars.depth=2"),
     "translate": ("vars.vocab=101", "vars.width=32", "vars.heads=4", "vars.depth=2"),
     "two_towers": (),
     "vit": ("vars.size=32", "vars.patch=8", "vars.width=32", "vars.heads=4", "vars.depth=2", "vars.classes=7"),
+    "vq": ("vars.width=16", "vars.codes=32"),
 }
 """Overrides that make each recipe small enough for a test."""
 
@@ -71,16 +78,23 @@ def batch(name: str, size: int = 3, length: int = 7) -> dict[str, Tensor]:
 
     kept = torch.arange(length) < torch.randint(1, length + 1, (size, 1), generator=generator)
     table = {
+        "acmix": lambda: {"image": dense(1, 8, 8)},
         "bert": lambda: {"ids": ids(101, length), "segment": ids(2, length), "mask": kept},
         "digits": lambda: {"image": dense(1, 8, 8)},
+        "ensemble": lambda: {"image": dense(1, 8, 8)},
         "experts": lambda: {"text": ids(256, length)},
+        "film": lambda: {"image": dense(3, 16, 16), "question": ids(128, length)},
+        "fusion": lambda: {"text": ids(256, length), "mask": kept},
         "gpt2": lambda: {"ids": ids(101, length)},
         "llama": lambda: {"ids": ids(101, length)},
         "mixtral": lambda: {"ids": ids(101, length)},
         "resnet50": lambda: {"image": dense(3, 32 + length, 40)},
+        "scales": lambda: {"image": dense(1, 8, 8)},
+        "stream": lambda: {"text": ids(256, length)},
         "translate": lambda: {"source": ids(101, length), "target": ids(101, length + 2), "source_mask": kept},
         "two_towers": lambda: {"words": dense(length, 384), "pixels": dense(length + 4, 192)},
         "vit": lambda: {"image": dense(3, 32, 32)},
+        "vq": lambda: {"image": dense(1, 8, 8)},
     }
     return table[name]()
 

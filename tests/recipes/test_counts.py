@@ -32,6 +32,13 @@ PUBLISHED = {
     ("resnet50", "wide_50_2"): 68_883_240,
     ("resnet50", "resnext50_32x4d"): 25_028_904,
     ("digits", ""): 202_058,
+    ("acmix", ""): 36_654,
+    ("ensemble", ""): 24_050,
+    ("film", ""): 131_728,
+    ("fusion", ""): 172_584,
+    ("scales", ""): 18_956,
+    ("stream", ""): 192_480,
+    ("vq", ""): 18_532,
 }
 
 
@@ -101,3 +108,12 @@ def test_a_shipped_rule_applies_to_digits(rule: str, trainable: float) -> None:
     # Peri adds an out norm of 2 x 64 to each of 2 parts in 4 layers.
     extra = 4 * 2 * 2 * 64 if rule == "peri" else 0
     assert total(list(rows.values()))[0] == 202_058 + extra
+
+
+def test_words_that_are_drawn_have_a_speaker_and_a_vector_each() -> None:
+    """Instead of the codebook, which is no parameter: a map to 64 scores with a bias, and 64 vectors of 32."""
+    report = assembler.check(path("vq"), ["slots/code=gumbel"])
+    assert report.ok, str(report)
+    assert report.graph is not None
+    assert report.facts is not None
+    assert total(walk(report.graph, report.facts))[0] == 18_532 + 64 * 33 + 64 * 32
