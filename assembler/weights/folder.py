@@ -32,13 +32,13 @@ from assembler.compiler.build import build
 from assembler.compiler.measure import handed, measure
 from assembler.compiler.plan import plan
 from assembler.facts.count import leaves
+from assembler.library.entry_points import there
+from assembler.library.registry import pinned
 from assembler.report.report import Report
 from assembler.source.scalar import Scalar, resolve
 from assembler.source.text import read
 from assembler.weights.header import Header, WeightsError, printable, read_header, strict_json
 from assembler.weights.load import File, fit
-from assembler.library.entry_points import there
-from assembler.library.registry import pinned
 from assembler.weights.names import LOCK, RECIPE, WEIGHTS
 from assembler.weights.places import Place, bare, known, places
 from assembler.weights.report import WeightsMismatch
