@@ -47,6 +47,8 @@ def worked_out(builder: Builder, resolved: Resolved) -> dict[str, Field] | None:
     if "host" in fields:
         reader.host(fields)
     reader.call(fields)
+    if not reader.failed:
+        reader.rows(fields)
     return None if reader.failed else fields
 
 
@@ -150,6 +152,17 @@ class _Reader:
         except HostError as wrong:
             item = value.data.get(wrong.key)
             self.say("value-range" if item is not None else "missing-key", str(wrong), (item.span if item is not None else value.span).at(f"{at}.{wrong.key}" if item is not None else at), "`assembler.host(config)` makes it of a Transformers configuration")
+
+    def rows(self, fields: Mapping[str, Field]) -> None:
+        """The axes that stand for `...` come in by an input that is always there."""
+        ports = fields["ports"][0].plain() if "ports" in fields else {}
+        sites = fields["sites"][0].plain() if "sites" in fields else {}
+        if any("..." in item["type"] and not item.get("optional") for item in ports.get("in", {}).values()):
+            return
+        for name, item in {**ports.get("out", {}), **sites}.items():
+            if "..." in item["type"]:
+                where = f"{self.path}.{'sites' if name in sites else 'ports.out'}.{name}"
+                self.say("dim-underdetermined", f"no input says which axes `...` of `{name}` are", self.names[name].at(where), "name them: `[batch seq 768]`; or let an input that is not optional begin with `...` too")
 
     def call(self, fields: Mapping[str, Field]) -> None:
         """A constant argument is no input as well."""

@@ -82,9 +82,9 @@ NORMS = {"layer_norm": "ln(-1) gain trained, shift trained", "rms_norm": "rms(-1
 
 def _norm(name: str, value: Mapping[str, Any]) -> str:
     word = value.get("norm", "")
-    if word and (not isinstance(word, str) or word not in (*NORMS, *NORMS.values())):
+    if not isinstance(word, str) or (word and word not in (*NORMS, *NORMS.values())):
         raise Wrong("value-range", f"`norm` of `{name}` cannot be {_short(word)!r}", f"one of {', '.join(NORMS)}")
-    return NORMS.get(str(word), str(word))
+    return NORMS.get(word, word)
 
 
 def _keys(name: str, value: Mapping[str, Any], known: tuple[str, ...], help: str) -> None:
