@@ -385,6 +385,81 @@ def test_a_graft_of_any_mode_is_silent_and_then_does_something(graft: str) -> No
     torch.testing.assert_close(torch.compile(model, fullgraph=True, backend="aot_eager")(words(), more())["out"], changed)
 
 
+NESTED = """
+inputs: {words: "[batch seq 6]"}
+nodes:
+  tower:
+    inputs: {v: "[batch seq 6]"}
+    nodes: {host: {kind: given, ports: {in: {x: "[batch seq 6]"}, out: {y: "[batch seq 5]"}}, sites: {a: "layers.0 [batch seq 8]", b: "layers.1 [batch seq 8]"}, from: v}}
+    grafts: {inner: {write: host.a, mode: add, part: {kind: linear}}}
+    outputs: {y: host}
+    from: words
+  late: {kind: linear, out: 2, from: tower.host.b}
+outputs: {y: tower, late: late}
+grafts: {outer: {write: tower.host.b, read: words, mode: add, part: {kind: linear, out: 8}}}
+"""
+
+
+def test_grafts_of_a_graph_and_of_the_one_around_it_stand_in_one_module() -> None:
+    host = foreign()
+    model = assembler.build(recipe(NESTED), given={"tower.host": host}, seed=0).eval()
+    found = model(words())
+    h = host.first(words())
+    a = host.layers[0](h)
+    h = h + a + model.tower.inner(a)
+    b = host.layers[1](h) + model.tower.outer(words())
+    h = h + b
+    torch.testing.assert_close(found["late"], model.late(b))
+    torch.testing.assert_close(found["y"], host.last(h + host.layers[2](h)))
+
+
+def test_a_module_may_be_needed_for_a_site_alone() -> None:
+    text = SITES.replace("head: {kind: linear, out: 3, from: host}", "head: {kind: linear, out: 3, from: host.a}") % ("", "side: {write: host.a, mode: add, part: {kind: linear}}")
+    host = foreign()
+    model = built(text, host=host)
+    a = host.layers[0](host.first(words()))
+    torch.testing.assert_close(model(words(), more())["out"], model.head(a + model.side(a)))
+
+
+def test_what_replaces_a_site_may_be_an_earlier_one() -> None:
+    model, host = with_sites("side: {write: host.b, read: host.a, mode: replace, part: {kind: identity}}")
+    h = host.first(words())
+    a = host.layers[0](h)
+    h = h + a + a
+    torch.testing.assert_close(model(words(), more())["out"], model.head(host.last(h + host.layers[2](h))))
+
+
+def test_a_part_may_be_a_module_that_is_handed_over_too() -> None:
+    class Part(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)
+
+    part = 'side: {write: host.b, mode: add, part: {kind: given, ports: {in: {x: "[batch seq 8]"}, out: {y: "[batch seq 8]"}}}}'
+    host, own = foreign(), Part(8, 8)
+    model = built(SITES % ("", part), host=host, side=own)
+    h = host.first(words())
+    h = h + host.layers[0](h)
+    b = host.layers[1](h)
+    h = h + b + own(b)
+    torch.testing.assert_close(model(words(), more())["out"], model.head(host.last(h + host.layers[2](h))))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_grafts_inside_are_exported() -> None:
+    model, _ = with_sites("side: {write: host.b, read: host.a, mode: add, part: {kind: mlp, hidden: 4}}")
+    exported = torch.export.export(model, (words(), more()), strict=True)
+    torch.testing.assert_close(exported.module()(words(), more())["out"], model(words(), more())["out"])
+
+
+def test_a_module_that_runs_in_another_dtype_than_the_model_is_said() -> None:
+    text = SITES % ("", "side: {write: host.b, mode: add, part: {kind: mlp, hidden: 4}}")
+    with pytest.raises(RecipeError) as caught:
+        assembler.build(recipe(text), given={"host": foreign()}, dtype=torch.bfloat16)
+    assert "cannot run on what its ports state" in str(caught.value)
+    model = assembler.build(recipe(text), given={"host": foreign().to(torch.bfloat16)}, dtype=torch.bfloat16)
+    assert model(words().bfloat16(), more().bfloat16())["out"].dtype == torch.bfloat16
+
+
 def test_a_site_whose_module_gives_a_tuple_is_its_first_tensor() -> None:
     class Both(nn.Module):
         def forward(self, x: Tensor) -> tuple[Tensor, int]:

@@ -119,6 +119,17 @@ def test_a_graft_inside_a_family_is_silent_to_the_bit_and_alive_as_certified(fam
     assert torch.equal(module(**dict(zip(("pixel_values",) if len(given) == 1 else ("input_ids", "attention_mask"), given.values(), strict=True))).last_hidden_state, expected)  # and the host alone is what it was
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "vit"])
+def test_what_replaces_a_site_of_a_family_starts_as_its_value(family: str) -> None:
+    config, module = model_of(family)
+    given, alone = inputs_of(family), copy.deepcopy(module)
+    expected = alone(**dict(zip(("pixel_values",) if len(given) == 1 else ("input_ids", "attention_mask"), given.values(), strict=True))).last_hidden_state
+    graft = "side: {write: host.h1, mode: replace, init: identity, part: {kind: linear, out: 16}}"
+    model = assembler.build(recipe_of(family, config, graft), given={"host": module}, seed=0).eval()
+    assert torch.equal(model(**given), expected)
+    assert steps_of(model, given, ["side.weight", "side.bias"]) == {"side.weight": 0, "side.bias": 0}
+
+
 @pytest.mark.parametrize("family", CONFIGS)
 def test_hooks_survive_copies_pickles_and_the_compiler(family: str) -> None:
     config, module = model_of(family)
