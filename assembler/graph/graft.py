@@ -95,7 +95,7 @@ def apply(builder: Builder, overlays: Sequence[Overlay], scope: ScopeDraft, at: 
     builder.rules.grafting -= 1
     host.close()
     if parted:
-        from assembler.graph.given import in_order
+        from assembler.graph.stretch import in_order
 
         for inner in parted:
             in_order(builder, inner)
@@ -108,16 +108,16 @@ def apply(builder: Builder, overlays: Sequence[Overlay], scope: ScopeDraft, at: 
 
 def _part(builder: Builder, found: Sequence[tuple[Overlay, Sequence[Target]]]) -> list[ScopeDraft]:
     """Part the modules that grafts stand inside of; the scopes where they stand."""
-    from assembler.graph import given
+    from assembler.graph import stretch
 
     scopes: dict[int, tuple[ScopeDraft, dict[str, set[str]]]] = {}
     for _, places in found:
         for target in places:
-            if given.is_site(target) and target.draft is not None:
+            if stretch.is_site(target) and target.draft is not None:
                 wanted = scopes.setdefault(id(target.level.scope), (target.level.scope, {}))[1]
                 wanted.setdefault(target.draft.name, set()).add(target.port)
     for scope, wanted in scopes.values():
-        given.part(scope, wanted)
+        stretch.part(scope, wanted)
     return [scope for scope, _ in scopes.values()]
 
 
