@@ -164,6 +164,10 @@ def _starts(flow: Flow, tables: _Tables) -> list[int]:
         if code != UNREAD:
             continue
         weight = flow.weights[place]
+        known = tables.starts.get((weight.init, weight.trainable))
+        if known is not None:  # one before it is like it
+            found[place] = known
+            continue
         text = weight.init
         for _ in range(_COPIES):
             if not text.startswith("copy("):

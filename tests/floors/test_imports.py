@@ -73,7 +73,7 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("words", [["check", "tiny.yaml"], ["check", "bad.yaml"], ["check", "--format", "json", "tiny.yaml"]])
+@pytest.mark.parametrize("words", [["check", "tiny.yaml"], ["check", "bad.yaml"], ["check", "--format", "json", "tiny.yaml"], ["check", "--format", "sarif", "tiny.yaml"]])
 def test_check_without_defaults_imports_no_heavy_library(here: Path, words: list[str]) -> None:
     code, *modules = run(CHECK, here, *words).stdout.split("\n")[-2].split()
     assert code == ("1" if "bad.yaml" in words else "0")
@@ -84,6 +84,7 @@ def test_check_without_defaults_imports_no_heavy_library(here: Path, words: list
     "words",
     [
         ["check", "tiny.yaml", "vars.width=32"],
+        ["sweep", "tiny.yaml", "vars.width=32,64"],
         ["show", "tiny.yaml"],
         ["show", "tiny.yaml", "--stage", "text"],
         ["why", "tiny.yaml", "head.x"],
