@@ -54,9 +54,11 @@ def run(words: list[str]) -> int:
 def _derived(asked: argparse.Namespace, report: Report, graph: Graph, facts: Facts, address: str) -> list[str] | None:
     """The lines that are asked for, one part after another; None where errors stand in the way."""
     from assembler.facts.why import explain
+    from assembler.graph.given import site_of
     from assembler.report.signals import COLUMNS, why
 
     about = [name for name in COLUMNS if getattr(asked, name)]
+    address = site_of(graph, address)
     if not about:
         return explain(graph, facts, address)
     if report.signals is None:

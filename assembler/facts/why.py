@@ -8,6 +8,7 @@ from assembler.facts.model import Because, Facts, NodeFacts, ScopeFacts
 from assembler.facts.signature import Pattern, Side, signature
 from assembler.graph.model import Graph, Group, Leaf, Node, Ref, Repeat, Scope
 from assembler_schemas.dim import show
+from assembler_schemas.kind import Given
 from assembler_schemas.shape import Type
 from assembler_schemas.span import NOWHERE
 
@@ -136,10 +137,10 @@ def _leaf(node: Leaf, facts: NodeFacts, port: str, axis: int, address: str, kind
             return Because(address, f"{label} gives {kind}", node.span), None
         return Because(address, f"{label} keeps the leading axes of its `{into.port}`", node.span), (into.port, axis + len(side.dims) - len(into.dims))
     pattern = side.dims[axis]
-    return _pattern(node, facts, ready.inputs, pattern, label, address)
+    return _pattern(node, facts, ready.inputs, pattern, label, address, port)
 
 
-def _pattern(node: Leaf, facts: NodeFacts, inputs: tuple[Side, ...], pattern: Pattern, label: str, address: str) -> tuple[Because, tuple[str, int] | None]:
+def _pattern(node: Leaf, facts: NodeFacts, inputs: tuple[Side, ...], pattern: Pattern, label: str, address: str, port: str) -> tuple[Because, tuple[str, int] | None]:
     defaults = (facts.definition or node.definition).defaults
     name = pattern
     for _ in range(8):
@@ -158,6 +159,9 @@ def _pattern(node: Leaf, facts: NodeFacts, inputs: tuple[Side, ...], pattern: Pa
             continue
         return Because(address, f"`{name}` of {label} follows from where it goes: {shown}", node.span), None
     text = pattern if isinstance(pattern, (str, int)) else pattern.text
+    stated = node.spans.get(f"out.{port}", node.spans.get(f"sites.{port}"))
+    if isinstance(node.definition.build, Given) and stated is not None:
+        return Because(address, f"{label} states {text}", stated), None
     return Because(address, f"{label} works it out as {text}", node.span), None
 
 

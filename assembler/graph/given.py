@@ -223,3 +223,20 @@ def handed(graph: Graph) -> Iterator[str]:
                 yield prefix + name
             elif isinstance(node, Group):
                 todo.append((f"{prefix}{name}.", node.scope))
+
+
+def site_of(graph: Graph, address: str) -> str:
+    """Where the value of a site stands in a graph in which its module is parted: `bert.h1` may be `bert_h3.h1`. Any other address is itself."""
+    prefix, _, site = address.rpartition(".")
+    around, _, host = prefix.rpartition(".")
+    scope = graph.scope
+    for name in around.split(".") if around else ():
+        node = scope.nodes.get(name)
+        if not isinstance(node, Group):
+            return address
+        scope = node.scope
+    for name, node in scope.nodes.items():
+        build = node.definition.build if isinstance(node, Leaf) else None
+        if isinstance(build, Given) and build.node == host and site in build.sites:
+            return f"{around}.{name}.{site}" if around else f"{name}.{site}"
+    return address

@@ -10,8 +10,9 @@ import assembler
 from assembler.facts.flow import flow
 from assembler.facts.norm import norm
 from assembler.facts.norm_state import read
+from assembler.facts.why import explain
 from assembler.facts.zero import zero
-from assembler.graph.given import handed
+from assembler.graph.given import handed, site_of
 from assembler.library.hosts import card
 from tests.graph.recipes import bad, check, good
 
@@ -284,3 +285,12 @@ def test_many_sites_are_read_and_too_many_are_refused_at_once() -> None:
     assert all(item.silent == "bits" for item in report.certificates)
     found = assembler.check(text(10_000))
     assert "limit-nodes" in {item.code for item in found.diagnostics}
+
+
+def test_why_follows_a_site_to_where_it_is_stated() -> None:
+    report = check(GRAFTED % "side: {write: host.b, mode: add, part: {kind: linear}}")
+    assert report.graph is not None
+    assert report.facts is not None
+    assert site_of(report.graph, "host.a") == "host_b.a"
+    assert site_of(report.graph, "host.c") == "host.c"
+    assert explain(report.graph, report.facts, "host_b.a")[-1] == "    `host_b` (given) states 8  (recipe.yaml:5:96)"
