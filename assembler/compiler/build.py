@@ -31,8 +31,6 @@ from assembler.facts.model import Facts
 from assembler.graph.model import Graph
 
 PACKAGE = "assembler_models"
-ON_META = 20_000_000
-"""From so many parameters on, a model is laid out without values first: each is then drawn once, not twice."""
 ONLY_META = 2_000_000_000
 """From so many parameters on, not even untouched memory is asked for where values come from elsewhere: not every system
 gives what it does not have. Below, meta would only cost: its first use in a process imports for up to a second."""
@@ -59,21 +57,20 @@ def build(
     module = load(emit(plan))
     made: Callable[..., nn.Module] = partial(getattr(module, model_class(plan)), **handed(plan, given))
     with _default_dtype(dtype):
-        if not values and not plan.plugged:
-            with torch.device("cpu" if plan.parameters < ONLY_META else "meta"), _Unfilled():
-                return made(seed=0)
         if device is not None and torch.device(device).type == "meta":
             with torch.device("meta"):
                 return made(seed=0)
-        if plan.parameters < ON_META or plan.plugged:
+        if plan.plugged:
             with torch.device("cpu"):
                 model = made(seed=seed)
-            if plan.plugged:
-                with torch.random.fork_rng([]):
-                    restartable(model, plan)
+            with torch.random.fork_rng([]):
+                restartable(model, plan)
         else:
-            with torch.device("meta"):
+            # Laid out first and then filled, each value is drawn once; modules draw when they are made, too.
+            with torch.device("cpu" if values or plan.parameters < ONLY_META else "meta"), _Unfilled():
                 model = made(seed=0)
+            if not values:
+                return model
             initialize(model, seed)
     return model if device is None else model.to(device)
 

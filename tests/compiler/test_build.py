@@ -118,13 +118,17 @@ def test_a_model_built_on_meta_is_filled_with_equal_values(name: str) -> None:
     assert [p.requires_grad for p in filled.parameters()] == [p.requires_grad for p in model.parameters()]
 
 
-def test_a_large_model_is_laid_out_first_and_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = plan_of(SHARE)
-    small = build(made, seed=3)
-    monkeypatch.setattr("assembler.compiler.build.ON_META", 0)
-    large = build(made, seed=3)
-    assert all(torch.equal(a, b) for a, b in zip(small.state_dict().values(), large.state_dict().values(), strict=True))
-    assert large.head.weight is large.first.weight
+def test_a_model_that_is_laid_out_first_starts_as_its_class_does_by_itself() -> None:
+    model = build(plan_of(SHARE), seed=3)
+    alone = type(model)(seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), alone.state_dict().values(), strict=True))
+    assert model.head.weight is model.first.weight
+    torch.manual_seed(4)
+    one, after = build(plan_of(SHARE)), torch.get_rng_state()
+    torch.manual_seed(4)
+    two = type(model)()
+    assert torch.equal(after, torch.get_rng_state())
+    assert torch.equal(one.first.weight, two.first.weight)
 
 
 def test_dtype_is_of_all_but_nodes_that_state_their_own() -> None:
