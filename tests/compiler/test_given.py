@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.utils.checkpoint
 import yaml
 from torch import Tensor, nn
 
@@ -510,6 +511,47 @@ def test_a_site_that_a_forward_leaves_out_is_no_silent_loss() -> None:
     host.layers = host.layers[:1]
     with pytest.raises(RuntimeError, match="never came by its site `b`"):
         model(words(), more())
+
+
+class Checkpointed(Foreign):
+    """Its layers run again in the backward pass, or without gradients at all."""
+
+    how: Any = None
+
+    def forward(self, x: Tensor) -> Any:
+        h = self.first(x).requires_grad_()
+        for layer in self.layers:
+            if self.how is None:
+                with torch.no_grad():
+                    h = h + layer(h)
+            else:
+                h = h + torch.utils.checkpoint.checkpoint(layer, h, use_reentrant=self.how)
+        return self.last(h)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs")
+@pytest.mark.parametrize("how", [None, True, False])
+def test_a_graft_that_could_not_learn_inside_is_never_lost_in_silence(how: bool | None) -> None:
+    host = Checkpointed()
+    host.how = how
+    text = SITES % ("", "side: {write: host.b, mode: add, part: {kind: mlp, hidden: 4}}")
+    model = built(text.replace("freeze: true", "freeze: false"), host=host)
+    with torch.no_grad():
+        model(words(), more())
+    if how is False:
+        out = model(words(), more())["out"]
+        with pytest.raises(torch.utils.checkpoint.CheckpointError):
+            out.sum().backward()
+    else:
+        with pytest.raises(RuntimeError, match="computes its site `b` without gradients"):
+            model(words(), more())
+
+
+def test_a_checkpoint_around_the_whole_model_runs_everything_again() -> None:
+    model, _ = with_sites("side: {write: host.b, mode: add, part: {kind: mlp, hidden: 4}}")
+    wanted = torch.autograd.grad(model(words(), more())["out"].sum(), model.side.up.weight)[0]
+    again = torch.utils.checkpoint.checkpoint(lambda x: model(x, more())["out"], words(), use_reentrant=False)
+    assert torch.equal(torch.autograd.grad(again.sum(), model.side.up.weight)[0], wanted)
 
 
 def test_what_is_predicted_around_a_module_is_measured_so() -> None:

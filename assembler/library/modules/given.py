@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -48,6 +49,7 @@ class Sites:
         self.values: dict[str, Tensor] | None = None
         self.at: Mapping[str, tuple[Callable[..., Any], tuple[str, ...], tuple[Any, ...], tuple[str, ...]]] = {}
         self.more: dict[str, str] = {}
+        self.learns = True
         for name, path in paths.items():
             Sites.module(module, path).register_forward_hook(SiteHook(self, name))
 
@@ -70,6 +72,7 @@ class Sites:
         names of what it gives): the first of these goes on instead of the site's value.
         """
         self.values, self.at, self.more = {}, at, {} if _at is None else {"_at": _at}
+        self.learns = torch.is_grad_enabled()
         try:
             found = module(**inputs)
             for name in at:
@@ -91,6 +94,8 @@ class Sites:
         self.values[name] = value
         if name not in self.at:
             return None
+        if self.learns and not torch.is_grad_enabled():
+            raise RuntimeError(f"the module computes its site `{name}` without gradients (`no_grad`, or a reentrant checkpoint): what stands there would never learn")
         function, takes, others, gives = self.at[name]
         made = function(*[self.values[item] for item in takes], *others, **self.more)
         for item, result in zip(gives, made if len(gives) > 1 else (made,), strict=True):
