@@ -120,8 +120,12 @@ def _held_to_lock(found_recipe: Recipe, found: Sequence[Diagnostic], overrides: 
         return locked.lock_of(item, report.graph._replace(scope=prune(report.graph.scope)), report.facts)
 
     def again(tree: Value) -> locked.Lock | None:
-        other, _ = parse(tree, found_recipe.file)
-        return lock_of(other, examine(other))
+        other, said = parse(tree, found_recipe.file)
+        graph, more = build_graph(other)
+        graph, facts, mended = adapt(graph, infer(graph))
+        if any(item.level == "error" for item in (*said, *more, *mended, *run_checks(graph, facts))):
+            return None
+        return locked.lock_of(other, graph._replace(scope=prune(graph.scope)), facts)
 
     lock, said = frozen.beside(found_recipe.file)
     report = examine(found_recipe, [*found, *said], lock is None, scale)

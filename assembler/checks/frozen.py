@@ -83,13 +83,13 @@ def check(lock: Lock, now: Lock | None, recipe: Recipe, overrides: Sequence[str]
         if moved:
             found.append(_moved_by([cause], moved, name, anew))
             left = {item: None for item in left if item not in set(moved)}
-    if left and causes:
-        moved = _restored(lock, recipe, causes, again, list(left))
-        if moved:
-            found.append(_moved_by(causes, moved, name, anew))
-            left = {item: None for item in left if item not in set(moved)}
+    together = _restored(lock, recipe, causes, again, list(left)) if left and causes else []
+    if together:
+        found.append(_moved_by(causes, together, name, anew))
+        left = {item: None for item in left if item not in set(together)}
     if left:
-        found.append(_moved_by_nobody(list(left), name, anew, Span(recipe.file)))
+        why = "with all values as they were locked the recipe does not check" if together is None else "no value of the recipe moved it"
+        found.append(_moved_by_nobody(list(left), why, name, anew, Span(recipe.file)))
     return found
 
 
@@ -189,15 +189,15 @@ def _above(recipe: Recipe, path: str) -> Span:
     return span
 
 
-def _restored(lock: Lock, recipe: Recipe, causes: Sequence[Cause], again: Again, moved: Sequence[Moved]) -> list[Moved]:
-    """What is as it was locked once these values are."""
+def _restored(lock: Lock, recipe: Recipe, causes: Sequence[Cause], again: Again, moved: Sequence[Moved]) -> list[Moved] | None:
+    """What is as it was locked once these values are; None if the recipe does not check then."""
     plain = recipe.tree.plain()
     for cause in causes:
         for path, (old, _) in cause.values.items():
             _put(plain, path.split("."), old)
     found = again(value_of(plain))
     if found is None:
-        return []
+        return None
     still = set(differences(lock, found))
     return [item for item in moved if item not in still and not _still(item, still)]
 
@@ -260,10 +260,10 @@ def _moved_by(causes: Sequence[Cause], moved: Sequence[Moved], name: str, anew: 
                       related=(*notes, *_notes(moved)), help=f"{undo}, or lock what is meant now: {anew}")  # fmt: skip
 
 
-def _moved_by_nobody(moved: Sequence[Moved], name: str, anew: str, span: Span) -> Diagnostic:
+def _moved_by_nobody(moved: Sequence[Moved], why: str, name: str, anew: str, span: Span) -> Diagnostic:
     first = moved[0]
-    return Diagnostic("lock-differs", f"no value of the recipe has changed, and {first}: not what `{name}` holds", span, related=tuple(_notes(moved[1:])),
-                      help=f"the library has changed: look at what moved, then lock it: {anew}")  # fmt: skip
+    return Diagnostic("lock-differs", f"{why}, and {first}: not what `{name}` holds", span, related=tuple(_notes(moved[1:])),
+                      help=f"the library may have changed: look at what moved, then lock it: {anew}")  # fmt: skip
 
 
 def _notes(moved: Sequence[Moved]) -> list[Note]:

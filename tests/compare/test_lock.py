@@ -179,8 +179,20 @@ def test_what_no_value_moved_was_moved_by_the_library(here: Path) -> None:
     held["nodes"]["up"]["starts"]["weight"] = "uniform(0.9), step 0"
     Path("small.lock").write_text(text_of(held | {"fingerprint": locked.fingerprint(held)}))
     (item,) = frozen().diagnostics
-    assert item.message == "no value of the recipe has changed, and the version of `linear` is 1, locked as 7: not what `small.lock` holds"
+    assert item.message == "no value of the recipe moved it, and the version of `linear` is 1, locked as 7: not what `small.lock` holds"
     assert [note.message for note in item.related] == ["`up`: the start of `weight` is uniform(0.5), step 0, locked as uniform(0.9), step 0"]
+
+
+def test_where_the_recipe_as_it_was_locked_does_not_check_that_is_said(here: Path) -> None:
+    """It was locked with a kind that is gone, say."""
+    held = lock("small.yaml")
+    held["stated"]["nodes.act.kind"] = "bent"
+    Path("small.yaml").write_text(TEXT.replace("out: 3", "out: width-3"))
+    held["nodes"]["up"]["starts"]["weight"] = "uniform(0.9), step 0"
+    Path("small.lock").write_text(text_of(held | {"fingerprint": locked.fingerprint(held)}))
+    messages = said(frozen())
+    assert messages[1].startswith("`nodes.head.out` is width-3, locked as 3: by it 1 node is not")
+    assert messages[0].startswith("with all values as they were locked the recipe does not check, and `up`: the start of `weight`")
 
 
 def test_an_error_of_the_recipe_comes_before_its_lock(here: Path) -> None:
@@ -330,3 +342,17 @@ def test_a_lock_that_could_not_be_read_again_is_not_written(here: Path) -> None:
 
 def test_the_lock_lies_beside_its_recipe() -> None:
     assert place_of("a/b.c/digits.yaml") == "a/b.c/digits.lock"
+
+
+def test_a_hostile_lock_does_not_make_the_check_hang(here: Path) -> None:
+    """Values of the lock are put back into the recipe and tried: thousands of nodes, copies, levels of graphs."""
+    stated = lock("small.yaml")["stated"]
+    many = {key: value for number in range(2_000) for key, value in ((f"nodes.n{number}.kind", "mlp"), (f"nodes.n{number}.from", "x"))}
+    copies = {f"nodes.n{number}.{key}": value for number in range(7) for key, value in (("kind", "mlp"), ("from", "x"), ("repeat", 19_000))}
+    deep = {"nodes.a." * depth + key: value for depth in range(1, 31) for key, value in (("kind", "graph"), ("from", "x"))}
+    for more in (many, copies, deep):
+        held = lock("small.yaml")
+        held["stated"] = {**stated, **more}
+        Path("small.lock").write_text(text_of(held))
+        (item,) = [item for item in frozen("vars.width=9").diagnostics if item.level == "error"]
+        assert item.code == "lock-differs"
