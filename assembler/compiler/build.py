@@ -59,7 +59,10 @@ def build(
     with _default_dtype(dtype):
         if device is not None and torch.device(device).type == "meta":
             with torch.device("meta"):
-                return made(seed=0)
+                model = made(seed=0)
+                if plan.plugged:
+                    restartable(model, plan)
+                return model
         if plan.plugged:
             with torch.device("cpu"):
                 model = made(seed=seed)

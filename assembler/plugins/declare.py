@@ -50,6 +50,8 @@ def kind(
 
     ValueError and TypeError for what cannot be read, or a name that is taken.
     """
+    if not isinstance(ports, str):
+        raise TypeError("`@assembler.kind` wants a line of ports: `@assembler.kind(\"x: [... in] -> y: [... out]\")`")
 
     def declare(cls: Class) -> Class:
         _is_module(cls)

@@ -170,7 +170,7 @@ def _claims(card: Kind, sample: Sample, stated: Mapping[str, Any], leads: Sequen
     whole = use(card, sample, (2,))
     recipe = _recipe(card, whole, stated)
     yield "predictions in a recipe", lambda: _predicted(recipe)
-    yield "the same values under a seed, from meta too", lambda: _seeded(recipe)
+    yield "the same values under a seed, from meta too", lambda: _seeded(recipe, whole)
     yield "copies and pickles", lambda: _copied(recipe, whole)
     yield "bf16", lambda: _bf16(whole)
     if compiled:
@@ -219,11 +219,13 @@ def _predicted(recipe: Mapping[str, Any]) -> None:
     claims.holds(not wrong, "; ".join(wrong[:4]))
 
 
-def _seeded(recipe: Mapping[str, Any]) -> None:
-    first = assemble.build(recipe, seed=3).state_dict()
+def _seeded(recipe: Mapping[str, Any], built: Built) -> None:
+    first, values = assemble.build(recipe, seed=3).eval(), _fed(recipe, built)
+    known, wanted = dict([*first.named_parameters(), *first.named_buffers()]), _given(first, values)
     for what, model in (("built again", assemble.build(recipe, seed=3)), ("built on meta and then started", initialize(assemble.build(recipe, device="meta"), 3))):
-        for key, value in model.state_dict().items():
-            claims.holds(torch.equal(value, first[key]), f"`{key}` differs when it is {what} under the same seed")
+        for key, value in [*model.named_parameters(), *model.named_buffers()]:
+            claims.holds(torch.equal(value, known[key]), f"`{key}` differs when it is {what} under the same seed")
+        _same(_given(model.eval(), values), wanted, f"it gives something else when it is {what} under the same seed")
 
 
 def _copied(recipe: Mapping[str, Any], built: Built) -> None:

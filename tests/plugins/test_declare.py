@@ -283,7 +283,27 @@ def test_a_parameter_that_nothing_starts_is_refused() -> None:
         assembler.build({"inputs": {"x": "[batch 4]"}, "nodes": {"part": {"kind": "bare", "from": "x"}}, "outputs": {"y": "part"}})
 
 
+def test_a_class_that_cannot_start_anew_is_refused_on_meta_too() -> None:
+    @assembler.kind("x: [... in] -> y: [... in]")
+    class Tabled(nn.Module):
+        def __init__(self, in_: int) -> None:
+            super().__init__()
+            self.map = nn.Linear(in_, in_)
+            nn.init.eye_(self.map.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.map(x)
+
+    with pytest.raises(TypeError, match=r"`Tabled` writes over `map\.weight`"):
+        assembler.build({"inputs": {"x": "[batch 4]"}, "nodes": {"part": {"kind": "tabled", "from": "x"}}, "outputs": {"y": "part"}}, device="meta")
+
+
 # --- mistakes in a declaration ---
+def test_a_decorator_without_its_line_is_no_declaration() -> None:
+    with pytest.raises(TypeError, match="wants a line of ports"):
+        assembler.kind(nn.Linear)  # type: ignore[arg-type]
+
+
 def _class(forward: Any = lambda self, x: x, **arguments: Any) -> type[nn.Module]:
     import inspect
 

@@ -115,7 +115,7 @@ class Loose(Mapped):
         (Dead, {}, "`spare.weight` receives no gradient"),
         (Branching, {}, "torch.compile in one graph"),
         (Single, {}, "bf16"),
-        (Loose, {}, "bf16"),
+        (Loose, {}, "from meta too"),
         (Mapped, {"parameters": {"map.weight": "in out"}}, "`map.weight` is [5, 6] where the card says [6, 5]"),
         (Mapped, {"parameters": {}}, "its state has map.weight where the card lists nothing"),
         (Mapped, {"parameters": {"map.weight": Parameter(("out", "in"), "normal(0.02)")}}, "`map.weight` does not start as normal(0.02)"),
