@@ -97,13 +97,14 @@ def compile_blocks(model: nn.Module, **options: Any) -> nn.Module:
 
     Copies that are alike are compiled once, so that the first call takes as long for 48 layers as
     for 12; what stands outside the blocks stays eager. Keys of the `state_dict` do not change. A
-    model without repeats is compiled whole. (PyTorch calls this regional compilation.)
+    model without repeats is compiled whole; blocks of a module that was handed over are not ours to compile. (PyTorch calls this regional compilation.)
     """
     blocks: list[nn.Module] = []
+    foreign = {model.get_submodule(address.removesuffix(".")) for address in getattr(sys.modules.get(type(model).__module__), "GIVEN", ())}
     todo: list[nn.Module] = [model]
     while todo:
         module = todo.pop()
-        inner = list(module.children())
+        inner = [item for item in module.children() if item not in foreign]
         if isinstance(module, nn.ModuleList):
             blocks.extend(inner)
         else:

@@ -554,6 +554,13 @@ def test_a_checkpoint_around_the_whole_model_runs_everything_again() -> None:
     assert torch.equal(torch.autograd.grad(again.sum(), model.side.up.weight)[0], wanted)
 
 
+def test_blocks_of_a_module_that_is_handed_over_are_not_compiled() -> None:
+    text = PLAIN.replace("head: {kind: linear, out: 3, from: host}", "stack: {kind: bus, repeat: 2, from: host, parts: {f: {kind: mlp}}}\n  head: {kind: linear, out: 3, from: stack}")
+    model = assembler.compile_blocks(built(text, host=foreign()), backend="eager")
+    assert all(item._compiled_call_impl is None for item in model.host.modules())
+    assert all(item._compiled_call_impl is not None for item in model.stack)
+
+
 def test_what_is_predicted_around_a_module_is_measured_so() -> None:
     model, _ = with_sites("side: {write: host.b, read: host.a, mode: add, init: zero, part: {kind: mlp, hidden: 4}}")
     found = assembler.verify(model)
