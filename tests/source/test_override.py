@@ -291,7 +291,10 @@ def test_what_is_parsed_is_what_hydra_parses(value: str) -> None:
         assert repr(found[0].value) == repr(wanted)  # as text: nan is not nan
 
 
-PLAIN = st.from_regex(r"[A-Za-z_]{1,4}([./][A-Za-z0-9_]{1,4}){0,2}=(-?[0-9]{1,6}|[A-Za-z0-9_]{1,5}|null|True|nan|-inf|1e5|on)", fullmatch=True)
+PLAIN = st.from_regex(
+    r"\+{0,3}[A-Za-z_]{1,4}([./][A-Za-z0-9_]{1,4}){0,2}=(-?[0-9]{1,6}|-?[0-9]{1,3}(\.[0-9]{0,4})?([eE][-+]?[0-9]{1,3})?|[A-Za-z0-9_]{1,5}|null|True|nan|-inf|on)",
+    fullmatch=True,
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -301,9 +304,9 @@ def test_plain_overrides_are_read_as_the_grammar_reads_them(text: str) -> None:
     if found is not None:
         asked = hydra_bridge._parse_tree(text)
         assert found == asked
-        assert type(found._value) is type(asked._value)
+        assert (type(found._value), repr(found._value)) == (type(asked._value), repr(asked._value))
 
 
 def test_the_plain_overrides_of_a_sweep_need_no_grammar() -> None:
-    assert all(hydra_bridge._plain(text) is not None for text in ("vars.width=96", "vars.shift=-4", "vars.zero=0", "slots/ffn=mlp", "nodes.a.norm=pre"))
-    assert not any(hydra_bridge._plain(text) for text in ("a=null", "a=true", "a=nan", "a=1.5", "a=007", "+a=1", "~a", "a.b/c=d", "a=b,c", "a='b'"))
+    assert all(hydra_bridge._plain(text) is not None for text in ("vars.width=96", "vars.shift=-4", "vars.zero=0", "slots/ffn=mlp", "nodes.a.norm=pre", "+a.p=0.1", "++a=1e-05", "a=-2.5e3"))
+    assert not any(hydra_bridge._plain(text) for text in ("a=null", "a=true", "a=nan", "a=-0", "a=1.", "a=.5", "a=007", "+++a=1", "~a", "a.b/c=d", "a=b,c", "a='b'"))
