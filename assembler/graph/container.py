@@ -15,7 +15,7 @@ from assembler.graph.options import Field, choose
 from assembler.graph.place import Resolved
 from assembler.graph.resolve import no_main, take
 from assembler.graph.shared import Shared
-from assembler.library import registry
+from assembler.library import entry_points, registry
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import Place
 from assembler.source.tree import value_of
@@ -66,6 +66,8 @@ def norm_node(builder: Builder, scope: ScopeDraft, name: str, shared: Shared, ca
         word = env.find(value.data) if isinstance(value.data, str) else None
         kind = str(word if isinstance(word, str) else value.data)
         card = registry.kind(kind)
+        if card is None and kind.endswith("_norm") and not entry_points.bring(kind):
+            card = registry.kind(kind)
         if card is None or not kind.endswith("_norm"):
             known = ("layer_norm", "rms_norm", "batch_norm", "group_norm")
             builder.say(Diagnostic("unknown-kind", f"there is no norm `{kind}`", value.span.at(f"{draft.path}.norm_kind"),

@@ -14,6 +14,7 @@ from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.graph.mixture import KINDS, mixture_of
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler.graph.rewrite import prune
+from assembler.library import registry
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -78,7 +79,7 @@ def _row(visit: _Visit, above: Row | None) -> Row:
     address = f"{above.address}.{visit.name}" if above else visit.name
     if visit.copies is not None and visit.shared and above:
         address = above.address
-    kind = node.kind.name if isinstance(node, Leaf) else node.kind if isinstance(node, Group) else "repeat"
+    kind = _kind(node) if isinstance(node, Leaf) else node.kind if isinstance(node, Group) else "repeat"
     row = Row(visit.name, address, above.depth + 1 if above else 0, visit.parent, node, visit.known, kind, visit.copies)
     row.built = visit.kept is not None
     if isinstance(node, Leaf) and row.built:
@@ -89,6 +90,12 @@ def _row(visit: _Visit, above: Row | None) -> Row:
         # Shared copies have one set of weights, counted with the first of them.
         row.weights = len(visit.copies) if not visit.shared else int(visit.copies.start == 0)
     return row
+
+
+def _kind(node: Leaf) -> str:
+    """The kind as a recipe would name it: with its version where the plain name means another."""
+    card = node.kind
+    return card.name if registry.kind(card.name) is card else f"{card.name}@{card.version}"
 
 
 def _below(visit: _Visit, index: int) -> list[_Visit]:

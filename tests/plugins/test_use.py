@@ -124,6 +124,12 @@ def test_two_packages_that_offer_one_kind_are_not_chosen_between(package: Packag
     assert main(["check", recipe, "--use", "acme_other.kinds"]) == 0
 
 
+def test_a_norm_may_be_offered_too(package: Package) -> None:
+    text = "import assembler\nfrom torch import nn\n@assembler.kind('x: [... d] -> y: [... d]')\nclass HalfNorm(nn.Module):\n    def forward(self, x):\n        return x / 2\n"
+    package(text=text, offers={"half_norm": "acme.kinds"})
+    assert assembler.check({"inputs": {"x": "[batch 4]"}, "nodes": {"a": {"kind": "linear", "out": 2, "norm": "pre", "norm_kind": "half_norm", "from": "x"}}, "outputs": {"y": "a"}}).ok
+
+
 def test_no_plugin_is_imported_where_none_is_wanted(package: Package, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     package(offers={"running_gate": "acme.kinds"})
     assert main(["check", recipe, "--no-plugins"]) == 1

@@ -101,6 +101,14 @@ def test_the_catalogue_says_which_versions_there_are(capsys: pytest.CaptureFixtu
     assert "version 1 of twice@1, twice@2" in capsys.readouterr().out
 
 
+def test_a_node_of_an_older_version_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("inputs: {x: '[batch 4]'}\nnodes:\n  a: {kind: twice, from: x}\n  b: {kind: twice@1, from: a}\noutputs: {y: b}\n")
+    assert main(["show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[1] for line in shown.split("\n") if line.startswith(("  a ", "  b "))] == ["twice", "twice@1"]
+
+
 # --- locks and folders ---
 def test_a_lock_holds_the_version_that_the_plain_name_means_and_says_where_another_stands() -> None:
     source = {"inputs": {"x": "[batch 4]"}, "nodes": {"a": {"kind": "twice", "from": "x"}, "b": {"kind": "twice@1", "from": "a"}}, "outputs": {"y": "b"}}
