@@ -100,7 +100,7 @@ def compile_blocks(model: nn.Module, **options: Any) -> nn.Module:
     model without repeats is compiled whole; blocks of a module that was handed over are not ours to compile. (PyTorch calls this regional compilation.)
     """
     blocks: list[nn.Module] = []
-    foreign = {model.get_submodule(address.removesuffix(".")) for address in getattr(sys.modules.get(type(model).__module__), "GIVEN", ())}
+    foreign = _foreign(model)
     todo: list[nn.Module] = [model]
     while todo:
         module = todo.pop()
@@ -114,10 +114,19 @@ def compile_blocks(model: nn.Module, **options: Any) -> nn.Module:
     return model
 
 
+def _foreign(model: nn.Module) -> set[nn.Module]:
+    """The modules of a model that were handed over."""
+    addresses = getattr(sys.modules.get(type(model).__module__), "GIVEN", ())
+    return {model.get_submodule(address.removesuffix(".")) for address in addresses}
+
+
 def _materialize(model: nn.Module) -> None:
-    """Memory for what lies on meta. `to_empty` would part what is tied."""
+    """Memory for what lies on meta, but in modules that were handed over. `to_empty` would part what is tied."""
     made: dict[int, Any] = {}
+    theirs = {module for item in _foreign(model) for module in item.modules()}
     for module in model.modules():
+        if module in theirs:
+            continue
         for table in (module._parameters, module._buffers):
             for name, old in table.items():
                 if old is None or not old.is_meta:

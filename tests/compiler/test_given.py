@@ -139,6 +139,20 @@ def test_outputs_are_read_by_name_and_of_a_plain_tuple_by_position(form: str) ->
     assert torch.equal(found["out"], model.head(wanted[1]))
 
 
+def test_what_a_tuple_can_do_is_no_name_of_an_output() -> None:
+    model = built(TWO.replace("y: \"", "index: \"").replace("z: \"", "count: \"").replace("host.z", "host.count").replace("host.y", "host.index"), host=foreign("tuple"))
+    assert torch.equal(model(words(), keep())["y"], foreign("tuple")(words(), keep())[0])
+
+
+def test_a_module_on_meta_is_not_filled_with_anything() -> None:
+    with torch.device("meta"):
+        host = Foreign()
+    model = assembler.build(recipe(PLAIN), given={"host": host}, device="meta")
+    assembler.initialize(model, 0)
+    assert all(item.is_meta for item in host.parameters())
+    assert not any(item.is_meta for item in model.head.parameters())
+
+
 def test_a_transformers_output_is_read_by_name_under_the_compiler_too() -> None:
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 

@@ -18,7 +18,7 @@ class Given:
             picked = found if position == 0 else None
         elif isinstance(found, Mapping):
             picked = found.get(name)
-        elif isinstance(found, (tuple, list)) and not hasattr(found, name):
+        elif isinstance(found, (tuple, list)) and name not in getattr(found, "_fields", ()):
             picked = found[position] if position < len(found) else None
         else:
             picked = getattr(found, name, None)
