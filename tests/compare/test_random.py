@@ -16,7 +16,7 @@ from assembler.facts.weights import compare, held, renamed
 from assembler.source.recipe import Recipe
 from tests.fuzz.generate import generate
 
-SHORT, LONG = range(24), range(24, 324)
+SHORT, LONG = range(16), range(16, 316)
 
 
 def unfolded(recipe: Recipe) -> Flow:
