@@ -15,6 +15,34 @@ from assembler.source.recipe import Recipe
 from assembler.weights.fit import At, files, slots_of, variant
 from assembler.weights.swap import swap
 
+X = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+
+
+def recipe(filler: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    return {
+        "inputs": {"x": "[batch seq 8]"},
+        "slots": {"ffn": filler or {"kind": "mlp", "hidden": 6}},
+        "nodes": {
+            "enc": {"kind": "bus", "repeat": 2, "norm": "pre", "from": "x", "parts": {"attend": {"kind": "attention", "heads": 2}, "think": {"slot": "ffn"}}},
+            "head": {"kind": "linear", "out": 3, "from": "enc"},
+        },
+        "outputs": {"y": "head"},
+        **more,
+    }  # fmt: skip
+
+
+def built(spec: dict[str, Any] | None = None, **more: Any) -> nn.Module:
+    return assembler.build(spec or recipe(), seed=0, **more)
+
+
+def again(model: nn.Module) -> nn.Module:
+    """One built of the model's recipe, with the model's values."""
+    found = origin(model)
+    assert found is not None
+    other = assembler.build(found.recipe).to(next(model.parameters()).dtype)
+    other.load_state_dict(model.state_dict())
+    return other.train(model.training)
+
 PARTS: tuple[dict[str, Any], ...] = (
     {"kind": "identity"},
     {"kind": "mlp"},
