@@ -93,14 +93,13 @@ def _planned(stage: str, path: str, overrides: list[str]) -> str:
 
 
 def _show_recipe(path: str, overrides: list[str]) -> int:
-    import yaml
-
     from assembler.assemble import RecipeError, load
+    from assembler.source.dump import to_yaml
 
     try:
         recipe = load(path, overrides)
     except RecipeError as problem:
         print_report(problem.report)
         return exit_code(problem.report)
-    write(yaml.safe_dump(recipe.tree.plain(), sort_keys=False, allow_unicode=False, width=120))
+    write(to_yaml(recipe.tree.plain()))
     return OK

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -35,7 +34,7 @@ from assembler.facts.count import leaves
 from assembler.library.entry_points import there
 from assembler.library.registry import pinned
 from assembler.report.report import Report
-from assembler.source.scalar import Scalar, resolve
+from assembler.source.dump import to_yaml
 from assembler.source.text import read
 from assembler.weights.header import Header, WeightsError, printable, read_header, strict_json
 from assembler.weights.load import File, fit
@@ -115,12 +114,12 @@ def _staged(target: Path) -> Iterator[Path]:
         _flush(target)
         _flush(target.parent)
     except OSError as problem:
-        raise refused(problem, f"{target} is not saved: {problem.strerror or problem}; what was there is as it was") from problem
+        raise _worded(problem, f"{target} is not saved: {problem.strerror or problem}; what was there is as it was") from problem
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def refused(problem: BaseException, text: str) -> OSError:
+def _worded(problem: BaseException, text: str) -> OSError:
     """An OSError with another text; safetensors' own errors have no number."""
     number = getattr(problem, "errno", None)
     return OSError(number, text) if number is not None else OSError(text)
@@ -157,28 +156,17 @@ def _mask() -> int:
 
 
 def _recipe_text(found: Origin) -> str:
-    body = yaml.dump(found.recipe.tree.plain(), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=120)
+    body = to_yaml(found.recipe.tree.plain())
     return f"# The recipe of the weights beside it, with its defaults and overrides. Written by assembler.save.\n{body}"
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.2 would not take for a text, too (PyYAML knows 1.1: to it `1e-3` is one)."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if resolve(text) == Scalar(text) else '"')
-
-
-_Dumper.add_representer(str, _text)
 
 
 def _same_recipe(path: Path, found: Origin) -> None:
     """What was written is what is meant: a text that reads as something else must never go unseen."""
     tree, wrong = read(path)
-    if tree is None or any(item.level == "error" for item in wrong) or tree.plain() != found.recipe.tree.plain():
+    refused = next((item for item in wrong if item.level == "error"), None)
+    if refused is not None:  # a mapping from Python may hold texts that no file may
+        raise ValueError(f"the recipe cannot be kept in a file: {refused.message}; {refused.help}")
+    if tree is None or tree.plain() != found.recipe.tree.plain():
         raise ValueError("the recipe does not read back as it was, which is a bug of ours: please report it with the recipe")
 
 

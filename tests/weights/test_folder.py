@@ -172,6 +172,14 @@ def test_a_model_too_large_to_be_unfolded_is_kept_by_names_alone(tmp_path: Path,
 
 
 # --- what save refuses ---
+@pytest.mark.parametrize("text", ["\ud800", "x" * 30_000], ids=["half", "long"])
+def test_a_text_that_no_recipe_file_may_hold_is_refused_in_words(text: str, tmp_path: Path) -> None:
+    model = assembler.build({**PLAIN, "description": text})
+    with pytest.raises(ValueError, match="cannot be kept in a file"):
+        assembler.save(model, tmp_path / "run")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_model_of_which_nobody_knows_the_recipe_wants_one(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     exec(compile(assembler.eject(TIED), "<ejected>", "exec"), names)
