@@ -74,7 +74,21 @@ def suggested(dropped: Mapping[str, Shape], new: Mapping[str, Shape]) -> dict[st
         for key, address in sorted(_alone(left, local).items(), key=lambda item: item[1].count(".")):
             if key in there and address != there[key] and renamed(address, found) == address:
                 found[address] = there[key]
+    for old, held in ones.items():  # the norms of a part are called after it, and go with it
+        beside = _beside(old, found)
+        if beside and twos.get(beside) == held and renamed(old, found) == old:
+            found[old] = beside
     return folded(found, dropped)
+
+
+def _beside(address: str, found: Mapping[str, str]) -> str:
+    """`s.0.a_pre_norm` where `s.0.a` became `s.0.c`: `s.0.c_pre_norm`. Empty where nothing so called moved."""
+    end = address.rfind("_")
+    while end > address.rfind("."):
+        if address[:end] in found:
+            return found[address[:end]] + address[end:]
+        end = address.rfind("_", 0, end)
+    return ""
 
 
 def _held(weights: Mapping[str, Shape]) -> dict[str, Hashable]:

@@ -60,6 +60,12 @@ def test_parts_that_are_alike_in_every_copy_are_found_by_what_they_stand_in() ->
     assert suggested(old, new) == {"s.*.think": "s.*.ffn"}
 
 
+def test_norms_that_are_alike_go_with_the_part_that_they_are_called_after() -> None:
+    old = _shapes("s.0.a.q", "s.0.b.up.weight", "s.0.a_pre_norm.bias", "s.0.b_pre_norm.bias")
+    new = _shapes("s.0.c.q", "s.0.d.up.weight", "s.0.c_pre_norm.bias", "s.0.d_pre_norm.bias")
+    assert suggested(old, new) == {"s.0.a": "s.0.c", "s.0.b": "s.0.d", "s.0.a_pre_norm": "s.0.c_pre_norm", "s.0.b_pre_norm": "s.0.d_pre_norm"}
+
+
 def test_of_two_that_could_be_meant_neither_is_taken() -> None:
     assert suggested(_shapes("a.weight"), _shapes("b.weight", "c.weight")) == {}
     assert suggested(_shapes("a.weight", "b.weight"), _shapes("c.weight")) == {}
