@@ -112,7 +112,7 @@ def first_steps(model: nn.Module, batch: Mapping[str, Tensor], last: int, seed: 
     trained = [(name, item) for name, item in work.named_parameters() if item.requires_grad]
     steps: dict[str, int] = {}
     largest: dict[str, float] = dict.fromkeys((name for name, _ in trained), 0.0)
-    before, running = model.training, [(item, item.clone()) for item in model.buffers()]
+    before, running = model.training, [(buffer, buffer.clone()) for buffer in model.buffers()]
     work.train()
     try:
         for step in range(last + 1):
@@ -129,8 +129,8 @@ def first_steps(model: nn.Module, batch: Mapping[str, Tensor], last: int, seed: 
     finally:
         model.train(before)
         with torch.no_grad():
-            for item, value in running:
-                item.copy_(value)
+            for buffer, value in running:
+                buffer.copy_(value)
     return steps, largest
 
 

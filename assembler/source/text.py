@@ -46,7 +46,9 @@ def read(path: str | os.PathLike[str], *, name: str | None = None) -> Read:
             return None, [_irregular(info.st_mode, where)]
         data = _bytes(place)
     except FileNotFoundError:
-        return None, [Diagnostic("file-not-found", f"there is no file {shown(place)}", where, help="check the path and its ending")]
+        near = f"{place}.yaml"
+        hint = f"did you mean {shown(near)}?" if os.path.isfile(near) else "check the path and its ending"
+        return None, [Diagnostic("file-not-found", f"there is no file {shown(place)}", where, help=hint)]
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or str(problem)
         return None, [Diagnostic("file-unreadable", f"the file cannot be read: {reason.lower()}", where,

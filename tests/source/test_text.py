@@ -469,6 +469,10 @@ def test_what_is_no_file_is_refused_unopened(tmp_path, monkeypatch):
 
 def test_a_file_that_is_not_there_or_cannot_be_read(tmp_path, monkeypatch):
     assert codes(tmp_path / "none.yaml") == ["file-not-found"]
+    (tmp_path / "tiny.yaml").write_text("a: 1")
+    monkeypatch.chdir(tmp_path)
+    assert [d.help for d in read("tiny")[1]] == ["did you mean `tiny.yaml`?"]
+    assert [d.help for d in read("tin")[1]] == ["check the path and its ending"]
     assert codes("a\0b") == ["file-unreadable"]
     assert codes("x" * 5000) == ["file-unreadable"]
     (tmp_path / "loop").symlink_to("loop")
