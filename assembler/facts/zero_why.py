@@ -48,33 +48,30 @@ class Reader:
         for place, use in enumerate(flow.uses):
             for key, weight in use.weights.items():
                 self.users.setdefault(weight, (place, key))
-        self._ends: dict[tuple[int, str], tuple[End, tuple[int, ...]]] = {}
+        self._ends: dict[tuple[int, str], tuple[End, int]] = {}
 
     # --- why nothing arrives ---
-    def end(self, weight: int) -> tuple[End, tuple[int, ...]]:
-        """What keeps gradients from a weight that has none, and the uses on the way to it."""
+    def end(self, weight: int) -> tuple[End, int]:
+        """What keeps gradients from a weight that has none, and the last use on the way to it."""
         if weight not in self.users:
-            return End("unread", -1), ()
-        return self._follow(*self.users[weight])
-
-    def _follow(self, use: int, name: str) -> tuple[End, tuple[int, ...]]:
-        way = [use]
-        begin = (use, name)
-        if begin in self._ends:
-            return self._ends[begin]
-        for _ in range(MOST):
-            item = self.flow.uses[use]
+            return End("unread", -1), -1
+        use, name = self.users[weight]
+        way: list[tuple[int, str]] = []
+        found = self._ends.get((use, name))
+        while found is None:  # Each hop leads to a later use.
+            way.append((use, name))
             stop = self._inside(use, name)
+            readers = [] if isinstance(stop, End) else self.readers.get(self.flow.uses[use].outputs[stop], [])
             if isinstance(stop, End):
-                self._ends[begin] = stop, tuple(way)
-                return self._ends[begin]
-            value = item.outputs[stop]
-            readers = self.readers.get(value, [])
-            if not readers:
-                break
-            use, name = readers[0]
-            way.append(use)
-        return End("unread", use), tuple(way)
+                found = stop, use
+            elif not readers:
+                found = End("unread", use), use
+            else:
+                use, name = readers[0]
+                found = self._ends.get((use, name))
+        # Whatever stands on the way ends there too: copies in a row are walked once, not once for each.
+        self._ends.update(dict.fromkeys(way, found))
+        return found
 
     def _inside(self, use: int, name: str) -> End | str:
         """The step in a body that holds gradients back from a name, or the output port that gets none."""
@@ -190,10 +187,11 @@ def why_weight(flow: Flow, found: Zero, number: int) -> tuple[Because, ...]:
     if step is not None:
         text = "learns from the first step" if step == 0 else f"has its first gradient at step {step}: it waits for weights that start as zeros"
         return (Because(weight.address, text, weight.node.span),)
-    end, way = Reader(flow, found).end(number)
+    reader = Reader(flow, found)
+    end, last = reader.end(number)
     lines = [Because(weight.address, "never has a gradient", weight.node.span)]
-    if len(way) > 1 and way[-1] != end.use:
-        lines.append(Because(flow.uses[way[-1]].address, "holds it back", flow.uses[way[-1]].node.span))
+    if last != end.use and last != reader.users[number][0]:
+        lines.append(Because(flow.uses[last].address, "holds it back", flow.uses[last].node.span))
     return (*lines, said(flow, end))
 
 
