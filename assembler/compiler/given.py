@@ -21,6 +21,8 @@ from assembler_schemas.kind import Definition, Given
 if TYPE_CHECKING:
     from assembler.compiler.scope import Fed, ScopeBuilder
 
+LINE = "\n" + 12 * " "
+"""An argument of a call in a method on a line of its own."""
 RESERVED = frozenset({"self", "seed", "here", "torch", "nn", "hashlib", "initialize", "super"})
 
 
@@ -213,11 +215,10 @@ class _Call:
         if inside:
             table = ", ".join(f"{literal(port)}: {at}" for port, at in positions.items())
             keep = literal(tuple(self.keys[value] for value in kept))
-            pieces = [f"self._in_{self.host}.run(self.{self.host}, {{{table}}}, {keep}, {{"]
-            for index, stage in enumerate(stages):
-                pieces += [", "] if index else []
-                pieces += self._stage(stage)
-            pieces += ["}", *self._arguments(", "), ")"]
+            pieces = [f"self._in_{self.host}.run({LINE}self.{self.host},{LINE}{{{table}}},{LINE}{keep},{LINE}{{"]
+            for stage in stages:
+                pieces += [f"{LINE}    ", *self._stage(stage), ","]
+            pieces += [f"{LINE}}}" if stages else "}", *self._arguments(f",{LINE}"), f"{LINE[:-4]})"]
         elif len(direct) == 1:
             self.builder.planner.use("Given")
             ((port, at),) = positions.items()
@@ -230,15 +231,16 @@ class _Call:
         self.draft.add(Op(outputs, tuple(pieces), self.host, "" if stages else None, place=place_of(final.node.span), ports=names if len(names) > 1 else ()))
 
     def _arguments(self, before: str) -> Iterator[Piece]:
+        after = before or ", "
         first = self.stretches[0]
         for port, values in first.fed.items():
             if values and port != first.build.back:
                 yield f"{before}{identifier(port)}="
                 yield values[0]
-                before = ", "
+                before = after
         for name, value in first.build.call:
             yield f"{before}{name}={literal(value)}"
-            before = ", "
+            before = after
 
     # --- what runs inside ---
     def _stage(self, stage: Stage) -> list[Piece]:
