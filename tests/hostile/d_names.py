@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.hostile.entry import GOOD, OK, Entry, name, net, option, value
 
-_RESERVED = ("self", "forward", "training", "to", "type", "double", "half", "register_buffer", "dump_patches", "class", "lambda", "add_module", "losses")
+_RESERVED = ("self", "code", "graph", "forward", "training", "to", "type", "double", "half", "register_buffer", "dump_patches", "class", "lambda", "add_module", "losses")
 _CODE = ("'x; import os'", '"x\\nimport os"', "'x\"\"\"'", "'x{y}'", "x%s", "'x\\'", "'x);print(1'", "__class__", "__init__", "_parameters", "T_destination", "'{0.__class__}'", "Head", "1head", "he-ad", "he.ad", "he/ad", "'he ad'", '"he\'ad"', "📦", "''", "'..'", "'a[0]'")
 
 ENTRIES = [

@@ -217,7 +217,7 @@ def test_distances_of_half_precision_are_taken_in_single() -> None:
 QUANTIZED = """
 inputs: {x: "[batch seq 8]"}
 nodes:
-  stack: {kind: sequence, repeat: 2, SHARE, from: x, parts: {up: {kind: linear, out: 8}, code: {kind: vector_quantize, codes: 5, commit: 0.5, EMA}}}
+  stack: {kind: sequence, repeat: 2, SHARE, from: x, parts: {up: {kind: linear, out: 8}, quantize: {kind: vector_quantize, codes: 5, commit: 0.5, EMA}}}
   head: {kind: linear, out: 3, from: stack}
 outputs: {y: head, aux: losses}
 """
