@@ -80,6 +80,8 @@ def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
         {**{f"inputs.{k}": v.span for k, v in recipe.graph.inputs.items()}, **{f"outputs.{k}": v.span for k, v in recipe.graph.outputs.items()}},
         accepted=tuple(builder.accepted), filled={path: tuple(places) for path, places in builder.filled.items()}, grafts=grafts,
     )  # fmt: skip
+    for inner in builder.nested:
+        inner.outer = None  # a circle, which would keep all of it until the collector comes
     return graph, builder.found
 
 
@@ -93,6 +95,8 @@ class Builder:
         self.rules = RuleBook(self.say)
         self.resolver = Resolver(self.rules, self.say)
         self.types: dict[str, Type] = {}
+        self.nested: list[ScopeDraft] = []
+        """The insides of containers, which look names up in what is around them."""
         self.written = 0
         self.full = False
         self.later: list[tuple[Draft, ScopeDraft, str, Span]] = []

@@ -127,6 +127,7 @@ def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, sco
         draft.broken = True
         return
     inner = ScopeDraft(at.address, resolved.env, scope, {STREAM: ANY}, frozenset() if mixture else offered, known=frozenset(parts), policy=scope.policy)
+    builder.nested.append(inner)
     draft.inner = inner
     inner.places = {name: (place, resolved.env) for name, place in parts.items()}
     order = ordered(parts, builder.say) if resolved.kind.name in ("sequence", "bus") else list(parts.values())
@@ -337,6 +338,7 @@ def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDr
             _norms_inside(builder, copy, copy.inner, shared)
         return copy
     inner = ScopeDraft(at.address, resolved.env, scope, policy=scope.policy)
+    builder.nested.append(inner)
     leaf = builder.single(resolved, shared, inner, at.below(resolved.place.name), offered)
     group = Draft(resolved.place.name, at.address, resolved.place.span, kind=registry.kind("graph"), inner=inner, broken=leaf.broken, path=leaf.path)
     inner.add(leaf)

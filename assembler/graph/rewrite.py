@@ -13,15 +13,7 @@ Change = Callable[[Scope, dict[str, Node]], dict[str, Node]]
 
 def rewrite(scope: Scope, change: Change) -> Scope:
     """`change` applied to every scope, inner ones first. Nesting is bounded by the reader."""
-
-    def inside(node: Node) -> Node:
-        if isinstance(node, Group):
-            return node._replace(scope=rewrite(node.scope, change))
-        if isinstance(node, Repeat):
-            return node._replace(runs=tuple(Run(run.count, inside(run.node)) for run in node.runs))  # type: ignore[arg-type]
-        return node
-
-    nodes = change(scope, {name: inside(node) for name, node in scope.nodes.items()})
+    nodes = change(scope, {name: _rewritten(node, change) for name, node in scope.nodes.items()})
     gone = {name for name in scope.nodes if name not in nodes}
     outputs = scope.outputs
     if gone:
@@ -31,6 +23,14 @@ def rewrite(scope: Scope, change: Change) -> Scope:
                 ref = next(iter(scope.nodes[ref.node].inputs.values()))[0].source
             outputs[name] = ref
     return scope._replace(nodes=nodes, outputs=outputs)
+
+
+def _rewritten(node: Node, change: Change) -> Node:
+    if isinstance(node, Group):
+        return node._replace(scope=rewrite(node.scope, change))
+    if isinstance(node, Repeat):
+        return node._replace(runs=tuple(Run(run.count, _rewritten(run.node, change)) for run in node.runs))  # type: ignore[arg-type]
+    return node
 
 
 def prune(scope: Scope) -> Scope:

@@ -50,6 +50,10 @@ class _Frame(NamedTuple):
     as_key: bool
 
 
+def _nobody(*_: object, **__: object) -> None:
+    raise RuntimeError("a finding after the text was read")
+
+
 class Builder:
     """Takes events in order. `root` holds the value once the document has ended.
 
@@ -86,6 +90,10 @@ class Builder:
     def report(self, code: str, message: str, span: Span, **fields: Any) -> None:
         self._room(span)
         self.found.append(Diagnostic(code, message, span.at(self.path()), **fields))
+
+    def part(self) -> None:
+        """Let go of what reports here, once all is read: a circle, and the whole text with it, would wait for the collector."""
+        self.texts.report = self.anchors.report = _nobody
 
     def _room(self, span: Span) -> None:
         """Stop where one more finding would be too many."""

@@ -73,6 +73,7 @@ def read_text(data: bytes | str, name: str) -> Read:
     hidden = [] if text.isascii() else [match.start() for match in letters.HIDDEN.finditer(text)][::-1]
     builder = Builder(source, hidden)
     whole = _run(builder)
+    builder.part()
     found = builder.found
     found.extend(_hidden_elsewhere(builder))
     # In the order of the file; what concerns the file as a whole (no line) comes last.
