@@ -137,12 +137,16 @@ def _materialize(model: nn.Module) -> None:
                 table[name] = made[id(old)]
 
 
+FORM = frozenset(("requires_grad_", "t_", "transpose_", "swapaxes_", "swapdims_", "squeeze_", "unsqueeze_", "as_strided_", "resize_", "set_", "detach_", "rename_"))
+"""What changes a tensor's form in place, and none of its values."""
+
+
 class _Unfilled(TorchFunctionMode):
-    """Leaves out whatever would fill a tensor: `nn.init`, and the methods that change one in place."""
+    """Leaves out whatever would fill a tensor: `nn.init`, and the methods that change values in place."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         named, name = kwargs or {}, getattr(func, "__name__", "")
-        if name.endswith("_") and not name.endswith("__") and name != "requires_grad_":
+        if name.endswith("_") and not name.endswith("__") and name not in FORM:
             return args[0] if args else named["tensor"]
         return func(*args, **named)
 

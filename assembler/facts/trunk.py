@@ -117,7 +117,12 @@ class _Walk:
     def sum(self, index: int, use: Use, values: Sequence[int]) -> None:
         """A write onto the first operand that another one was read from."""
         reads = {number: {read.source: read for read in self.reads.get(number, ()) if read.reader >= 0} for number in values}
-        trunk = next((one for one in values if any(one in found for number, found in reads.items() if number != one)), None)
+        readers: dict[int, list[int]] = {}
+        for number, found in reads.items():
+            for source in found:
+                readers.setdefault(source, []).append(number)
+        # Of two readers of one at least one is another: a sum of ten thousand values is looked at once.
+        trunk = next((one for one in values if any(number != one for number in readers.get(one, ())[:2])), None)
         if trunk is None:
             return
         last = self.writes.get(trunk)

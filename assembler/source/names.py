@@ -19,6 +19,7 @@ MODULE_ATTRIBUTES = frozenset(
 EXPORT_ATTRIBUTES = frozenset(
     ["add_submodule", "code", "delete_all_unused_submodules", "delete_submodule", "graph", "meta", "print_readable", "range_constraints", "recompile", "shape_env", "to_folder", "validate_inputs"]
 )
+MODULES = ("node", "part", "graft")
 OURS = frozenset({"self", "losses"})
 
 
@@ -32,7 +33,7 @@ def check_name(name: str, what: str, span: Span, attribute: bool = True) -> Diag
             "name-syntax", f"{shown!r} cannot name a{'n' if what[0] in 'aeiou' else ''} {what}", span,
             label="a name is [a-z][a-z0-9_]*, at most 64 long", help=f"call it `{slug}`",
         )  # fmt: skip
-    if keyword.iskeyword(name) or name in OURS or (attribute and name in MODULE_ATTRIBUTES | EXPORT_ATTRIBUTES):
+    if keyword.iskeyword(name) or name in OURS or (attribute and (name in MODULE_ATTRIBUTES or (name in EXPORT_ATTRIBUTES and what in MODULES))):
         owner = "Python" if keyword.iskeyword(name) else "the language" if name in OURS else "torch.nn.Module" if name in MODULE_ATTRIBUTES else "torch.export"
         return Diagnostic(
             "name-reserved", f"`{name}` cannot name a{'n' if what[0] in 'aeiou' else ''} {what}: {owner} needs it", span,

@@ -32,7 +32,7 @@ def test_body_and_module_give_the_same(grafts: str):
     model = assembler.build(yaml.safe_load(HOST + f"grafts: {{{grafts}}}"), seed=1)
     known = origin(model)
     assert known is not None
-    unfolded = flow(*known)
+    unfolded = flow(known.graph, known.facts)
     assert unfolded is not None
     (use,) = unfolded.uses
     x = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
