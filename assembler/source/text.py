@@ -73,14 +73,13 @@ def read_text(data: bytes | str, name: str) -> Read:
     hidden = [] if text.isascii() else [match.start() for match in letters.HIDDEN.finditer(text)][::-1]
     builder = Builder(source, hidden)
     whole = _run(builder)
-    builder.part()
     found = builder.found
     found.extend(_hidden_elsewhere(builder))
     # In the order of the file; what concerns the file as a whole (no line) comes last.
     found.sort(key=lambda finding: (finding.span.line == 0, finding.span.line, finding.span.column))
-    if not whole:
-        return None, found
-    return _mapping(builder, found)
+    read = _mapping(builder, found) if whole else (None, found)
+    builder.part()
+    return read
 
 
 def _run(builder: Builder) -> bool:
