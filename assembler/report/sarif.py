@@ -124,8 +124,15 @@ def _change(file: str, edits: Sequence[Data]) -> Data:
 def uri(file: str) -> str:
     """A relative path stays relative, to wherever the log is read; an absolute one is a `file:` URI (RFC 3986, RFC 8089)."""
     path = file.replace(os.sep, "/")
-    quoted = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in path.encode("utf-8", "surrogateescape"))
+    quoted = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in _bytes(path))
     return f"file://{'' if path.startswith('/') else '/'}{quoted}" if os.path.isabs(file) else quoted
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        return path.encode("utf-8", "surrogateescape")  # the bytes of a file's name that are no text
+    except UnicodeEncodeError:  # half of a pair, which no file is called
+        return path.encode("utf-8", "surrogatepass")
 
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")

@@ -195,12 +195,16 @@ def test_the_name_of_a_file_is_a_uri(file: str, there: str) -> None:
     assert uri(file) == there
 
 
-@given(text=st.text(min_size=1), file=st.text(st.characters(blacklist_characters="/\\\0"), min_size=1))
+@given(text=st.text(min_size=1), file=st.text(st.characters(blacklist_characters="/\\\0", blacklist_categories=("Cs",)) | st.sampled_from("\udc80\udcff"), min_size=1))
 @settings(max_examples=150, deadline=None)
 def test_any_text_is_valid_and_comes_back_from_sarif(text: str, file: str) -> None:
     (result,) = log(finding(text, SPAN._replace(file=file)))["runs"][0]["results"]
     assert result["message"]["text"] == text
     assert unquote(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], errors="surrogateescape") == file
+
+
+def test_half_of_a_pair_in_a_name_is_still_a_uri() -> None:
+    assert uri("a\ud800b.yaml") == "a%ED%A0%80b.yaml"
 
 
 # --- the command ---
