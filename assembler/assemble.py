@@ -114,11 +114,6 @@ def _held_to_lock(found_recipe: Recipe, found: Sequence[Diagnostic], overrides: 
     """With the lock that lies beside a recipe; without one the recipe itself must ask for every adapter."""
     from assembler.checks import frozen, locked
 
-    def lock_of(item: Recipe, report: Report) -> locked.Lock | None:
-        if not report.ok or report.graph is None or report.facts is None:
-            return None
-        return locked.lock_of(item, report.graph._replace(scope=prune(report.graph.scope)), report.facts)
-
     def again(tree: Value) -> locked.Lock | None:
         other, said = parse(tree, found_recipe.file)
         graph, more = build_graph(other)
@@ -129,10 +124,10 @@ def _held_to_lock(found_recipe: Recipe, found: Sequence[Diagnostic], overrides: 
 
     lock, said = frozen.beside(found_recipe.file)
     report = examine(found_recipe, [*found, *said], lock is None, scale)
-    if lock is None or not report.ok:
+    now = meant(found_recipe, report)
+    if lock is None or now is None:
         return report
-    now = lock_of(found_recipe, report)
-    return replace(report, diagnostics=(*report.diagnostics, *frozen.check(lock, now, found_recipe, overrides, again)))
+    return replace(report, diagnostics=(*report.diagnostics, *frozen.check(lock, locked.lock_of(*now), found_recipe, overrides, again)))
 
 
 @contextmanager
@@ -211,14 +206,16 @@ def build(
 
     found = origin_of(source)
     made = plan_of(found.graph, found.facts)
-    if made.given or given:
-        _measured(made, given, dtype)
+    hold(made, given, dtype)
     model = make(made, device=device, dtype=dtype, seed=seed, given=given)
     remember(model, found)
     return model
 
 
-def _measured(made: Plan, given: Mapping[str, nn.Module] | None, dtype: Any) -> None:
+def hold(made: Plan, given: Mapping[str, nn.Module] | None, dtype: Any) -> None:
+    """Hold the modules that are handed over against what the recipe states of them. RecipeError shows both."""
+    if not (made.given or given):
+        return
     from assembler.compiler.measure import handed, measure
 
     found = measure(made, handed(made, given), dtype)
@@ -238,13 +235,21 @@ _BUILT: WeakKeyDictionary[nn.Module | type, Origin] = WeakKeyDictionary()
 """By model, and by class for its copies. Two recipes may compile to one class: then the model knows which it was."""
 
 
-def origin_of(source: Source) -> Origin:
+def origin_of(source: Source, overrides: Sequence[str] = ()) -> Origin:
     """A recipe that checks, as what is built of it. RecipeError(report) with every finding if it does not check."""
     with no_collection():
-        found_recipe, found = read(source)
+        found_recipe, found = read(source, overrides)
         report = examine(found_recipe, found) if found_recipe is not None else Report(diagnostics=tuple(found))
-    if found_recipe is None or not report.ok or report.graph is None or report.facts is None:
+    made = meant(found_recipe, report) if found_recipe is not None else None
+    if made is None:
         raise RecipeError(report)
+    return made
+
+
+def meant(found_recipe: Recipe, report: Report) -> Origin | None:
+    """What is built of a recipe, of which this is the report; None if it does not check."""
+    if not report.ok or report.graph is None or report.facts is None:
+        return None
     return Origin(found_recipe, report.graph._replace(scope=prune(report.graph.scope)), report.facts)
 
 

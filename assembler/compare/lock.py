@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from assembler.assemble import Origin, Source, origin_of, read
+from assembler.assemble import Origin, Source, origin_of
 from assembler.checks import locked
 from assembler.checks.locked import Lock, place_of, read_lock, text_of, unreadable
 from assembler.facts.flow import MAX_USES
@@ -19,7 +19,7 @@ __all__ = ["Lock", "lock", "lock_of", "place_of", "read_lock", "stale", "text_of
 
 def lock(source: Source, overrides: Sequence[str] = ()) -> Lock:
     """What a lock of the recipe holds. RecipeError if it does not check, ValueError where it is too large."""
-    return lock_of(origin_of(source if not overrides else _whole(source, overrides)))
+    return lock_of(origin_of(source, overrides))
 
 
 def lock_of(origin: Origin) -> Lock:
@@ -28,17 +28,6 @@ def lock_of(origin: Origin) -> Lock:
     if made is None:
         raise ValueError(f"the graph unfolds into more than {MAX_USES:,} uses of kinds, and a lock holds no more: lock a shallower copy of it")
     return made
-
-
-def _whole(source: Source, overrides: Sequence[str]) -> Source:
-    """With its overrides; where these cannot be carried out the findings are the error."""
-    from assembler.assemble import RecipeError
-    from assembler.report.report import Report
-
-    found, said = read(source, overrides)
-    if found is None or any(item.level == "error" for item in said):
-        raise RecipeError(Report(name=found.name if found else "", diagnostics=tuple(said)))
-    return found
 
 
 def stale(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[str]:

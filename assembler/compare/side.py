@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
-from assembler.assemble import Origin, RecipeError, Source, examine, no_collection, origin_of, read
+from assembler.assemble import Origin, Source, origin_of
 from assembler.facts.flow import MAX_USES
 from assembler.facts.signals import Signals, signals
 from assembler.facts.weights import Held, held
-from assembler.report.report import Report
 from assembler.weights.header import SIZES, read_header
 from assembler.weights.names import RECIPE, WEIGHTS
 
@@ -28,7 +27,7 @@ class Side(NamedTuple):
 
 def side(source: Source, overrides: Sequence[str] = ()) -> Side:
     folder = os.fspath(source) if isinstance(source, (str, os.PathLike)) and os.path.isdir(source) else ""
-    found = _origin(os.path.join(folder, RECIPE) if folder else source, overrides)
+    found = origin_of(os.path.join(folder, RECIPE) if folder else source, overrides)
     known = signals(found.graph, found.facts)
     if known is None:
         raise ValueError(f"the graph unfolds into more than {MAX_USES:,} uses of kinds, and no more are compared: compare shallower copies")
@@ -41,15 +40,3 @@ def side(source: Source, overrides: Sequence[str] = ()) -> Side:
         sizes = {item.key: prod(item.shape) * SIZES[entries[item.key].dtype] for item in items}
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else found.recipe.name or "recipe"
     return Side(" ".join([name, *overrides]), found, known, items, sizes)
-
-
-def _origin(source: Source, overrides: Sequence[str]) -> Origin:
-    if not overrides:
-        return origin_of(source)
-    recipe, found = read(source, overrides)
-    if recipe is None or any(item.level == "error" for item in found):
-        with no_collection():
-            raise RecipeError(examine(recipe, found) if recipe is not None else Report(diagnostics=tuple(found)))
-    return origin_of(recipe)
-
-

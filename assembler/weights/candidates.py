@@ -6,11 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from assembler.assemble import Origin, examine
+from assembler.assemble import Origin, examine, meant
 from assembler.facts.count import totals
-from assembler.graph.rewrite import prune
 from assembler.library import registry
-from assembler.report.report import Report
 from assembler.source.recipe import Recipe
 from assembler.weights.fit import At, files, outside, refilled
 
@@ -33,7 +31,7 @@ class Candidate(NamedTuple):
 
 def candidates(recipe: Recipe, at: At) -> Iterator[Candidate]:
     """Files of the group first, then kinds by name. Those that are made of parts are not among them: they have no default."""
-    before = _origin(recipe, examine(recipe))
+    before = meant(recipe, examine(recipe))
     count = totals(before.graph, before.facts)[0] if before is not None else None
     now = _filler(recipe, at)
     for name in files(recipe, at):
@@ -48,7 +46,7 @@ def candidates(recipe: Recipe, at: At) -> Iterator[Candidate]:
 def _judged(recipe: Recipe, before: Origin | None, count: int | None, at: At, part: Any, override: str, now: Any) -> Candidate:
     changed, found = refilled(recipe, at, part)
     report = examine(changed, found)
-    after = _origin(changed, report)
+    after = meant(changed, report)
     same = _filler(changed, at) == now
     if after is None:
         error = next(item for item in report.diagnostics if item.level == "error")
@@ -57,12 +55,6 @@ def _judged(recipe: Recipe, before: Origin | None, count: int | None, at: At, pa
     beyond = outside(before, after, at) if before is not None else []
     remark = beyond[0].message.partition(" changes ")[2] if beyond else ""
     return Candidate(override, True, whole, whole - count if count is not None else None, f"changes {remark}" if remark else "", same)
-
-
-def _origin(recipe: Recipe, report: Report) -> Origin | None:
-    if not report.ok or report.graph is None or report.facts is None:
-        return None
-    return Origin(recipe, report.graph._replace(scope=prune(report.graph.scope)), report.facts)
 
 
 def _filler(recipe: Recipe, at: At) -> Any:

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from assembler.assemble import Origin, RecipeError, examine
+from assembler.assemble import Origin, RecipeError, examine, meant
 from assembler.facts.flow import Flow, flow
 from assembler.facts.weights import Survey, compare, held
 from assembler.graph.address import Address, Slice, parse_address
-from assembler.graph.rewrite import prune
 from assembler.report.report import Report
 from assembler.source.override import apply, compose
 from assembler.source.parse import nearest, parse
@@ -178,8 +177,8 @@ def variant(before: Origin, at: At, part: Part) -> tuple[Origin, Report]:
     where a weight outside the slot would change its shape."""
     recipe, found = refilled(before.recipe, at, part)
     report = examine(recipe, found)
-    if report.ok and report.graph is not None and report.facts is not None:
-        after = Origin(recipe, report.graph._replace(scope=prune(report.graph.scope)), report.facts)
+    after = meant(recipe, report)
+    if after is not None:
         beyond = outside(before, after, at)
         if not beyond:
             return after, report

@@ -25,15 +25,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from assembler.assemble import Origin, RecipeError, Source, origin_of, remember
+from assembler.assemble import Origin, Source, hold, origin_of, remember
 from assembler.compare.lock import lock_of, text_of
 from assembler.compiler.build import build
-from assembler.compiler.measure import handed, measure
 from assembler.compiler.plan import plan
 from assembler.facts.count import leaves
 from assembler.library.entry_points import there
 from assembler.library.registry import pinned
-from assembler.report.report import Report
 from assembler.source.dump import to_yaml
 from assembler.source.text import read
 from assembler.weights.header import Header, WeightsError, printable, read_header, strict_json
@@ -213,10 +211,7 @@ def load_model(
     if changed:
         warnings.warn(f"{place} was saved by another release: {'; '.join(changed)}; its weights are taken where names and shapes still fit", OlderFolder, stacklevel=2)
     planned = plan(found.graph, found.facts)
-    if planned.given or given:
-        measured = measure(planned, handed(planned, given), dtype)
-        if measured:
-            raise RecipeError(Report(name=found.recipe.name, diagnostics=tuple(measured)))
+    hold(planned, given, dtype)
     model = build(planned, dtype=dtype, values=False, given=given)
     about = known(model, found)
     mine = places(model, about)
