@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from assembler.facts.flow import Flow
 from assembler.facts.zero import Zero
+from assembler.graph.address import starred
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.span import NOWHERE
 
@@ -128,15 +129,11 @@ def _norms(flow: Flow, zero: Zero) -> Iterator[Diagnostic]:
             cause, weight = flow.uses[end.use], flow.weights[end.weight]
             notes = (Note(f"`{weight.address}` starts as zeros", cause.node.span),) if cause.node is not use.node else ()
             yield Diagnostic(
-                "norm-after-zero", f"`{_pattern(use.address)}` norms a value that starts as zeros: after one step it is at full strength", use.node.span,
+                "norm-after-zero", f"`{starred(use.address)}` norms a value that starts as zeros: after one step it is at full strength", use.node.span,
                 related=notes, help="let the layer before it start as usual; where silence is wanted, let the norm's gain start as zeros instead",
             )  # fmt: skip
 
 
 def _patterns(flow: Flow, numbers: Sequence[int]) -> list[str]:
     """Addresses, those of copies as one."""
-    return list(dict.fromkeys(_pattern(flow.weights[number].address) for number in numbers))
-
-
-def _pattern(address: str) -> str:
-    return ".".join("*" if part.isdecimal() else part for part in address.split("."))
+    return list(dict.fromkeys(starred(flow.weights[number].address) for number in numbers))

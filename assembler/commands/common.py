@@ -71,6 +71,25 @@ def one_recipe(command: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
     return paths[0], overrides
 
 
+def passes(report: Report) -> bool:
+    """Whether a command goes on. Findings that stop it are printed; others go where a program does not read."""
+    if not report.ok:
+        print_report(report)
+    elif report.diagnostics:
+        print_report(report, sys.stderr)
+    return report.ok
+
+
+def size(text: str) -> tuple[str, int]:
+    """`NAME=N` of `--size`: a run-time size."""
+    import argparse
+
+    name, _, number = text.partition("=")
+    if not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text[:200]!r} is not NAME=N")
+    return name, positive(number)
+
+
 def positive(text: str) -> int:
     import argparse
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from assembler.commands.common import (
     FINDINGS,
     OVERRIDES,
@@ -12,6 +10,7 @@ from assembler.commands.common import (
     give,
     one_recipe,
     parser_of,
+    passes,
     print_report,
 )
 
@@ -32,11 +31,8 @@ def run(words: list[str]) -> int:
     except OutputRefused as problem:
         raise UsageError(str(problem)) from problem
     report = check(path, overrides)
-    if not report.ok:
-        print_report(report)
+    if not passes(report):
         return exit_code(report)
-    if report.diagnostics:
-        print_report(report, sys.stderr)
     try:
         text = eject(load(path, overrides))
     except RecipeError as problem:  # the file changed in between, or a budget that only building knows

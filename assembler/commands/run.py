@@ -12,8 +12,9 @@ from assembler.commands.common import (
     exit_code,
     one_recipe,
     parser_of,
-    print_report,
+    passes,
     say,
+    size,
 )
 from assembler.report.terminal import style_of, write
 
@@ -22,19 +23,15 @@ def run(words: list[str]) -> int:
     parser = parser_of("run", "Build the model, run it forward and backward, compare what was predicted with what is measured.", OVERRIDES)
     parser.add_argument("arguments", nargs="+", metavar="RECIPE|KEY=VALUE")
     parser.add_argument("--input", metavar="FILE.safetensors", help="one tensor for each input; else they are generated")
-    parser.add_argument("--size", action="append", default=[], metavar="NAME=N", help="a run-time size of generated inputs")
+    parser.add_argument("--size", action="append", default=[], type=size, metavar="NAME=N", help="a run-time size of generated inputs")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of generated inputs (default: 0)")
     asked = parser.parse_intermixed_args(words)
     path, overrides = one_recipe("run", asked.arguments)
-    sizes = dict(_size(item) for item in asked.size)
     from assembler.assemble import check
 
     report = check(path, overrides)
-    if not report.ok:
-        print_report(report)
+    if not passes(report):
         return exit_code(report)
-    if report.diagnostics:
-        print_report(report, sys.stderr)
     from assembler.graph.given import handed
 
     foreign = list(handed(report.graph)) if report.graph is not None else []
@@ -45,15 +42,8 @@ def run(words: list[str]) -> int:
     from assembler.lab.run import run as measured
 
     try:
-        lines, agrees = measured(path, overrides, sizes, asked.input, asked.seed)
+        lines, agrees = measured(path, overrides, dict(asked.size), asked.input, asked.seed)
     except InputError as problem:
         raise UsageError(str(problem)) from problem
     write("\n".join(style_of(sys.stdout).clean(line) for line in lines))
     return OK if agrees else FINDINGS
-
-
-def _size(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
-    if not (name.isidentifier() and number.isascii() and number.isdecimal() and 0 < len(number) < 10 and int(number)):
-        raise UsageError(f"--size wants NAME=N, a positive number: `{text[:200]}`")
-    return name, int(number)

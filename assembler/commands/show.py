@@ -13,6 +13,7 @@ from assembler.commands.common import (
     exit_code,
     one_recipe,
     parser_of,
+    passes,
     positive,
     print_report,
 )
@@ -42,13 +43,9 @@ def run(words: list[str]) -> int:
     from assembler.assemble import check
 
     report = check(path, overrides)
-    # Findings that stop nothing must not stand between what a program reads.
-    if not report.ok:
-        print_report(report)
-    elif report.diagnostics:
-        print_report(report, sys.stderr)
+    passed = passes(report)
     if asked.stage in ("plan", "text"):
-        if report.ok:
+        if passed:
             write(_planned(asked.stage, path, overrides))
     elif report.graph is not None and report.facts is not None:
         write(_stage(asked, report, report.graph, report.facts))

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from assembler.commands.common import FINDINGS, OK, UsageError, exit_code, one_recipe, parser_of, positive, print_report
+from assembler.commands.common import (
+    FINDINGS,
+    OK,
+    UsageError,
+    exit_code,
+    one_recipe,
+    parser_of,
+    positive,
+    print_report,
+    size,
+)
 from assembler.report.terminal import style_of, write
 
 MORE = """\
@@ -24,7 +34,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("arguments", nargs="+", metavar="RECIPE|KEY=VALUE,VALUE")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text", help="json: one line a variant")
     parser.add_argument("--limit", type=positive, metavar="N", help="most variants (10000)")
-    parser.add_argument("--size", action="append", default=[], type=_size, metavar="NAME=N",
+    parser.add_argument("--size", action="append", default=[], type=size, metavar="NAME=N",
                         help="a run-time size (batch=1, seq=1024); the table then counts the operations of a forward pass")  # fmt: skip
     asked = parser.parse_intermixed_args(words)
     path, overrides = one_recipe("sweep", asked.arguments)
@@ -52,8 +62,3 @@ def run(words: list[str]) -> int:
 def _to_a_terminal(line: str) -> None:
     """Lines for programs hold what a recipe says as it is; before a terminal it is escaped."""
     write(style_of(sys.stdout).clean(line.removesuffix("\n"), len(line)))
-
-
-def _size(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
-    return name, positive(number)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from assembler.compare.diff import Diff, Sizes
-from assembler.compare.nodes import Aspect, Node
+from assembler.compare.nodes import Aspect, Node, old_name
 from assembler.facts.account import folded
-from assembler.facts.weights import Held
+from assembler.facts.weights import Held, shape_text
 
 VERSION = 1
 MAX_ASPECTS = 6
@@ -111,25 +111,16 @@ def _amount(noun: str, items: Sequence[Held], sizes: Any) -> str:
 def listed(found: Diff) -> Iterator[str]:
     """Every weight that is not kept as it was, like copies together."""
     survey = found.weights.survey
-    rows = [(two.key, f"> {{}}, was {_starred(one.key, two.key)}") for one, two in survey.kept if one.key != two.key]
+    rows = [(two.key, f"> {{}}, was {old_name(one.key, two.key)}") for one, two in survey.kept if one.key != two.key]
     rows += [(item.after.key, f"~ {{}} {item.why}") for item in survey.changed]
-    rows += [(item.key, f"+ {{}} {_shape(item)}") for item in survey.new]
+    rows += [(item.key, f"+ {{}} {shape_text(item.shape)}") for item in survey.new]
     every = [two.key for _, two in survey.kept] + [item.after.key for item in survey.changed] + [item.key for item in survey.new]
     lines = [what.format(key) for key, what, _ in folded(rows, every)]
     before = [one.key for one, _ in survey.kept] + [item.before.key for item in survey.changed] + [item.key for item in survey.dropped]
-    lines += [what.format(key) for key, what, _ in folded([(item.key, f"- {{}} {_shape(item)}") for item in survey.dropped], before)]
+    lines += [what.format(key) for key, what, _ in folded([(item.key, f"- {{}} {shape_text(item.shape)}") for item in survey.dropped], before)]
     yield from lines[:MAX_WEIGHTS]
     if len(lines) > MAX_WEIGHTS:
         yield f"and {len(lines) - MAX_WEIGHTS} more"
-
-
-def _starred(before: str, after: str) -> str:
-    numbers = [[part for part in key.split(".") if part.isdigit()] for key in (before, after)]
-    return re.sub(r"(?<=\.)[0-9]+(?=\.)", "*", before) if numbers[0] == numbers[1] else before
-
-
-def _shape(item: Held) -> str:
-    return f"[{' '.join(map(str, item.shape))}]"
 
 
 # --- Markdown ---

@@ -14,6 +14,7 @@ from assembler.facts.account import Account, Texts, accounts, folded
 from assembler.facts.flow import Flow, named
 from assembler.facts.roles import gathered
 from assembler.facts.weights import held
+from assembler.graph.address import starred
 from assembler_schemas.dim import show
 
 Sort = Literal["new", "gone", "changed", "moved"]
@@ -101,7 +102,7 @@ class _Nodes:
     def _moved(self) -> Iterator[Node]:
         """Moves of the highest addresses of which they are true."""
         rules = gathered(self.pairs)
-        rows: list[tuple[str, What]] = [(after, ("moved", self._kind(after), _starred(before, after), (), 0, "")) for before, after in rules.items()]
+        rows: list[tuple[str, What]] = [(after, ("moved", self._kind(after), old_name(before, after), (), 0, "")) for before, after in rules.items()]
         return itertools.starmap(self._row, folded(rows, self.after))
 
     def _kind(self, address: str) -> str:
@@ -219,7 +220,7 @@ def _absolute(text: str, reader: str) -> str:
     return ", ".join(sources)
 
 
-def _starred(before: str, after: str) -> str:
+def old_name(before: str, after: str) -> str:
     """An address whose copy numbers are those of another one, which says them."""
     one, two = [part for part in before.split(".") if part.isdigit()], [part for part in after.split(".") if part.isdigit()]
-    return ".".join("*" if part.isdigit() else part for part in before.split(".")) if one == two else before
+    return starred(before) if one == two else before

@@ -10,7 +10,7 @@ import copyreg
 import hashlib
 import linecache
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
@@ -86,7 +86,8 @@ def initialize(model: nn.Module, seed: int | None = None) -> nn.Module:
     """
     if seed is None:
         seed = int(torch.randint(2**63 - 1, (), device="cpu"))
-    _materialize(model)
+    theirs = {module for item in _foreign(model) for module in item.modules()}
+    materialize((module for module in model.modules() if module not in theirs), lambda tensor: tensor.is_meta)
     module = sys.modules[type(model).__module__]
     module.initialize(model, seed)
     return model
@@ -120,16 +121,13 @@ def _foreign(model: nn.Module) -> set[nn.Module]:
     return {model.get_submodule(address.removesuffix(".")) for address in addresses}
 
 
-def _materialize(model: nn.Module) -> None:
-    """Memory for what lies on meta, but in modules that were handed over. `to_empty` would part what is tied."""
+def materialize(modules: Iterable[nn.Module], wanted: Callable[[torch.Tensor], bool]) -> None:
+    """Memory on the CPU for the tensors of `modules` that are wanted. What is tied stays tied: `to_empty` would part it."""
     made: dict[int, Any] = {}
-    theirs = {module for item in _foreign(model) for module in item.modules()}
-    for module in model.modules():
-        if module in theirs:
-            continue
+    for module in modules:
         for table in (module._parameters, module._buffers):
             for name, old in table.items():
-                if old is None or not old.is_meta:
+                if old is None or not wanted(old):
                     continue
                 if id(old) not in made:
                     empty = torch.empty_like(old, device="cpu")

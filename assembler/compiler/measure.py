@@ -46,9 +46,13 @@ def handed(plan: Plan, given: Mapping[str, Any] | None) -> dict[str, nn.Module]:
     return {item.parameter: found[item.address] for item in plan.given}
 
 
-def structure(module: nn.Module) -> nn.Module:
-    """A copy of a module that stands in a model, on the very same parameters and buffers, without the hooks of that model."""
+def structure(module: nn.Module, meta: bool = False) -> nn.Module:
+    """A copy of a module that stands in a model, without the hooks of that model: on the very same parameters and
+    buffers, or on others like them on meta."""
     memo: dict[int, Any] = {id(value): value for value in (*module.parameters(), *module.buffers())}
+    if meta:
+        memo.update((id(item), nn.Parameter(item.detach().to("meta"), item.requires_grad)) for item in module.parameters())
+        memo.update((id(item), item.detach().to("meta")) for item in module.buffers())
     copied = copy.deepcopy(module, memo)
     for item in copied.modules():
         for key, hook in list(item._forward_hooks.items()):

@@ -23,6 +23,7 @@ from assembler.facts.count import shapes
 from assembler.facts.flow import Flow, Use
 from assembler.facts.model import NodeFacts
 from assembler.facts.weights import renamed
+from assembler.graph.address import starred, upwards
 from assembler.graph.model import Leaf
 
 T = TypeVar("T")
@@ -70,8 +71,8 @@ def gathered(pairs: Mapping[str, str]) -> dict[str, str]:
     """
     left, right, votes = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
     for one, two in pairs.items():
-        left.update(_above(one))
-        right.update(_above(two))
+        left.update(upwards(one))
+        right.update(upwards(two))
         votes.update(_splits(one, two))
     rules: dict[str, str] = {}
     # A node may stand at the address of a container too (the sum of its copies' losses): shorter ones come first.
@@ -81,14 +82,6 @@ def gathered(pairs: Mapping[str, str]) -> dict[str, str]:
             old, new = next(true, (one, two))
             rules[old] = new
     return rules
-
-
-def _above(address: str) -> Iterator[str]:
-    """An address and all above it."""
-    end = len(address)
-    while end > 0:
-        yield address[:end]
-        end = address.rfind(".", 0, end)
 
 
 def _splits(one: str, two: str) -> list[tuple[str, str]]:
@@ -308,14 +301,13 @@ def _beside(side: _Side, colours: Sequence[Hashable], way: Callable[[_Side, int]
 
 def _held(side: _Side, colours: Sequence[Hashable]) -> list[tuple[Hashable, str]]:
     """(what it holds, its address) of each container of which nothing is found: the highest first."""
-    found = {above for number, partner in enumerate(side.partner) if partner >= 0 for above in _above(side.uses[number].address)}
+    found = {above for number, partner in enumerate(side.partner) if partner >= 0 for above in upwards(side.uses[number].address)}
     inside: dict[str, set[Hashable]] = defaultdict(set)
     for number in side.open():
         address = side.uses[number].address
-        for above in list(_above(address))[1:]:
+        for above in list(upwards(address))[1:]:
             if above in found:
                 break
-            rest = ["*" if part.isdigit() else part for part in address[len(above) + 1 :].split(".")]
-            inside[above].add((".".join(rest), colours[number]))
+            inside[above].add((starred(address[len(above) + 1 :]), colours[number]))
     ordered = sorted(inside.items(), key=lambda item: item[0].count("."))
     return [(frozenset(held), above) for above, held in ordered if len(held) > 1]

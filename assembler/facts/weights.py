@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from assembler.facts.flow import Flow
+from assembler.graph.address import upwards
 
 
 class Held(NamedTuple):
@@ -38,7 +39,7 @@ class Changed(NamedTuple):
     def why(self) -> str:
         if self.before.kind != self.after.kind:
             return f"{self.before.kind} became {self.after.kind}"
-        return f"{_spelled(self.before.shape)} became {_spelled(self.after.shape)}"
+        return f"{shape_text(self.before.shape)} became {shape_text(self.after.shape)}"
 
 
 class Survey(NamedTuple):
@@ -82,13 +83,12 @@ def compare(before: Sequence[Held], after: Sequence[Held], moved: Mapping[str, s
 
 def renamed(key: str, moved: Mapping[str, str]) -> str:
     """A key by its new name: the longest address above it that moved decides."""
-    end = len(key)
-    while end > 0:
-        if key[:end] in moved:
-            return moved[key[:end]] + key[end:]
-        end = key.rfind(".", 0, end)
+    for address in upwards(key):
+        if address in moved:
+            return moved[address] + key[len(address) :]
     return key
 
 
-def _spelled(shape: tuple[int, ...]) -> str:
+def shape_text(shape: Sequence[int]) -> str:
+    """As shapes are shown everywhere: `[64 128]`."""
     return f"[{' '.join(map(str, shape))}]"

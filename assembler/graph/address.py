@@ -7,6 +7,7 @@ An address is names and copy numbers joined by dots: `encoder.3.think.y`. A patt
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 SEGMENT = re.compile(r"(?:(?P<name>[a-z][a-z0-9_]*)|(?P<index>-?[0-9]{1,9})|(?P<star>\*)|(?P<slice>(-?[0-9]{1,9})?:(-?[0-9]{1,9})?(:[0-9]{1,9})?))\Z")
@@ -81,3 +82,16 @@ def matches(pattern: Address, address: tuple[str | int, ...], counts: tuple[int,
 
 def show(address: tuple[Segment, ...]) -> str:
     return ".".join("*" if segment == ALL else str(segment) for segment in address)
+
+
+def upwards(address: str) -> Iterator[str]:
+    """An address and every one it stands in, the innermost first: `a.0.b`, `a.0`, `a`."""
+    end = len(address)
+    while end > 0:
+        yield address[:end]
+        end = address.rfind(".", 0, end)
+
+
+def starred(address: str) -> str:
+    """An address with `*` for every copy number, as copies that are alike are shown: `encoder.*.think`."""
+    return ".".join("*" if part.isdigit() else part for part in address.split("."))

@@ -18,6 +18,7 @@ from assembler.compiler.shapes import predicted
 from assembler.facts.count import shapes, totals
 from assembler.facts.flow import MAX_USES, Flow, Use, flow
 from assembler.facts.model import Facts
+from assembler.facts.weights import shape_text
 from assembler.facts.zero import zero
 from assembler.graph.model import Graph, Leaf
 from assembler.lab.inputs import DTYPES, InputError, generated, sizes_of
@@ -234,16 +235,12 @@ def _edges(graph: Graph, facts: Facts, seen: Mapping[str, str], spell: _Speller)
 
 def _keys(model: nn.Module, every: Sequence[Use]) -> Iterator[Row]:
     """The keys of `state_dict` with their shapes."""
-    wanted = {f"{use.address}.{name}": _shape(shape) for use in every for name, shape in shapes(use.facts).items()}
-    found = {name: _shape(tuple(value.shape)) for name, value in model.state_dict().items()}
+    wanted = {f"{use.address}.{name}": shape_text(shape) for use in every for name, shape in shapes(use.facts).items()}
+    found = {name: shape_text(tuple(value.shape)) for name, value in model.state_dict().items()}
     opaque = tuple(f"{use.address}." for use in every if use.definition.opaque)
     for name in {**wanted, **found}:
         unsaid = name not in wanted and name.startswith(opaque)
         yield Row("key", name, UNSAID if unsaid else wanted.get(name, NOTHING), found.get(name, NOTHING), holds=True if unsaid else None)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return f"[{' '.join(map(str, shape))}]"
 
 
 def _gradients(model: nn.Module, unfolded: Flow, outputs: Mapping[str, Tensor], dark: tuple[str, ...]) -> Iterator[Row]:

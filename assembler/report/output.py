@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 DIFF_LINES = 200
@@ -74,24 +75,43 @@ def _diff(old: str | None, new: str, name: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes private files; a source file gets what any new file gets.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        with staged(path) as stage:
+            stage.write_text(text, encoding="utf-8", newline="\n")
     except OSError as problem:
         raise OutputRefused(f"{path} cannot be written: {problem.strerror}") from problem
+
+
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A new file beside `path` that takes its place in the end. On any failure it is gone, and `path` as it was."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    stage = Path(name)
+    try:
+        yield stage
+        as_any_new(stage)
+        flush(stage)
+        os.replace(stage, path)
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)  # gone after the rename
+        with contextlib.suppress(OSError):
+            stage.unlink()  # gone after the rename
+
+
+def as_any_new(path: Path) -> None:
+    """Temporary files and folders are private; what a user asked for may be read as any new one may."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
+def flush(path: Path) -> None:
+    """Until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def create_file(path: Path, text: str) -> None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from assembler.report.output import staged
 from assembler.weights.header import MAX_ENTRIES, WeightsError, bad_name, printable
 
 LISTED = 12
@@ -122,21 +121,11 @@ def _once(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str
 
 
 def _write(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    handle, staged = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    os.close(handle)
     try:
-        save_file(dict(tensors), staged, metadata=dict(metadata))
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(staged, 0o666 & ~mask)
-        with open(staged, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(staged, target)
+        with staged(target) as stage:
+            save_file(dict(tensors), stage, metadata=dict(metadata))
     except (SafetensorError, OSError) as problem:
         raise OSError(f"{target} is not written: {getattr(problem, 'strerror', None) or problem}") from problem
-    finally:
-        with suppress(OSError):
-            os.unlink(staged)  # gone after the rename
 
 
 __all__ = ["Converted", "convert"]

@@ -16,11 +16,12 @@ from assembler.facts.flow import Flow, flow
 from assembler.facts.weights import Survey, compare, held
 from assembler.graph.address import Address, Slice, parse_address
 from assembler.report.report import Report
+from assembler.source.mapping import tree_of
 from assembler.source.override import apply, compose
 from assembler.source.parse import nearest, parse
 from assembler.source.paths import SUFFIX, Outside, Root, roots, shipped
 from assembler.source.recipe import GraphSpec, Place, Recipe, Slot
-from assembler.source.tree import Value, value_of
+from assembler.source.tree import Value
 from assembler.source.wording import listed
 from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.span import NOWHERE, Span
@@ -94,7 +95,7 @@ def find(recipe: Recipe, name: str) -> At:
 def refilled(recipe: Recipe, at: At, part: Part) -> tuple[Recipe, list[Diagnostic]]:
     """The recipe with another filler in a slot; `accepts` stays. Whatever else the recipe says stays as it is."""
     if isinstance(part, Mapping):
-        return _with(recipe, at, _tree(part))
+        return _filled(recipe, at, *tree_of(part))
     if isinstance(part, (str, os.PathLike)) and "=" not in os.fspath(part):
         return _of_file(recipe, at, part)
     texts = [str(part)] if isinstance(part, (str, os.PathLike)) else list(part)
@@ -114,16 +115,10 @@ def refilled(recipe: Recipe, at: At, part: Part) -> tuple[Recipe, list[Diagnosti
     return made, [*found, *more, *said]
 
 
-def _tree(part: Mapping[str, Any]) -> Value:
-    if type(part).__module__.startswith("omegaconf"):
-        from omegaconf import OmegaConf
-
-        part = OmegaConf.to_container(part, resolve=True)  # type: ignore[assignment]
-    return value_of(dict(part))
-
-
-def _with(recipe: Recipe, at: At, filler: Value) -> tuple[Recipe, list[Diagnostic]]:
-    """Only the mappings on the way to the slot are copied."""
+def _filled(recipe: Recipe, at: At, filler: Value | None, found: list[Diagnostic]) -> tuple[Recipe, list[Diagnostic]]:
+    """With what was read, and what was found reading it; only the mappings on the way to the slot are copied."""
+    if filler is None:
+        return recipe, found
     keys = at.path.split(".")
     way = [recipe.tree]
     for key in keys[:-1]:
@@ -133,7 +128,8 @@ def _with(recipe: Recipe, at: At, filler: Value) -> tuple[Recipe, list[Diagnosti
     new = Value({**kept, **filler.data}, filler.span, old.key, filler.layer)
     for key, value in zip(reversed(keys), reversed(way), strict=True):
         new = Value({**value.data, key: new}, value.span, value.key, value.layer)
-    return parse(new, recipe.file, recipe)
+    made, more = parse(new, recipe.file, recipe)
+    return made, [*found, *more]
 
 
 def _of_file(recipe: Recipe, at: At, part: str | os.PathLike[str]) -> tuple[Recipe, list[Diagnostic]]:
@@ -146,11 +142,7 @@ def _of_file(recipe: Recipe, at: At, part: str | os.PathLike[str]) -> tuple[Reci
             hint = f"did you mean {listed(close)}?" if close else f"they are {listed(known)}" if known else "there are none"
             raise LookupError(f"no file `{name[:200]}` fills the slot `{at.address}`: files of `{at.group}` beside the recipe and among the shipped ones: {hint}")
         name = known[name]
-    tree, found = compose(name)
-    if tree is None:
-        return recipe, found
-    made, more = _with(recipe, at, tree)
-    return made, [*found, *more]
+    return _filled(recipe, at, *compose(name))
 
 
 def files(recipe: Recipe, at: At) -> dict[str, str]:

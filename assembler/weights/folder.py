@@ -32,6 +32,7 @@ from assembler.compiler.plan import plan
 from assembler.facts.count import leaves
 from assembler.library.entry_points import there
 from assembler.library.registry import pinned
+from assembler.report.output import as_any_new, flush
 from assembler.source.dump import to_yaml
 from assembler.source.text import read
 from assembler.weights.header import Header, WeightsError, printable, read_header, strict_json
@@ -103,14 +104,14 @@ def _staged(target: Path) -> Iterator[Path]:
     try:
         yield stage
         if not target.is_dir() or not os.listdir(target):
-            os.chmod(stage, 0o777 & ~_mask())
+            as_any_new(stage)
             os.replace(stage, target)
         else:
             (target / LOCK).unlink(missing_ok=True)
             for name in OURS:
                 os.replace(stage / name, target / name)
-        _flush(target)
-        _flush(target.parent)
+        flush(target)
+        flush(target.parent)
     except OSError as problem:
         raise _worded(problem, f"{target} is not saved: {problem.strerror or problem}; what was there is as it was") from problem
     finally:
@@ -128,8 +129,8 @@ def _write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
         save_file(dict(tensors), path, metadata={"format": "pt"})
     except SafetensorError as problem:
         raise OSError(str(problem)) from problem
-    os.chmod(path, 0o666 & ~_mask())
-    _flush(path)
+    as_any_new(path)
+    flush(path)
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -137,20 +138,6 @@ def _write_text(path: Path, text: str) -> None:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _mask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _recipe_text(found: Origin) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 from torch import nn
 
+from assembler.compiler.measure import structure
 from assembler.compiler.model import Handed, Plan
 from assembler.library.modules.given import SiteHook
 
@@ -18,22 +16,11 @@ def stubs(model: nn.Module, before: Plan, after: Plan) -> list[dict[str, nn.Modu
     for item in after.given:
         if known.get(item.address) != _stated(item):
             raise ValueError(f"`{item.address}` of the new part is a module that the caller hands over, and a swap hands none over: build the changed recipe")
-    return [{item.address: _stub(model, item.address) for item in plan.given} for plan in (before, after)]
+    return [{item.address: structure(model.get_submodule(item.address), meta=True) for item in plan.given} for plan in (before, after)]
 
 
 def _stated(item: Handed) -> tuple[object, ...]:
     return item.call, [(port.name, str(port.type), port.path) for port in (*item.inputs, *item.outputs, *item.sites)]
-
-
-def _stub(model: nn.Module, address: str) -> nn.Module:
-    module = model.get_submodule(address)
-    memo: dict[int, Any] = {id(item): nn.Parameter(item.detach().to("meta"), item.requires_grad) for item in module.parameters()}
-    memo.update((id(item), item.detach().to("meta")) for item in module.buffers())
-    copied = copy.deepcopy(module, memo)
-    for item in copied.modules():
-        for key in [key for key, hook in item._forward_hooks.items() if isinstance(hook, SiteHook)]:
-            del item._forward_hooks[key]
-    return copied
 
 
 def same_sites(one: nn.Module, two: nn.Module) -> bool:

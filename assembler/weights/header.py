@@ -15,6 +15,8 @@ import stat
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
+from assembler.facts.weights import shape_text
+
 MAX_HEADER = 6 * 2**20
 """Bytes: some forty thousand entries of usual length. Reading the worst that fits takes under 0.2 s."""
 MAX_ENTRIES = 40_000
@@ -162,7 +164,7 @@ def _entry(name: str, value: Any, where: str) -> Entry:
     # Python's integers do not overflow, and MAX_AXES bounds how long the product is.
     needed = math.prod(shape) * SIZES[dtype]
     if needed != end - begin:
-        raise WeightsError(f"`{printable(name)}` in {where} is {dtype} {_spelled(shape)}, {_bytes(needed)}, but has {_bytes(end - begin)} of data; save it again")
+        raise WeightsError(f"`{printable(name)}` in {where} is {dtype} {shape_text(shape)}, {_bytes(needed)}, but has {_bytes(end - begin)} of data; save it again")
     return Entry(dtype, tuple(shape), begin, end)
 
 
@@ -198,10 +200,6 @@ def printable(text: str) -> str:
     """A text of strangers, so that it steers no terminal: what is not printable ASCII is escaped, what is long is cut."""
     head = text if len(text) <= 120 else f"{text[:100]}... ({len(text):,} characters)"
     return head if head.isascii() and head.isprintable() else ascii(head)
-
-
-def _spelled(shape: list[int]) -> str:
-    return f"[{' '.join(map(str, shape))}]"
 
 
 def _bytes(number: int) -> str:

@@ -6,11 +6,11 @@ A key is an address and the weight's name on its card: `encoder.3.think.up.weigh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from assembler.facts.moved import bad_move, expanded
 from assembler.facts.weights import renamed
-from assembler.graph.address import matches, parse_address
+from assembler.graph.address import matches, parse_address, starred, upwards
 from assembler.weights.header import WeightsError, printable
 
 Shape = tuple[int, ...]
@@ -95,16 +95,9 @@ def _held(weights: Mapping[str, Shape]) -> dict[str, Hashable]:
     """Every address above a weight -> the names below it and their shapes."""
     inside: dict[str, set[tuple[str, Shape]]] = defaultdict(set)
     for key, shape in weights.items():
-        for above in _above(key):
-            inside[above].add((key[len(above) + 1 :], shape))
-    return {above: frozenset(what) for above, what in inside.items()}
-
-
-def _above(key: str) -> Iterator[str]:
-    end = key.find(".")
-    while end > 0:
-        yield key[:end]
-        end = key.find(".", end + 1)
+        for address in list(upwards(key))[:0:-1]:  # the outermost first: what is found first names what moved
+            inside[address].add((key[len(address) + 1 :], shape))
+    return {address: frozenset(what) for address, what in inside.items()}
 
 
 def _alone(held: Mapping[str, Hashable], local: bool) -> dict[Hashable, str]:
@@ -127,9 +120,4 @@ def folded(moves: Mapping[str, str], keys: Collection[str]) -> dict[str, str]:
     return found
 
 
-def starred(address: str) -> str:
-    """An address with `*` for every copy number."""
-    return ".".join("*" if part.isdigit() else part for part in address.split("."))
-
-
-__all__ = ["folded", "selected", "starred", "suggested"]
+__all__ = ["folded", "selected", "suggested"]

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from assembler.compiler.build import PACKAGE
+from assembler.compiler.build import PACKAGE, materialize
 from assembler.facts.weights import Held, Survey
-from assembler.graph.address import Address
+from assembler.graph.address import Address, upwards
 from assembler.library.modules.given import Sites
 from assembler.weights.fit import covers
 
@@ -80,25 +80,11 @@ def start(twin: nn.Module, kept: Survey, after: Iterable[Held], seed: int | None
             todo.extend(other for other in known.values() if other.node == source.node)
     if not fresh:
         return
-    _materialize(twin, fresh)
+    new = {id(tensor) for key, tensor in tensors(twin).items() if not fresh.isdisjoint(upwards(key))}
+    materialize(twin.modules(), lambda tensor: id(tensor) in new)
     if seed is None:
         seed = int(torch.randint(2**63 - 1, (), device="cpu"))
     sys.modules[type(twin).__module__].initialize(twin, seed)
-
-
-def _materialize(twin: nn.Module, nodes: set[str]) -> None:
-    """Memory on the CPU for all that stands at these nodes; what is tied to it stays tied."""
-    held_there = {id(tensor): tensor for key, tensor in tensors(twin).items() if any(key[:end] in nodes for end, char in enumerate(key) if char == ".")}
-    made: dict[int, torch.Tensor] = {}
-    for module in twin.modules():
-        for table in (module._parameters, module._buffers):
-            for name, old in table.items():
-                if old is None or id(old) not in held_there:
-                    continue
-                if id(old) not in made:
-                    empty = torch.empty_like(old, device="cpu")
-                    made[id(old)] = nn.Parameter(empty, old.requires_grad) if isinstance(old, nn.Parameter) else empty
-                table[name] = made[id(old)]  # type: ignore[assignment]
 
 
 def survivors(kept: Survey, real: dict[str, torch.Tensor], twin: nn.Module) -> dict[int, torch.Tensor]:

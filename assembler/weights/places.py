@@ -41,8 +41,8 @@ class Known(NamedTuple):
 
 def bare(model: nn.Module) -> nn.Module:
     """The model that `torch.compile` wraps; any other as it is."""
-    inner = getattr(model, "_orig_mod", None)
-    return inner if isinstance(inner, nn.Module) else model
+    inner = model._modules.get("_orig_mod")
+    return inner if inner is not None and type(model).__name__ == "OptimizedModule" else model
 
 
 def known(model: nn.Module, found: Origin | None = None) -> Known:

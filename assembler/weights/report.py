@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from assembler.facts.weights import Changed, Held
+from assembler.facts.weights import Changed, Held, shape_text
+from assembler.graph.address import starred
 from assembler.weights.header import WeightsError, printable
-from assembler.weights.match import starred
 
 if TYPE_CHECKING:
     from assembler.lab.starts import Started
@@ -50,8 +50,8 @@ class Loaded(NamedTuple):
         lines += _listed(_together((item.after.key, item.why) for item in self.changed), "changed:")
         # Of nodes that are new or gone as a whole the table says enough.
         part = {item.node for _, item in self.kept}
-        lines += _listed(_together((item.key, _spelled(item.shape)) for item in self.new if item.node in part), "new in nodes that were there:")
-        lines += _listed(_together((item.key, _spelled(item.shape)) for item in self.dropped if item.node in part), "dropped from nodes that are still there:")
+        lines += _listed(_together((item.key, shape_text(item.shape)) for item in self.new if item.node in part), "new in nodes that were there:")
+        lines += _listed(_together((item.key, shape_text(item.shape)) for item in self.dropped if item.node in part), "dropped from nodes that are still there:")
         lines += _listed([f"  {old}: {new}" for old, new in self.suggested.items()], "did these move? then say moved:")
         lines += _listed([f"  {item.address}: starts as {item.start} in the recipe; {item.measured}" for item in self.broken], "no longer as the recipe starts them:")
         return "\n".join(lines)
@@ -69,10 +69,6 @@ def _together(items: Iterable[tuple[str, str]]) -> list[str]:
     """Lines about weights, those of like copies in one."""
     alike = Counter((starred(key), what) for key, what in items)
     return [f"  {printable(key)}: {what}{f' ({count} copies)' if count > 1 else ''}" for (key, what), count in alike.items()]
-
-
-def _spelled(shape: tuple[int, ...]) -> str:
-    return f"[{' '.join(map(str, shape))}]"
 
 
 def _listed(lines: Sequence[str], title: str) -> list[str]:

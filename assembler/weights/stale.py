@@ -9,6 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from assembler.facts.weights import shape_text
+from assembler.graph.address import starred
+
 
 class Row(NamedTuple):
     """One parameter."""
@@ -31,16 +34,11 @@ class Stale(NamedTuple):
     def __str__(self) -> str:
         if not self.gone and not self.missing:
             return "the optimizer has every parameter of the model that is to be trained, and no other"
-        rows = Counter(("no longer in the model", folded(row.key), row.shape) for row in self.gone)
-        rows.update(("not in the optimizer", folded(row.key), row.shape) for row in self.missing)
+        rows = Counter(("no longer in the model", starred(row.key), row.shape) for row in self.gone)
+        rows.update(("not in the optimizer", starred(row.key), row.shape) for row in self.missing)
         wide = max(len(key) for _, key, _ in rows)
-        lines = ((says, key, f"[{' '.join(map(str, shape))}]", f"  x{count}" if count > 1 else "") for (says, key, shape), count in rows.items())
+        lines = ((says, key, shape_text(shape), f"  x{count}" if count > 1 else "") for (says, key, shape), count in rows.items())
         return "\n".join(f"{says:<22}  {key:<{wide}}  {shape}{times}" for says, key, shape, times in lines)
-
-
-def folded(key: str) -> str:
-    """As copies that are alike are shown: `encoder.*.think.up.weight`."""
-    return ".".join("*" if part.isdigit() else part for part in key.split("."))
 
 
 def stale(model: nn.Module, optimizer: torch.optim.Optimizer, names: Mapping[int, str] | None = None) -> Stale:

@@ -16,12 +16,13 @@ from assembler.compiler.build import build as build_plan
 from assembler.compiler.plan import plan as make_plan
 from assembler.facts.flow import Weight
 from assembler.facts.weights import Held, Survey, compare, held
-from assembler.graph.address import Address, parse_address
+from assembler.graph.address import Address, parse_address, starred, upwards
 from assembler.report.report import Report
 from assembler.weights.fit import At, Part, find, flow_of, variant
 from assembler.weights.handed import same_sites, stubs
 from assembler.weights.move import Mover, Tables, devices, restore, start, survivors, tensors
-from assembler.weights.stale import Stale, folded, stale
+from assembler.weights.places import bare
+from assembler.weights.stale import Stale, stale
 
 _LAST: WeakKeyDictionary[nn.Module, object] = WeakKeyDictionary()
 """A model -> the token of its latest swap that is not undone."""
@@ -44,7 +45,7 @@ def swap(model: nn.Module, slot: str, part: Part, *, seed: int | None = None, re
         LookupError: there is no such slot or file, or there are several; the text lists what there is.
         ValueError: the model is not its recipe's, or nobody knows what it was built from.
     """
-    model = _unwrapped(model)
+    model = bare(model)
     before = origin_of(recipe) if recipe is not None else origin(model)
     if before is None:
         raise ValueError(f"what this {type(model).__name__} was built from is not known in this process: hand over `recipe=`")
@@ -81,12 +82,6 @@ def _exchange(model: nn.Module, real: dict[str, torch.Tensor], at: At, before: O
     return survey, mover.undone
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside what `torch.compile` gives: its guards see another class, and it compiles anew."""
-    inner = model._modules.get("_orig_mod")
-    return inner if inner is not None and type(model).__name__ == "OptimizedModule" else model
-
-
 def _places(at: At, *origins: Origin) -> list[Address]:
     """Where the slot's fillers stand."""
     texts = dict.fromkeys(text for one in origins for text in one.graph.filled.get(at.path, ()))
@@ -98,13 +93,13 @@ def _strangers(model: nn.Module, twin: nn.Module, survey: Survey) -> set[str]:
     """Modules that are not what the recipe makes (parametrized, quantized, put there by hand). ValueError where one
     of them would have to change, or is the model itself."""
     real = dict(model.named_modules(remove_duplicate=False))
-    found = set()
+    found: set[str] = set()
     moving = [item.key for item in (*survey.dropped, *(item.before for item in survey.changed), *survey.new)]
     for address, wanted in twin.named_modules(remove_duplicate=False):
         here = real.get(address)
         if here is not None and type(here).__name__ == type(wanted).__name__:
             continue
-        if any(address[:end] in found for end, char in enumerate(address) if char == "."):
+        if not found.isdisjoint(upwards(address)):
             continue
         what = "nothing" if here is None else f"a {type(here).__name__}"
         if not address or here is None or any(key.startswith(f"{address}.") for key in moving):
@@ -210,5 +205,5 @@ def _lines(done: Swap) -> Iterator[str]:
     for word, items in rows.items():
         if items:
             yield f"  {word:<8} {len(items):>6,} weights  {sum(prod(item.shape) for item in items):>14,} numbers"
-    changes = Counter(f"{folded(item.after.key)}: {item.why}" for item in found.changed)
+    changes = Counter(f"{starred(item.after.key)}: {item.why}" for item in found.changed)
     yield from (f"  {change}{f'  x{count}' if count > 1 else ''}" for change, count in changes.items())

@@ -56,6 +56,15 @@ def test_a_weight_whose_shape_changes_is_said_so() -> None:
     assert "enc.0.think.down.bias" in {item.key for item, _ in done.survey.kept}
 
 
+def test_a_part_that_is_no_recipe_is_a_finding_and_no_python_error() -> None:
+    deep: dict[str, Any] = {"kind": "mlp"}
+    for _ in range(5000):
+        deep = {"kind": "mlp", "hidden": deep}
+    for part, code in ((deep, "limit-depth"), ({"kind": "mlp", "hidden": object()}, "value-type"), ({"kind": "mlp", "hiden": 3}, "unknown-option")):
+        with pytest.raises(RecipeError, match=code):
+            assembler.swap(built(), "ffn", part)
+
+
 def test_it_says_in_a_few_lines_what_it_did() -> None:
     assert str(assembler.swap(built(), "ffn", {"kind": "low_rank", "rank": 2})).split("\n") == [
         "slot `ffn` at enc.*.think has another part",
