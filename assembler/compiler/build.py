@@ -12,8 +12,7 @@ import linecache
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -54,28 +53,39 @@ def build(
     `given`: the modules that the caller hands over, by address; they stay as they are.
     What a plugin's constructor computes is in no file, so that its class is always run on the CPU, with values.
     """
-    module = load(emit(plan))
-    made: Callable[..., nn.Module] = partial(getattr(module, model_class(plan)), **handed(plan, given))
+    made = getattr(load(emit(plan)), model_class(plan))
+    parts = handed(plan, given)
     with _default_dtype(dtype):
         if device is not None and torch.device(device).type == "meta":
             with torch.device("meta"):
-                model = made(seed=0)
+                model = _laid_out(made, parts)
                 if plan.plugged:
                     restartable(model, plan)
                 return model
         if plan.plugged:
             with torch.device("cpu"):
-                model = made(seed=seed)
+                model = made(seed=seed, **parts)
             with torch.random.fork_rng([]):
                 restartable(model, plan)
         else:
             # Laid out first and then filled, each value is drawn once; modules draw when they are made, too.
             with torch.device("cpu" if values or plan.parameters < ONLY_META else "meta"), _Unfilled():
-                model = made(seed=0)
+                model = _laid_out(made, parts)
             if not values:
                 return model
             initialize(model, seed)
     return model if device is None else model.to(device)
+
+
+def _laid_out(made: type[nn.Module], parts: Mapping[str, nn.Module]) -> nn.Module:
+    """A model of a class of compiled text, its values not started: in memory that nobody has touched they must not even
+    be read (`trunc_normal_` draws again until all of them are within its bounds)."""
+    whole = made.__init__
+    names = {**whole.__globals__, "initialize": lambda model, seed: None}
+    constructor = FunctionType(whole.__code__, names, whole.__name__, whole.__defaults__, whole.__closure__)
+    model = made.__new__(made)
+    constructor(model, seed=0, **parts)
+    return model
 
 
 def initialize(model: nn.Module, seed: int | None = None) -> nn.Module:

@@ -7,10 +7,12 @@ import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import assembler
 from assembler.compiler.build import build, initialize
@@ -118,6 +120,19 @@ def test_a_model_on_meta_initialized_later_a_copied_and_a_restarted_one_start_al
     model = build(plan, seed=5)
     assert same(initialize(build(plan, device="meta"), 5), model)
     assert same(initialize(copy.deepcopy(build(plan, seed=6)), 5), model)
+
+
+class _Unread(TorchFunctionMode):
+    """Memory that nobody has touched may hold anything: what asks for a value in it would get chance for an answer."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        assert getattr(func, "__name__", "") not in ("any", "all", "item", "__bool__", "max", "min", "qr"), func
+        return func(*args, **(kwargs or {}))
+
+
+def test_laying_out_a_model_reads_no_value_because_trunc_normal_would_draw_forever() -> None:
+    with _Unread():
+        build(plan_of(STACK), values=False)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
