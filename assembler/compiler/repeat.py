@@ -13,6 +13,7 @@ from assembler.compiler.share import Copies, Path, Pending, find, slice_text, ta
 from assembler.compiler.values import COPY, LoopOp, Op, Piece, carried
 from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts
+from assembler.facts.runs import runs
 from assembler.facts.start import stated
 from assembler.graph.model import Group, Leaf, Ref, Repeat
 from assembler_schemas.kind import Inline, Module
@@ -60,8 +61,10 @@ class RepeatBuilder:
     # --- __init__ ---
     def modules(self) -> list[Part]:
         """The line of `__init__`, and the copies in parts that are alike."""
-        parts = [self._part(*item) for item in self._alike()]
         name, node = self.node.name, self.node
+        parts = [self._part(copies.start, copies.stop, inner, facts) for copies, _, inner, facts in runs(node, self.facts)]
+        if not parts or parts[-1].stop != node.count:
+            raise PlanError(f"facts of {parts[-1].stop if parts else 0} copies for the {node.count} of `{name}`")
         targets = {run.node.same for run in node.runs}
         if targets != {""}:
             self._shared(targets)
@@ -75,22 +78,6 @@ class RepeatBuilder:
                 self._owned(part)
             self._starts(parts)
         return parts
-
-    def _alike(self) -> list[tuple[int, int, Leaf | Group, NodeFacts]]:
-        """Ranges of copies with one node and one set of facts."""
-        nodes, start = [], 0
-        for run in self.node.runs:
-            nodes.append((start + run.count, run.node))
-            start += run.count
-        found, start, index = [], 0, 0
-        for count, facts in self.facts.runs:
-            while start >= nodes[index][0]:
-                index += 1
-            found.append((start, start + count, nodes[index][1], facts))
-            start += count
-        if start != self.node.count:
-            raise PlanError(f"facts of {start} copies for the {self.node.count} of `{self.node.name}`")
-        return found
 
     def _part(self, start: int, stop: int, node: Leaf | Group, facts: NodeFacts) -> Part:
         copies = Copies(start, stop, self.node.count)

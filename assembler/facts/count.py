@@ -7,6 +7,7 @@ from math import prod
 from typing import NamedTuple
 
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.facts.runs import runs
 from assembler.facts.signature import signature
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler_schemas.expression import ExpressionError
@@ -118,22 +119,12 @@ def leaves(graph: Graph, facts: Facts) -> Iterator[Counted]:
 
 def _unfold(node: Node, facts: NodeFacts, address: str, copies: int, same: bool) -> Iterator[Counted | tuple[Scope, ScopeFacts, str, int, bool]]:
     if isinstance(node, Repeat):
-        start, whole = 0, node.count
-        written = iter(node.runs)
-        run = next(written)
-        stop = run.count
-        for count, inner in facts.runs:
-            while start >= stop:
-                run = next(written)
-                stop += run.count
-            proto = run.node
-            shown = "*" if count == whole else f"{start}:{start + count}" if count > 1 else str(start)
-            first = start == 0
-            start += count
+        for which, _, proto, inner in runs(node, facts):
             if node.share:
-                yield from _unfold(proto, inner, address, copies, same or not first)
+                yield from _unfold(proto, inner, address, copies, same or which.start > 0)
             else:
-                yield from _unfold(proto, inner, f"{address}.{shown}", copies * count, same)
+                shown = "*" if len(which) == node.count else f"{which.start}:{which.stop}" if len(which) > 1 else str(which.start)
+                yield from _unfold(proto, inner, f"{address}.{shown}", copies * len(which), same)
     elif isinstance(node, Group):
         if facts.inner is not None:
             yield node.scope, facts.inner, address, copies, same or bool(node.same)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from assembler.facts.flops_shape import COSTED, Unknown, cost
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.facts.runs import runs
 from assembler.graph.mixture import Mixture, mixture_of
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler.graph.rewrite import prune
@@ -74,16 +75,7 @@ def _copies(node: Node, facts: NodeFacts) -> list[tuple[int, Dim]]:
     """How many copies there are, and what each costs; copies that share weights run as often as others."""
     if not isinstance(node, Repeat):
         return [(1, _node(node, facts))]
-    found, runs = [], iter(node.runs)
-    run = next(runs)
-    left = run.count
-    for count, inner in facts.runs:
-        while not left:
-            run = next(runs)
-            left = run.count
-        found.append((count, _node(run.node, inner)))
-        left -= count
-    return found
+    return [(len(copies), _node(inner, known)) for copies, _, inner, known in runs(node, facts)]
 
 
 def _leaf(facts: NodeFacts) -> Dim:

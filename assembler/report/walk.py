@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from assembler.facts.count import parameters, shapes, trained
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
+from assembler.facts.runs import runs
 from assembler.graph.mixture import KINDS, mixture_of
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler.graph.rewrite import prune
@@ -105,11 +106,22 @@ def _below(visit: _Visit, index: int) -> list[_Visit]:
     if not isinstance(node, Repeat):
         return []
     found = []
-    for span, run, inner, facts in segments(node, known):
+    for span, run, inner, facts in _copies(node, known):
         name = "*" if len(span) == node.count else str(span.start) if len(span) == 1 else f"{span.start}:{span.stop}"
         built = kept.runs[run].node if isinstance(kept, Repeat) else None
         found.append(_Visit(name, index, inner, facts, built, span, node.share))
     return found[::-1]
+
+
+def _copies(node: Repeat, known: NodeFacts | None) -> Iterator[tuple[range, int, Leaf | Group, NodeFacts | None]]:
+    """`facts.runs.runs`; of a repeat that was not judged those of the graph."""
+    if known is not None and known.runs:
+        yield from runs(node, known)
+        return
+    start = 0
+    for number, run in enumerate(node.runs):
+        yield range(start, start + run.count), number, run.node, None
+        start += run.count
 
 
 def _scope(parent: int, scope: Scope, facts: ScopeFacts | None, kept: Scope | None) -> list[_Visit]:
@@ -118,25 +130,6 @@ def _scope(parent: int, scope: Scope, facts: ScopeFacts | None, kept: Scope | No
         _Visit(name, parent, node, facts.nodes.get(name) if facts else None, kept.nodes.get(name) if kept else None)
         for name, node in scope.nodes.items()
     ][::-1]
-
-
-def segments(node: Repeat, known: NodeFacts | None) -> Iterator[tuple[range, int, Leaf | Group, NodeFacts | None]]:
-    """The runs of a repeat, cut wherever the graph's or the facts' runs end: copies, run, node, facts."""
-    facts = list(known.runs) if known else []
-    start, at, left = 0, 0, facts[0][0] if facts else 0
-    for number, run in enumerate(node.runs):
-        end = start + run.count
-        while start < end:
-            if at < len(facts):
-                stop, found = min(end, start + left), facts[at][1]
-                left -= stop - start
-            else:
-                stop, found = end, None
-            yield range(start, stop), number, run.node, found
-            start = stop
-            if at < len(facts) and left <= 0:
-                at += 1
-                left = facts[at][0] if at < len(facts) else 0
 
 
 def _add_up(rows: list[Row]) -> None:
