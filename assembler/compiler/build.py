@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from assembler.compiler import plugged
 from assembler.compiler.allow import check_text
+from assembler.compiler.alone import ALONE
 from assembler.compiler.emit import PROBE, emit, model_class
 from assembler.compiler.measure import handed, structure
 from assembler.compiler.model import Plan
@@ -55,7 +56,7 @@ def build(
     """
     made = getattr(load(emit(plan)), model_class(plan))
     parts = handed(plan, given)
-    with _default_dtype(dtype):
+    with ALONE, _default_dtype(dtype):
         if device is not None and torch.device(device).type == "meta":
             with torch.device("meta"):
                 model = _laid_out(made, parts)
@@ -94,12 +95,11 @@ def initialize(model: nn.Module, seed: int | None = None) -> nn.Module:
     The values are those of `build(plan, seed=seed)`. A model on meta comes to lie on the CPU;
     shared and tied parameters stay so.
     """
-    if seed is None:
-        seed = int(torch.randint(2**63 - 1, (), device="cpu"))
     theirs = {module for item in _foreign(model) for module in item.modules()}
     materialize((module for module in model.modules() if module not in theirs), lambda tensor: tensor.is_meta)
     module = sys.modules[type(model).__module__]
-    module.initialize(model, seed)
+    with ALONE:
+        module.initialize(model, int(torch.randint(2**63 - 1, (), device="cpu")) if seed is None else seed)
     return model
 
 
@@ -219,7 +219,11 @@ def _scaled(size: Any, factor: int, rest: int) -> Any:
 # --- text to module ---
 def load(text: str) -> ModuleType:
     """The module of a compiled text, run once in this process. `Refused` where the text is none of ours."""
-    name = f"{PACKAGE}.m_{_hash(text)}"
+    with ALONE:
+        return _loaded(text, f"{PACKAGE}.m_{_hash(text)}")
+
+
+def _loaded(text: str, name: str) -> ModuleType:
     found = sys.modules.get(name)
     if found is not None and plugged.current(found):
         return found

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assembler.compiler.alone import ALONE
 from assembler.compiler.model import Handed, HandedPort, Plan
 from assembler.library.modules.given import Given, SiteHook, Sites
 from assembler_schemas.diagnostic import Diagnostic
@@ -64,7 +65,22 @@ def structure(module: nn.Module, meta: bool = False) -> nn.Module:
 def measure(plan: Plan, modules: Mapping[str, nn.Module], dtype: torch.dtype | None = None) -> list[Diagnostic]:
     """Everything in which modules (by parameter) differ from the ports and sites that the recipe states."""
     floating = dtype or torch.get_default_dtype()
-    return [item for each in plan.given for item in _Measured(each, modules[each.parameter], floating).run()]
+    found: list[Diagnostic] = []
+    for each in plan.given:
+        wrong = list(_Measured(each, modules[each.parameter], floating).run())
+        found += wrong and (_other_model(each, modules[each.parameter]) or wrong)
+    return found
+
+
+def _other_model(handed: Handed, module: nn.Module) -> list[Diagnostic]:
+    """Where a module's own configuration is not what `host` says, that is the one cause of all that differs."""
+    own = getattr(module, "config", None)
+    pairs = [(key, said, getattr(own, key)) for key, said in handed.host if hasattr(own, key)]
+    other = [f"`{key}` is {there!r}" for key, said, there in pairs if (list(there) if isinstance(there, tuple) else there) != said]
+    if not other:
+        return []
+    text = ", ".join(other[:6]) + (f" and {len(other) - 6} more" if len(other) > 6 else "")
+    return [Diagnostic("shape-mismatch", f"the module for `{handed.address}` is not the one that its `host` describes: {text}", handed.span, label="another configuration", help="write what `assembler.host(module.config)` gives, or hand over the module of this configuration")]
 
 
 class _Measured:
@@ -78,7 +94,7 @@ class _Measured:
         if wrong:
             yield from wrong
             return
-        with _undisturbed(self.module):
+        with ALONE, _undisturbed(self.module):
             hooks = [Sites.module(self.module, site.path).register_forward_hook(self._hook(site.name)) for site in self.handed.sites]
             try:
                 found = self.module(**self._inputs(), **dict(self.handed.call))

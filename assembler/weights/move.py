@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from assembler.compiler.alone import ALONE
 from assembler.compiler.build import PACKAGE, materialize
 from assembler.facts.weights import Held, Survey
 from assembler.graph.address import Address, upwards
@@ -82,9 +83,8 @@ def start(twin: nn.Module, kept: Survey, after: Iterable[Held], seed: int | None
         return
     new = {id(tensor) for key, tensor in tensors(twin).items() if not fresh.isdisjoint(upwards(key))}
     materialize(twin.modules(), lambda tensor: id(tensor) in new)
-    if seed is None:
-        seed = int(torch.randint(2**63 - 1, (), device="cpu"))
-    sys.modules[type(twin).__module__].initialize(twin, seed)
+    with ALONE:
+        sys.modules[type(twin).__module__].initialize(twin, int(torch.randint(2**63 - 1, (), device="cpu")) if seed is None else seed)
 
 
 def survivors(kept: Survey, real: dict[str, torch.Tensor], twin: nn.Module) -> dict[int, torch.Tensor]:

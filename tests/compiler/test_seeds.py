@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -78,3 +81,21 @@ def test_values_do_not_depend_on_where_a_model_is_constructed() -> None:
     torch.rand(100)
     two = type(one)(seed=4)
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def test_two_threads_that_build_at_once_do_not_draw_under_one_anothers_seed_nor_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, dtypes = plan_of(DIGITS), {1: torch.float32, 2: torch.float64}
+    alone = {seed: build(made, seed=seed, dtype=dtype).state_dict() for seed, dtype in dtypes.items()}
+    reset = torch.nn.Linear.reset_parameters
+
+    def slow(self: torch.nn.Linear) -> None:
+        time.sleep(1e-4)  # lets the other thread in
+        reset(self)
+
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", slow)
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(2) as pool:
+        together = dict(zip(dtypes, pool.map(lambda seed: build(made, seed=seed, dtype=dtypes[seed]).state_dict(), dtypes), strict=True))
+    assert all(torch.equal(value, alone[seed][key]) for seed, found in together.items() for key, value in found.items())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_default_dtype() == torch.float32
