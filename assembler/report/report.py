@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assembler_schemas.diagnostic import Diagnostic, Level
 
@@ -28,7 +28,7 @@ class Report:
     `signals`: norms, zeros and gradients; None too where something is wrong with the types, and for a
     graph that is too large to be unfolded.
     `sources` holds the text of files by the name that spans carry; what it lacks is read from disk
-    when an excerpt is printed.
+    when an excerpt is printed. A pickle of a report holds the findings, not the graph nor what is known of it.
     """
 
     name: str = ""
@@ -67,6 +67,13 @@ class Report:
         from assembler.report.text import render
 
         return render(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers pickle what they return; graph and facts, which hold code of kinds, stay where they were made.
+        return Report, (self.name, self.diagnostics, None, None, None, dict(self.sources))
+
+    def __deepcopy__(self, memo: object) -> Report:
+        return self
 
     def _repr_html_(self) -> str:
         """For notebooks: the same text, in which nothing a recipe says is markup."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -184,3 +186,11 @@ def test_any_text_is_valid_ascii_json(evil: str) -> None:
     assert text.isascii()
     assert "\n" not in text
     assert json.loads(text)["diagnostics"][0]["message"] == evil
+
+
+def test_a_worker_can_return_a_report_the_graph_of_which_holds_code() -> None:
+    for report in (recipe({"head": {"kind": "linear", "out": 3, "from": "x"}}), recipe({"head": {"kind": "linear", "in": 3, "from": "x"}})):
+        again = pickle.loads(pickle.dumps(report))
+        assert (again.name, again.ok, again.diagnostics) == (report.name, report.ok, report.diagnostics)
+        assert again.graph is again.facts is again.signals is None
+        assert copy.deepcopy(report) is report
