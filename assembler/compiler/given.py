@@ -84,7 +84,8 @@ def ports_of(name: str, stretches: Sequence[tuple[Leaf, NodeFacts, Given]]) -> H
             where = f"sites.{port}" if port in build.sites else f"out.{port}"
             item = HandedPort(port, kind, node.spans.get(where, node.spans.get("host", node.span)), build.sites.get(port, ""))
             (sites if port in build.sites else outputs).append(item)
-    return Handed(name, "", inputs, tuple(outputs), tuple(sites), last.call, first.span)
+    config = getattr(first.options, "host", None) or {}
+    return Handed(name, "", inputs, tuple(outputs), tuple(sites), last.call, first.spans.get("host", first.span), tuple(config.items()))
 
 
 # --- forward ---

@@ -75,6 +75,8 @@ class Handed:
     """In the order in which they run."""
     call: tuple[tuple[str, Any], ...]
     span: Span
+    host: tuple[tuple[str, Any], ...] = ()
+    """What the recipe says of its configuration."""
 
 
 @dataclass(frozen=True, slots=True)

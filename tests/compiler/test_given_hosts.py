@@ -148,3 +148,13 @@ def test_hooks_survive_copies_pickles_and_the_compiler(family: str) -> None:
         assert torch.equal(model(**given), wanted)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(**given), wanted)
+
+
+def test_a_module_of_another_configuration_is_one_finding_and_not_one_at_every_site() -> None:
+    config, _ = model_of("bert")
+    module = transformers.AutoModel.from_config(transformers.AutoConfig.for_model("bert", **{**CONFIGS["bert"], "hidden_size": 32}))
+    with pytest.raises(assembler.RecipeError) as problem:
+        assembler.build(recipe_of("bert", config, graft_of("bert", "add")), given={"host": module})
+    assert [item.message for item in problem.value.report.diagnostics] == [
+        "the module for `host` is not the one that its `host` describes: `hidden_size` is 32"
+    ]
