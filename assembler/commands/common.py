@@ -5,6 +5,7 @@ What a command needs is imported inside it: `check` must start fast, and only `r
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
@@ -35,9 +36,14 @@ class UsageError(Exception):
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Recipes and overrides: an argument with `=`, or that begins with `+` or `~`, is an override."""
-    overrides = [item for item in arguments if "=" in item or (item.startswith(("+", "~")) and not item.startswith("~/"))]
+    """Recipes and overrides: an argument with `=`, or that begins with `+` or `~`, is an override; but what can only be
+    a path, or is a YAML file that is there, is a recipe (a sweep keeps its runs in folders such as `runs/lr=0.1`)."""
+    overrides = [item for item in arguments if ("=" in item or item.startswith(("+", "~"))) and not _path(item)]
     return [item for item in arguments if item not in set(overrides)], overrides
+
+
+def _path(text: str) -> bool:
+    return text.startswith(("./", "../", "~/")) or os.path.isabs(text) or (text.endswith((".yaml", ".yml")) and os.path.isfile(text))
 
 
 def exit_code(report: Report, strict: bool = False) -> int:

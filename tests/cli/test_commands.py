@@ -217,12 +217,20 @@ def test_control_characters_on_the_command_line_are_escaped(here: Path, capsys: 
 
 @pytest.mark.parametrize(
     ("argument", "is_override"),
-    [("a.yaml", False), ("k=v", True), ("+k=v", True), ("~k", True), ("++k=v", True), ("~/a.yaml", False), ("a/b=c", True)],
+    [("a.yaml", False), ("k=v", True), ("+k=v", True), ("~k", True), ("++k=v", True), ("~/a.yaml", False), ("a/b=c", True),
+     ("./lr=0.1/a.yaml", False), ("/runs/lr=0.1", False), ("lr=0.1/a.yaml", True)],
 )
 def test_what_is_an_override(argument: str, is_override: bool) -> None:
     paths, overrides = split([argument])
     assert bool(overrides) == is_override
     assert bool(paths) != is_override
+
+
+def test_a_recipe_in_a_folder_that_a_sweep_named_is_no_override(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "lr=0.1").mkdir()
+    (here / "lr=0.1" / "recipe.yaml").write_text((here / "good.yaml").read_text())
+    assert cli.main(["check", "lr=0.1/recipe.yaml"]) == 0
+    assert ": ok" in capsys.readouterr().out
 
 
 def test_words_without_options_mean_what_argparse_makes_of_them() -> None:
