@@ -52,7 +52,10 @@ def _read(file: str) -> str:
         os.close(handle)
         return ""
     with os.fdopen(handle, "rb") as stream:
-        data = stream.read(MAX_BYTES)
+        try:
+            data = stream.read(MAX_BYTES)
+        except OSError:  # a disk, a share that is gone: what is said of the file is said without its lines
+            return ""
     return data.decode("utf-8", "replace").removeprefix("\ufeff")
 
 

@@ -251,3 +251,9 @@ def test_a_terminal_one_column_wide_gets_a_report(monkeypatch: pytest.MonkeyPatc
 def test_a_fix_without_help_is_told() -> None:
     found = Diagnostic("value-type", "m", at(1, 1, 2), fix=Fix((Edit(at(1, 1, 2), "in"),)))
     assert "   = help: write `in` there" in str(report(found, text="x")).split("\n")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that opens and cannot be read is had from Linux")
+def test_a_file_that_opens_and_cannot_be_read_is_told_of_without_its_lines() -> None:
+    where = Span("/proc/self/mem", 1, 1, 1, 2)
+    assert render(Report("m", (Diagnostic("file-unreadable", "wrong", where),))).startswith("error[file-unreadable]: wrong\n  --> /proc/self/mem:1:1")
