@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from assembler.facts.count import Counted, shapes
 from assembler.facts.model import Facts, NodeFacts
+from assembler.graph.address import own_copy
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic, Note
 
@@ -20,13 +21,13 @@ def check(every: Sequence[Counted], graph: Graph, facts: Facts) -> list[Diagnost
     for item in every:
         mine = shapes(item.facts)
         for own, target in item.node.ties.items():
-            place = locate(graph, facts, target)
+            place = locate(graph, facts, own_copy(target, item.address))
             theirs = shapes(place[2]).get(place[3]) if place is not None else None
             if place is not None and theirs is not None and own in mine and theirs != mine[own]:
                 found.append(Diagnostic("share-mismatch", f"`{item.address}.{own}` is tied to `{target}` and has another shape: {list(mine[own])} against {list(theirs)}",
                                         item.node.span, related=(Note(f"`{target}` belongs to this node", place[1].span),), help="make the sizes equal, or drop `tie`"))  # fmt: skip
         if item.node.same:
-            place = locate(graph, facts, item.node.same)
+            place = locate(graph, facts, own_copy(item.node.same, item.address))
             if place is not None and _differ(item.facts, place[2]):
                 found.append(Diagnostic("share-mismatch", f"`{item.address}` is one more use of `{item.node.same}`, but would need other shapes: {_first(mine, shapes(place[2]))}",
                                         item.node.span, related=(Note("the module", place[1].span),), help="feed it the same width, or write `like:` for weights of its own"))  # fmt: skip

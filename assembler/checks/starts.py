@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from assembler.facts.count import Counted, shapes
 from assembler.facts.flow import flow
-from assembler.facts.model import Facts
+from assembler.facts.model import Facts, NodeFacts
 from assembler.facts.start import identity
+from assembler.graph.address import own_copy
 from assembler.graph.init import touched
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic, Note
@@ -66,10 +67,10 @@ def _copy(item: Counted, graph: Graph, facts: Facts) -> Iterator[Diagnostic]:
     target = item.node.init.get("copy", "")
     from assembler.facts.why import locate
 
-    place = locate(graph, facts, target) if target else None
+    place = locate(graph, facts, own_copy(target, item.address)) if target else None
     if place is None:
         return
-    mine, theirs = shapes(item.facts), shapes(place[2])
+    mine, theirs = _own(item.facts), _own(place[2])
     if mine != theirs:
         key = next(key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key))
         one, two = (list(known[key]) if key in known else "not there" for known in (mine, theirs))
@@ -77,6 +78,12 @@ def _copy(item: Counted, graph: Graph, facts: Facts) -> Iterator[Diagnostic]:
                          related=(Note(f"`{target}` is this node", place[1].span),), help="make the sizes equal, or drop `copy`")  # fmt: skip
     elif not mine:
         yield Diagnostic("init-no-writer", f"`{item.address}` ({item.node.kind.name}) has no parameters: `copy` has nothing to start", _span(item), help="drop it")
+
+
+def _own(facts: NodeFacts) -> dict[str, tuple[int, ...]]:
+    """The shapes of what is a node's own: what a graft brought into it is not copied, and stands in no way."""
+    cards = facts.definition.parameters if facts.definition is not None else {}
+    return {key: shape for key, shape in shapes(facts).items() if cards[key].trains is None}
 
 
 def _circles(every: Sequence[Counted], graph: Graph, facts: Facts) -> Iterator[Diagnostic]:

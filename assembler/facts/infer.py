@@ -27,7 +27,7 @@ from assembler.facts.match import (
     static,
 )
 from assembler.facts.model import Bridging, Conflict, Facts, Guard, NodeFacts, ScopeFacts
-from assembler.facts.owners import owners
+from assembler.facts.owners import Again, Uses, owners
 from assembler.facts.signature import Signature, signature
 from assembler.facts.unify import Unifier
 from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Scope
@@ -50,8 +50,9 @@ def infer(graph: Graph) -> Facts:
     shared = owners(graph.scope)
     ambiguous: list[Conflict] = []
     for _ in range(MAX_ROUNDS):
-        walk = _Walk(solved, shared)
+        walk = _Walk(solved, Uses(shared))
         root = walk.scope(graph.scope, dict(graph.inputs), "")
+        walk.judge_again()
         if not walk.open:
             break
         more = walk.settle()
@@ -84,8 +85,7 @@ _RANKED: dict[tuple[int, int], tuple[Options, Definition]] = {}
 class _Walk:
     solved: Mapping[str, Mapping[str, Dim]]
     """Leaf -> the sizes that earlier rounds found."""
-    shared: Mapping[str, str]
-    """Address that a `same` names -> the address under which the walk meets that module."""
+    uses: Uses
     conflicts: list[Conflict] = field(default_factory=list)
     bridges: list[Bridging] = field(default_factory=list)
     guards: list[Guard] = field(default_factory=list)
@@ -94,12 +94,8 @@ class _Walk:
     leaves: dict[str, Leaf] = field(default_factory=dict)
     claims: list[tuple[str, Leaf, Claim]] = field(default_factory=list)
     equal: list[tuple[Dim, Dim]] = field(default_factory=list)
-    owners: dict[str, tuple[str, Mapping[str, Dim]]] = field(default_factory=dict)
-    """Shared module -> its use that comes first, and the sizes that this one fixed."""
-    uses: list[tuple[str, str, Group]] = field(default_factory=list)
-    """Further uses of whole groups around what is walked: own address, the group's, the node."""
-    owned: int = 0
-    """How many groups around what is walked are used again elsewhere."""
+    again: list[tuple[str, Again, Bridge, Bridging]] = field(default_factory=list)
+    """Bridges inside further uses of whole groups: address in the group itself, the use, what was found."""
     ambiguous: list[Conflict] = field(default_factory=list)
     hints: dict[str, Dim] = field(default_factory=dict)
 
@@ -133,14 +129,12 @@ class _Walk:
     def group(self, node: Group, arrivals: Types, address: str) -> NodeFacts:
         given = {port: values[0].type for port, values in arrivals.items() if values}
         inside = self._declared(node, given, address)
-        again, owned = bool(node.same), bool(self.shared) and address in self.shared.values()
-        if again:
-            self.uses.append((address, self.shared.get(node.same, node.same), node))
-        self.owned += owned
-        inner = self.scope(node.scope, {name: inside.get(name) for name in node.scope.inputs if name in inside}, address)
-        self.owned -= owned
-        if again:
-            self.uses.pop()
+        given_inside = {name: inside.get(name) for name in node.scope.inputs if name in inside}
+        if self.uses.shared:
+            with self.uses.group(node, address):
+                inner = self.scope(node.scope, given_inside, address)
+        else:
+            inner = self.scope(node.scope, given_inside, address)
         inputs = {port: (kind,) for port, kind in given.items() if kind is not None}
         return NodeFacts(inputs, inner.outputs, {}, None, inner)
 
@@ -168,11 +162,16 @@ class _Walk:
         for run in node.runs:
             shown = "*" if run.count == copies else f"{start}:{start + run.count}" if run.count > 1 else str(start)
             inside = address if node.share else f"{address}.{shown}"
-            done = 0
+            done, starts = 0, list[int]()
             while done < run.count:
+                starts.append(start + done)
                 before = len(self.conflicts)
                 links = {port: (Arrival(_tapped(runs, tap)),) for port, tap in node.links.items()} if runs else {}
+                if not node.share:
+                    self.uses.turns.append((inside, len(starts) - 1))
                 facts = self.node(run.node, {**arrivals, **links, **here}, inside, None)
+                if not node.share:
+                    self.uses.turns.pop()
                 passed = {into: facts.outputs.get(out) for into, out in streams}
                 rest = run.count - done
                 settled = node.beside or rest == 1 or len(self.conflicts) > before or all(self._settled(here[into][0].type, out) for into, out in passed.items())
@@ -189,6 +188,8 @@ class _Walk:
                 if not node.beside:
                     here = {into: (Arrival(out),) for into, out in passed.items()}
             start += run.count
+            if len(starts) > 1:
+                self.uses.spread[inside] = starts
         last = runs[-1][1]
         outputs: dict[str, Type | None] = dict(last.outputs)
         for tap in node.taps:
@@ -208,7 +209,7 @@ class _Walk:
     # --- leaves ---
     def leaf(self, node: Leaf, arrivals: Types, address: str, scope: Scope | None) -> NodeFacts:
         definition = _ranked(node, arrivals)
-        owner = self._owner(node, address) if self.shared else ""
+        owner = self.uses.owner(node, address) if self.uses.shared else ""
         solved = self.solved.get(address, {})
         key = None
         if not owner and not solved:
@@ -219,7 +220,7 @@ class _Walk:
                     self._guards(hit.match, node, address)
                 return hit.facts
         ready = signature(definition)
-        by, fixed = self.owners.get(owner, ("", {}))
+        turn, by, fixed = self.uses.first(node, address, owner) if owner else ((), "", {})
         if by == address:
             fixed = {}
         sizes = {**{name: value for name, value in fixed.items() if name in ready.static and name not in definition.sizes}, **solved, **definition.sizes}
@@ -236,8 +237,8 @@ class _Walk:
             results(found, ready)
         except DimLimit as error:
             return self._too_much(node, arrivals, address, definition, error)
-        if owner and owner not in self.owners and not found.unknown:
-            self.owners[owner] = (address, {name: value for name, value in found.sizes.items() if name in ready.static})
+        if owner and by in ("", address) and not found.unknown:
+            self.uses.fixed.setdefault(owner, {}).setdefault(turn, (address, {name: value for name, value in found.sizes.items() if name in ready.static}))
         facts = NodeFacts(found.inputs, found.outputs, found.sizes, definition)
         quiet = not (found.findings or found.claims or found.equal or found.bridges or found.unknown)
         if quiet and key is not None and not any(is_open(value) for value in found.sizes.values()):
@@ -254,14 +255,6 @@ class _Walk:
         self.conflicts.append(Conflict("limit-equations", address, node=node, span=node.span, detail={"text": text}))
         inputs = {port: tuple(arrival.type for arrival in values if arrival.type is not None) for port, values in arrivals.items()}
         return NodeFacts(inputs, dict.fromkeys(definition.outputs), {}, definition)
-
-    def _owner(self, node: Leaf, address: str) -> str:
-        """The address of the module that a leaf uses, where it has more than one use; else nothing."""
-        owner = self.shared.get(node.same, node.same) or address
-        for own, target, _ in reversed(self.uses):
-            if owner.startswith(f"{own}."):
-                owner = target + owner[len(own) :]
-        return owner if owner != address or self.owned or address in self.shared.values() else ""
 
     def _leave_open(self, found: Match, ready: Signature, node: Leaf, address: str) -> None:
         """Sizes that nothing decided become variables."""
@@ -299,17 +292,25 @@ class _Walk:
 
     def _bridge(self, found: Match, node: Leaf, address: str, scope: Scope | None) -> None:
         for bridge in found.bridges:
-            if self.uses:
-                self._misfit(bridge, address)
-                continue
             edge = node.inputs[bridge.port][bridge.at] if bridge.port in node.inputs else Edge(Ref("", ""))
-            self.bridges.append(Bridging(address, bridge.port, bridge.at, bridge.source.dims[0], bridge.target.dims[0], edge, node, scope, found.dtype))
+            made = Bridging(address, bridge.port, bridge.at, bridge.source.dims[0], bridge.target.dims[0], edge, node, scope, found.dtype)
+            if self.uses.around:
+                self.again.append((self.uses.met(address), self.uses.around[-1], bridge, made))
+            else:
+                self.bridges.append(made)
 
-    def _misfit(self, bridge: Bridge, address: str) -> None:
-        """Inside one more use of a whole group nothing can be mended: its code is that of the first use."""
-        own, target, group = self.uses[-1]
-        text = f"is one more use of `{target}`, whose `{address.removeprefix(own + '.')}` takes {show(bridge.target.dims[0])}, and {show(bridge.source.dims[0])} arrives"
-        self.conflicts.append(Conflict("share-mismatch", own, node=group, span=group.span, detail={"text": text, "help": "feed it the same width, or write `like:` for weights of its own"}))
+    def judge_again(self) -> None:
+        """One more use of a whole group runs the code of the first: it is mended where that one is, and nowhere else."""
+        if not self.again:
+            return
+        mended = {(item.address, item.port, item.index, item.source, item.target) for item in self.bridges}
+        for met, use, bridge, made in self.again:
+            if (met, made.port, made.index, made.source, made.target) in mended:
+                self.bridges.append(made)
+                continue
+            own = use.address
+            text = f"is one more use of `{use.target}`, whose `{made.address.removeprefix(own + '.')}` takes {show(bridge.target.dims[0])}, and {show(bridge.source.dims[0])} arrives"
+            self.conflicts.append(Conflict("share-mismatch", own, node=use.node, span=use.node.span, detail={"text": text, "help": "feed it the same width, or write `like:` for weights of its own"}))
 
     # --- open widths ---
     def settle(self) -> dict[tuple[str, str], Dim]:

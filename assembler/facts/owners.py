@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from assembler.graph.model import Group, Node, Repeat, Scope
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from assembler.graph.model import Group, Leaf, Node, Repeat, Scope
+from assembler_schemas.shape import Dim
 
 
 def owners(scope: Scope) -> dict[str, str]:
@@ -41,6 +48,88 @@ def _met(scope: Scope, address: str) -> str:
     if isinstance(here, Repeat) and not here.share:
         met.append(run_at(here, 0)[0])
     return ".".join(met)
+
+
+class Again(NamedTuple):
+    """One more use of a whole group, around what is walked."""
+
+    address: str
+    target: str
+    node: Group
+    picked: Mapping[str, int]
+
+
+Turn = tuple[int, ...]
+"""Which of the copies of unlike types is walked, for each repeat around a module, from the outside in."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Uses:
+    """What a walk knows of modules with several uses: where it is, and the sizes that the first use of each fixed.
+
+    Copies of a repeat have one address as long as one node stands for them, though each takes what the one
+    before it gives: a module is told apart from those of other copies by its `Turn`.
+    """
+
+    shared: Mapping[str, str]
+    """Address that a `same` names -> the address under which the walk meets that module."""
+    around: list[Again] = field(default_factory=list)
+    within: int = 0
+    """How many groups around what is walked are used again elsewhere."""
+    turns: list[tuple[str, int]] = field(default_factory=list)
+    """Repeats around what is walked: the address of their copies, and which of those of unlike types it is."""
+    spread: dict[str, Sequence[int]] = field(default_factory=dict)
+    """Address of copies that were walked -> the numbers of those at which the types change."""
+    fixed: dict[str, dict[Turn, tuple[str, Mapping[str, Dim]]]] = field(default_factory=dict)
+    """Module -> turn -> its use that comes first, and the sizes that this one fixed."""
+
+    @contextmanager
+    def group(self, node: Group, address: str) -> Iterator[None]:
+        """While the inside of a group is walked."""
+        owned = bool(self.shared) and address in self.shared.values()
+        self.within += owned
+        if node.same:
+            target = self.shared.get(node.same, node.same)
+            self.around.append(Again(address, target, node, self._picked(node.same, target)))
+        yield
+        if node.same:
+            self.around.pop()
+        self.within -= owned
+
+    def met(self, address: str) -> str:
+        """An address inside one more use of a group as the address in the group itself."""
+        for use in reversed(self.around):
+            if address == use.address or address.startswith(f"{use.address}."):
+                address = use.target + address[len(use.address) :]
+        return address
+
+    def owner(self, node: Leaf, address: str) -> str:
+        """The address of the module that a leaf uses, where it has more than one use; else nothing."""
+        owner = self.met(self.shared.get(node.same, node.same) or address)
+        return owner if owner != address or self.within or address in self.shared.values() else ""
+
+    def first(self, node: Leaf, address: str, owner: str) -> tuple[Turn, str, Mapping[str, Dim]]:
+        """The turn of a module, its first use and the sizes that this one fixed. Of like copies one turn stands for those behind it."""
+        found = {self.met(owner if inside == address and node.same else inside): turn for inside, turn in self.turns}
+        for picked in (*(use.picked for use in self.around), self._picked(node.same, owner) if node.same else {}):
+            found.update(picked)
+        turn = tuple(found[inside] for inside in sorted(found, key=len) if owner == inside or owner.startswith(f"{inside}."))
+        known = self.fixed.get(owner, {})
+        if not known:
+            return turn, "", {}
+        at = turn if turn in known else max((item for item in known if item <= turn), default=min(known))
+        return turn, *known[at]
+
+    def _picked(self, text: str, target: str) -> dict[str, int]:
+        """The turns of the copies that an address names by their numbers."""
+        if not self.spread:
+            return {}
+        found, met = {}, target.split(".")
+        for place, word in enumerate(text.split(".")):
+            starts = self.spread.get(".".join(met[: place + 1])) if word.isdigit() else None
+            if starts is not None:
+                found[".".join(met[: place + 1])] = bisect_right(starts, int(word)) - 1
+        return found
 
 
 def inside(node: Node | None) -> Scope | None:

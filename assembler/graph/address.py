@@ -84,6 +84,12 @@ def show(address: tuple[Segment, ...]) -> str:
     return ".".join("*" if segment == ALL else str(segment) for segment in address)
 
 
+def own_copy(target: str, address: str) -> str:
+    """What an address means to the node at `address`: `*` in it is the copy in which that node stands."""
+    here = address.split(".")
+    return ".".join(here[place] if word == "*" and place < len(here) else word for place, word in enumerate(target.split(".")))
+
+
 def upwards(address: str) -> Iterator[str]:
     """An address and every one it stands in, the innermost first: `a.0.b`, `a.0`, `a`."""
     end = len(address)

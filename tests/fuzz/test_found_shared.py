@@ -1,0 +1,79 @@
+"""What random recipes found of modules with several uses: copies of other types, adapters inside, numbers of copies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import assembler
+
+
+def spec(nodes: str, **outputs: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(f"inputs: {{x: '[batch seq 12]'}}\nnodes:\n{nodes}")
+    return {**found, "outputs": outputs}
+
+
+def run(recipe: dict[str, Any], x: torch.Tensor | None = None) -> Any:
+    torch.set_num_threads(1)
+    model = assembler.build(recipe, seed=0).eval()
+    return model(torch.ones(2, 3, 12) if x is None else x)
+
+
+ONE = {
+    "a leaf": "  one: {kind: mlp, out: 16, repeat: 3, from: x}",
+    "a group": "  one: {kind: sequence, repeat: 3, from: x, parts: {a: {kind: mlp, out: 16}}}",
+}
+
+
+@pytest.mark.parametrize("which", ONE)
+def test_one_more_use_of_copies_whose_width_changes_has_for_each_copy_its_own_sizes(which: str) -> None:
+    """The second copy was held against the sizes of the first, and said to lie on line 0 between nodes without names."""
+    out = run(spec(f"{ONE[which]}\n  two: {{same: one, from: x}}", y="one", z="two"))
+    assert torch.equal(out["y"], out["z"])
+
+
+@pytest.mark.parametrize("which", ONE)
+def test_one_more_use_of_a_numbered_copy_has_the_sizes_of_that_copy(which: str) -> None:
+    out = run(spec(f"{ONE[which]}\n  two: {{same: one.1, from: one.0}}", y="one.1", z="two"))
+    assert torch.equal(out["y"], out["z"])
+
+
+def test_one_more_use_inside_copies_whose_width_changes_is_of_the_copys_own_module() -> None:
+    """An adapter led the second copy back to the width of the first, whose module was not what was called: it raised."""
+    parts = "{a: {kind: mlp}, b: {same: a}, c: {kind: linear, out: 16}}"
+    recipe = spec(f"  one: {{kind: sequence, repeat: 3, from: x, parts: {parts}}}", y="one")
+    report = assembler.check(recipe)
+    assert [item.code for item in report.diagnostics] == []
+    assert run(recipe).shape == (2, 3, 16)
+
+
+def test_values_and_ties_inside_copies_whose_width_changes_are_of_the_copys_own_node() -> None:
+    parts = "{a: {kind: mlp}, b: {kind: mlp, init: {copy: a}}, c: {kind: linear, out: 16, bias: false}, d: {kind: linear, out: 16}, e: {kind: linear, bias: false, out: 16, tie: {weight: d.weight}}}"
+    model = assembler.build(spec(f"  one: {{kind: sequence, repeat: 3, from: x, parts: {parts}}}", y="one"), seed=0)
+    for copy in model.one:
+        assert torch.equal(copy.a.up.weight, copy.b.up.weight)
+        assert copy.e.weight is copy.d.weight
+    assert model.one[1].a.up.weight.shape[1] == 16
+
+
+@pytest.mark.parametrize("repeat", ["", "repeat: 2, "])
+@pytest.mark.parametrize("around", ["{wide: %s}", "{bus: {kind: bus, parts: {wide: %s}}}"])
+def test_one_more_use_of_a_group_has_the_adapters_of_that_group(around: str, repeat: str) -> None:
+    """A write that was bridged unasked in the first use was refused in the second, of the very same widths."""
+    wide = "{kind: parallel, join: concat, parts: {a: {kind: dropout}, b: {kind: identity}}}"
+    kind = "bus" if around.startswith("{wide") else "sequence"
+    recipe = spec(f"  one: {{kind: {kind}, {repeat}from: x, parts: {around % wide}}}\n  two: {{same: one, from: x}}", y="one", z="two")
+    assert [item.code for item in assembler.check(recipe).diagnostics] == ["adapter-inserted", "adapter-inserted"]
+    out = run(recipe)
+    assert torch.equal(out["y"], out["z"])
+
+
+@pytest.mark.parametrize("use", ["{same: one, from: one}", "{same: one.0, from: one.1}"])
+def test_a_use_that_needs_other_sizes_than_its_copy_is_still_refused(use: str) -> None:
+    recipe = spec(f"{ONE['a group']}\n  two: {use}", y="one", z="two")
+    found = [item for item in assembler.check(recipe).diagnostics if item.level == "error"]
+    assert [item.code for item in found] == ["share-mismatch"]
+    assert "takes 12, and 16 arrives" in found[0].message
