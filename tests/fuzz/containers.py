@@ -48,6 +48,12 @@ def make_container(
         from tests.fuzz.subgraph import make_graph
 
         return make_graph(draw, x, scope, slots, depth, part)
+    if kind == "bus" and not part and draw.wants("bus", "stream", 0.05):
+        from tests.fuzz.streams import make_streams
+
+        streams = make_streams(draw, x, scope, Inside(dict(scope.passed), slots, depth + 1, True))
+        if streams is not None:
+            return streams
     passed, first = ({}, None) if part or kind in MIXTURES else _pass_on(draw, kind, x, scope)
     inside = Inside({**scope.passed, **passed}, slots, depth + 1, in_bus)
     flow = Value(x.address, Type(x.type.dims, "dense", x.type.dtype), x.kind, x.stated, x.zero)

@@ -111,9 +111,11 @@ def add_repeat(draw: Draw, made: Made, x: Type) -> bool:
         made.cover("feature", "repeat_share")
         made.cover("option", "node", "share", "True")
     else:
+        made.copies = count if steady else 0
         place = draw.rng.randrange(count)
+        last = place == count - 1 and draw.chance(0.3)
         made.taps = [
-            (str(place), types[place], made.kind),
+            ("-1" if last else str(place), types[place], made.kind),
             *((f"{place}.{at}", kind, source) for at, kind, source in inner[:2]),
         ]
     made.type = types[-1]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from tests.fuzz import copies
 from tests.fuzz.scope import make_leaf
 from tests.fuzz.sizes import exact, size, times
 from tests.fuzz.steps import Grower, decorate, existing
@@ -288,6 +289,7 @@ STEPS: dict[str, Callable[[Grower], bool]] = {
     "tap": tap,
     "edge_detach": lambda grower: adapter(grower, "detach"),
     "carried_drops": carried_drops,
+    **copies.STEPS,
     **{name: partial(mixed, feature=name) for name in ("moe_alike", "moe_named", "join_options")},
 }
 """Feature -> the step that makes it; `adapter_*` are made by `adapter`."""

@@ -58,6 +58,7 @@ FEATURES = (
     *(f"adapter_{name}" for name in ADAPTERS), "adapter_auto", "edge_detach", "same", "like", "tie", "inferred_out", "inferred_through",
     "tap", "rule_at", "rule_where", "rule_slice", "vars_expression", "override", "optional_input", "losses_output", "derived_input",
     "passed_by_name", "slot", "slot_vars", "slot_reused", "size_expression", "policy_explicit", "inherited_freeze", "moe_alike", "moe_named", "join_options", "carried_drops",
+    "streams", "streams_three", "streams_looking", "streams_repeat", "address_many", "same_whole", "like_whole",
 )  # fmt: skip
 
 

@@ -114,6 +114,8 @@ class Made:
     """The output that is meant by default, where the address alone is ambiguous."""
     others: list[tuple[str, Type, str]] = field(default_factory=list)
     """Further outputs, like `taps`, that somebody should read."""
+    copies: int = 0
+    """How many copies of one type stand in a row, each with an address."""
     given: dict[str, list[Type]] = field(default_factory=dict)
     """The types that reach its ports."""
     plain: bool = True
