@@ -39,7 +39,7 @@ def constructor(node: Leaf, facts: NodeFacts, build: Module) -> str:
         text += ".requires_grad_(False)"  # the host is frozen, and what is grafted onto it learns
     for branch in branches:
         modules = [f"{name}={_made(node, facts, module)}{'.requires_grad_(False)' * module.frozen}" for name, module in branch.modules]
-        text = f"GraftedLinear.into({text}, {', '.join([literal(branch.place), literal(branch.reads), literal(branch.scale), *modules])})"
+        text = f"GraftedLinear.into({text}, {', '.join([literal(branch.place), literal(branch.mode), literal(branch.reads), literal(branch.scale), *modules])})"
     if node.dtype is not None and definition_of(node, facts).parameters:
         text += f".to({DTYPES[node.dtype]})"
     return text

@@ -196,7 +196,7 @@ class _Host:
                                    help=f"say which comes first: `after: {before[0].spec.name}`"))  # fmt: skip
             return
         if target.side == "inner":
-            graft_inside(builder, overlay, target, self.at)
+            graft_inside(builder, overlay, target, self.at, before is not None and not overlay.after)
             self.first[target.key] = overlay, Ref("", "")
             return
         host = _host(builder, overlay, target)

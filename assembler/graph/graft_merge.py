@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from assembler.graph.container import norm_node
 from assembler.graph.draft import Draft
 from assembler.graph.graft_place import Target
-from assembler.graph.graft_silent import Plan
-from assembler.graph.graft_spec import HALF, Overlay
+from assembler.graph.graft_silent import Plan, factor
+from assembler.graph.graft_spec import Overlay
 from assembler.graph.insert import ask, insert
 from assembler.graph.model import Edge, Ref
 from assembler.graph.shared import Shared
@@ -84,11 +84,10 @@ class _Merge:
         node.edges.setdefault(port, []).append(Edge(value, self.span, follows=follows, keeps_zero=self.quiet))
 
     def scaled(self, value: Ref) -> Ref:
-        scale = self.overlay.scale
-        start = self.plan.start if self.plan.start is not None else 1.0 if scale.value is None else scale.value
-        if not scale.learned and start == 1.0:
+        start, learned = factor(self.overlay, self.plan)
+        if not learned and start == 1.0:
             return value
-        options: Mapping[str, object] = {"value": start, **({"learned": True} if scale.learned else {}), **({"channel": True} if scale.channel else {})}
+        options: Mapping[str, object] = {"value": start, **({"learned": True} if learned else {}), **({"channel": True} if self.overlay.scale.channel else {})}
         node = self.node("scale", "scale", **options)
         node.edges["x"] = [Edge(value, self.span)]
         return Ref(node.name, node.main)
@@ -100,10 +99,8 @@ class _Merge:
         change = self.node("change", "add")
         change.edges["x"] = [Edge(Ref(minus.name, minus.main), self.span)]
         self.join(change, "x", value)
-        scale = self.overlay.scale
-        start = self.plan.start if self.plan.start is not None else HALF if scale.value is None else scale.value
-        learned = scale.learned or self.plan.form == "scale"
-        part = self.node("scale", "scale", value=start, learned=learned, channel=scale.channel)
+        start, learned = factor(self.overlay, self.plan)
+        part = self.node("scale", "scale", value=start, learned=learned, channel=self.overlay.scale.channel)
         part.edges["x"] = [Edge(Ref(change.name, change.main), self.span)]
         blend = self.node("blend", "add")
         blend.edges["x"] = [Edge(host, self.span), Edge(Ref(part.name, part.main), self.span)]

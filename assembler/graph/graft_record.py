@@ -97,9 +97,17 @@ def _match(placed: Placed, chain: list[_Around], numbers: tuple[int, ...]) -> Ma
     if placed.inside:
         run = placed.target.level.run
         inside = ".".join(names) if run is not None and run.inner is None else prefix + placed.inside
-        return Match(placed.before.port, placed.after.port, (inside, port, at), tuple(f"{inside}.{name}" for name in placed.nodes), inside)
+        return Match(placed.before.port, _made(placed), (inside, port, at), tuple(f"{inside}.{name}" for name in placed.nodes), inside)
     own = tuple(prefix + name for name in placed.nodes)
     return Match(_address(chain, list(numbers), placed.before), _address(chain, list(numbers), placed.after), (prefix + node, port, at), own)
+
+
+def _made(placed: Placed) -> str:
+    """What a graft inside a kind made, in the body as it is: the next graft there took the name of what the one before had made."""
+    chosen = placed.target.draft.chosen if placed.target.draft is not None else None
+    hosts = [branch.host for branch in chosen.definition.branches if branch.place == placed.target.port] if chosen is not None else []
+    behind = hosts[hosts.index(placed.before.port) + 1 :]
+    return behind[0] if behind else placed.after.port
 
 
 def _address(chain: list[_Around], numbers: list[int], ref: Ref) -> str:

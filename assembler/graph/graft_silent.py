@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.graft_place import Target
-from assembler.graph.graft_spec import Overlay
+from assembler.graph.graft_spec import HALF, Overlay
 from assembler.graph.model import Ref
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Options
@@ -22,6 +22,8 @@ PASSES = frozenset({"identity", "dropout", "cast", "permute", "rearrange", "flat
 """Kinds that hand zeros on: what makes their input zero makes them zero."""
 ZEROED = frozenset({"linear", "mlp", "low_rank", "conv"})
 """Adapters with a writing layer: asked for at the write, it is the last of the graft, and starts at zero."""
+EYES = frozenset({"linear", "identity", "scale"})
+"""Kinds that can be the identity: a square map, nothing at all, a factor of 1 ((IA)³: Liu et al. 2022)."""
 LEARN = "write `scale: learned`: it starts at 0, and the part as it likes"
 
 
@@ -65,6 +67,14 @@ def planned(builder: Builder, overlay: Overlay, target: Target, host: Ref, reade
     return Plan("norm" if overlay.norm in ("out", "both") else "write")
 
 
+def factor(overlay: Overlay, plan: Plan) -> tuple[float, bool]:
+    """Where the factor of what the part gives starts, and whether it learns."""
+    scale = overlay.scale
+    usual = HALF if overlay.mode == "blend" else 1.0
+    start = plan.start if plan.start is not None else usual if scale.value is None else scale.value
+    return start, scale.learned or plan.form == "scale"
+
+
 def _refuse(builder: Builder, overlay: Overlay, key: str, code: str, message: str, help_text: str) -> Plan | None:
     """Say why there is no silent form. Always None."""
     where = overlay.span(key if key in overlay.spec.fields else "mode")
@@ -98,7 +108,7 @@ def _eye(builder: Builder, overlay: Overlay) -> Plan | None:
     help_text = "write `mode: add` (h + part) or `mode: blend` (h + a (part - h)): they can start as the host"
     if overlay.demand == "zero":
         return _refuse(builder, overlay, "mode", "replace-not-silent", "a part that starts at zero and replaces the host's value wipes it out", help_text)
-    if word not in ("linear", "identity"):
+    if word not in EYES:
         return _refuse(builder, overlay, "mode", "replace-not-silent", f"what replaces the host's value must be the identity at the start, and no `{word or 'such part'}` can be", help_text)
     if not own or overlay.norm or overlay.scale.value not in (None, 1.0) or overlay.scale.learned:
         what = "it reads another value" if not own else "a norm changes it" if overlay.norm else "`scale` changes it"
@@ -115,9 +125,7 @@ def silence(builder: Builder, overlay: Overlay, target: Target, part: Draft, pla
     if form == "norm" and behind is not None:
         return _gain(builder, overlay, scope, part, behind)
     if form == "eye":
-        if part.chosen is not None and part.chosen.definition.parameters:
-            part.said["init"] = {**part.said.get("init", {}), "write": "identity"}
-        return True
+        return eye(builder, overlay, part)
     if form != "write":
         return True  # a factor, columns or an adapter of ours starts at zero, and the part as it likes
     writer = writing(builder, scope, part)
@@ -129,6 +137,19 @@ def silence(builder: Builder, overlay: Overlay, target: Target, part: Draft, pla
         builder.say(Diagnostic("place-conflict", f"the writing layer of the part starts as `{asked}`, and the graft `{overlay.name}` as `{overlay.demand}`", part.span.at(part.path), help=f"drop one of them, or {LEARN}"))
         return False
     writer.said["init"] = {**writer.said.get("init", {}), "write": "zero"}
+    return True
+
+
+def eye(builder: Builder, overlay: Overlay, part: Draft) -> bool:
+    """Let the part start as the identity."""
+    if part.chosen is None:
+        return True
+    value = getattr(part.chosen.options, "value", 1.0)
+    if value != 1.0:
+        _refuse(builder, overlay, "mode", "replace-not-silent", f"what replaces the host's value must be the identity at the start, and a factor of {value:g} is not", "drop `value`: the factor starts at 1")
+        return False
+    if part.chosen.definition.parameters:
+        part.said["init"] = {**part.said.get("init", {}), "write": "identity"}
     return True
 
 

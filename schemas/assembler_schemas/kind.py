@@ -146,19 +146,36 @@ class Given(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """A graft inside a kind: what is added to the linear map at `place` of the module.
+    """A graft inside a kind: what meets the value that the linear map at `place` of the module gives.
 
-    `modules` follow one another, (name, module); the first takes what the map takes (`reads` "x"),
-    what it gives ("y"), or that and what earlier branches added ("sum"). What the last gives is
-    added `scale` times. `value`: the sum, in the body.
+    The `modules`, (name, module), follow one another. The first takes what the map takes (`reads`
+    None), or what the first `reads` of the grafts there made of what the map gives (0: that itself).
+    `mode` is `add`, `blend`, `replace`, or the form of a gate. What the last gives (in a blend: how far
+    it is from the value) is multiplied by `scale`: a number, or the name of one more of the modules.
     """
 
     name: str
     place: str
-    reads: str
-    scale: float
+    mode: str
+    reads: int | None
+    scale: float | str
     modules: tuple[tuple[str, Module], ...]
     value: str
+    """What it makes, in the body. A later graft there takes the name over: what this made is then that one's `host`."""
+    map: tuple[str, str, str]
+    """Of the map: the value that it takes, in the body, and how wide that and what it gives are, as texts over sizes."""
+    origin: int = 0
+    """What one reads that needs no order beside it: as `reads`."""
+
+    @property
+    def host(self) -> str:
+        """The value that it meets, in the body."""
+        return f"{self.place}.{self.name}.host"
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing reads what the map gives: then the map has no parameters."""
+        return self.mode == "replace" and self.reads is None
 
 
 class Definition(NamedTuple):

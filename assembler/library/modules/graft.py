@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
+
+# How what a part gives, m, meets what stands there, h.
+MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": lambda h, m: h + m,
+    "blend": lambda h, m: h + m,  # m is a (part - h) already
+    "one_plus": lambda h, m: h * (1.0 + m),
+    "double_sigmoid": lambda h, m: h * (2.0 * torch.sigmoid(m)),
+    "sigmoid": lambda h, m: h * torch.sigmoid(m),
+    "tanh": lambda h, m: h * torch.tanh(m),
+    "replace": lambda h, m: m,
+}
 
 
 class GraftedLinear(nn.Linear):
-    """A linear map to which parts are added (LoRA: Hu et al. 2021): x: [... in] -> [... out].
+    """A linear map whose output parts are laid onto (LoRA: Hu et al. 2021): x: [... in] -> [... out].
 
-    y = x Wᵀ + b + Σ scale part(x). It takes the place of an
-    `nn.Linear` and keeps its parameters, so that their keys and values stay as they are.
+    With h = x Wᵀ + b each part in turn makes h + a m (`add`), h (1 + a m) or another gate, h + a (m - h)
+    (`blend`) or a m (`replace`) of h. It takes the place of an `nn.Linear` and keeps its parameters, so
+    that their keys and values stay as they are; where the first part replaces what it does not read,
+    there is no W and no b.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -17,14 +33,15 @@ class GraftedLinear(nn.Linear):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight = linear.weight
         self.register_parameter("bias", linear.bias)
-        self.branches: list[tuple[str, float, tuple[str, ...]]] = []
+        self.replaced = False
+        self.branches: list[tuple[str, int | None, float | str, tuple[str, ...]]] = []
 
     @staticmethod
-    def into(module: nn.Module, place: str, reads: str, scale: float, /, **parts: nn.Module) -> nn.Module:
-        """`module`, with `parts`, one after another, added to its linear map at `place`: `q`, `block.up`.
+    def into(module: nn.Module, place: str, mode: str, reads: int | None, scale: float | str, /, **parts: nn.Module) -> nn.Module:
+        """`module`, with `parts`, one after another, at its linear map at `place`: `q`, `block.up`.
 
-        `reads`: the first part takes what the map takes ("x"), what it gives ("y"), or that and what
-        was added before ("sum").
+        `reads`: the first part takes what the map takes (None), or what the first so many grafts have
+        made (0: what the map gives). `scale`: the factor a, or the name of the part that is the factor.
         """
         around, _, name = place.rpartition(".")
         holder = module.get_submodule(around)
@@ -34,17 +51,30 @@ class GraftedLinear(nn.Linear):
         if not isinstance(linear, GraftedLinear):
             linear = GraftedLinear(linear)
             holder.add_module(name, linear)
+        if mode == "replace" and reads is None:
+            linear.replaced = True
+            linear.register_parameter("weight", None)
+            linear.register_parameter("bias", None)
         for key, part in parts.items():
             linear.add_module(key, part)
-        linear.branches.append((reads, scale, tuple(parts)))
+        linear.branches.append((mode, reads, scale, tuple(key for key in parts if key != scale)))
         return module
 
+    def reset_parameters(self) -> None:
+        if not self.replaced:
+            super().reset_parameters()
+
     def forward(self, x: Tensor) -> Tensor:
-        host: Tensor = super().forward(x)
-        out = host
-        for reads, scale, names in self.branches:
-            part = {"x": x, "y": host, "sum": out}[reads]
+        values = [x if self.replaced else super().forward(x)]
+        for mode, reads, scale, names in self.branches:
+            part = x if reads is None else values[reads]
             for name in names:
                 part = self.get_submodule(name)(part)
-            out = out + (part if scale == 1.0 else part * scale)
-        return out
+            if mode == "blend":
+                part = part - values[-1]
+            if isinstance(scale, str):
+                part = self.get_submodule(scale)(part)
+            elif scale != 1.0:
+                part = part * scale
+            values.append(MERGES[mode](values[-1], part))
+        return values[-1]
