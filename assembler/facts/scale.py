@@ -279,7 +279,7 @@ class _Walk:
 
 def _unit(value: Signal, fresh: Fresh) -> Signal:
     label = fresh.next()
-    return value._replace(parts=tuple(part(item.n, label, 1.0) for item in value.parts), noise=0.0, band=BACKWARD_BAND, curve=0.0, ripple=0.0, law=None, plan=None, rows=None)
+    return Signal(value.shape, value.roles, tuple(part(item.n, label, 1.0) for item in value.parts), band=BACKWARD_BAND)
 
 
 def _value(found: Value, run: Run) -> Value:

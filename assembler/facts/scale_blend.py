@@ -190,8 +190,7 @@ def _weights_back(
     if at.get("by") == "softmax":
         q, c, law = q - cross_q, c - cross_c, None  # type: ignore[assignment]
     back = part(weight.n, label, w.left * wide * item.q * max(0.0, q), w.left * wide * item.c * c)
-    found = weight.of(refined((back,), [p.n for p in weight.parts], label))
-    return found._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0, law=law)
+    return weight.even(g, back, label)._replace(law=law)
 
 
 # --- median ---

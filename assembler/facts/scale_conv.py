@@ -91,4 +91,4 @@ def conv_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value,
         back = seen(run, -1 - w.number, item, fan * read, both / read if read else 0.0).with_n(x.n)
     else:
         back = part(x.n, label, fan * read * item.q, fan * both * item.c)
-    return x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0), None
+    return x.even(g, back, label), None

@@ -242,7 +242,7 @@ def row_mean_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Va
         return (None,)
     rows, label = prod(x.shape[:-1]), run.fresh.next()
     q = g.q / rows**2
-    return (x.of(part(item.n, label, q, q, q) for item in x.parts)._replace(noise=g.noise, band=LOOSE, curve=0.0),)
+    return (x.reached(g, [part(item.n, label, q, q, q) for item in x.parts], LOOSE),)
 
 
 def logsumexp(run: Run, at: Mapping[str, Any], x: Value) -> Value:
@@ -265,4 +265,4 @@ def logsumexp_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: V
     for item, y in zip(refined(g.parts, [p.n for p in x.parts], label), x.parts, strict=True):
         square = scale_pointwise.uneven(y.v, n, x.ripple)[0]
         parts.append(part(y.n, label, item.q * square, item.c / n**2))
-    return (x.of(parts)._replace(noise=g.noise, band=g.band, curve=0.0),)
+    return (x.reached(g, parts),)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import prod, sqrt
 from typing import Any
 
+from assembler.facts.scale_course import summed
 from assembler.facts.scale_place import Run, broadcast, fit, shapes_of, signal_of
 from assembler.facts.scale_signal import Given, Part, Signal, Unknown, Value, common, few, refined, sum_of
 
@@ -56,6 +57,7 @@ def _sum(run: Run, a: Signal, b: Signal) -> Signal:
     source, together = (a.source, a.together) if b.c >= b.q else (None, 0.0)  # a bias, the same for all tokens
     bent = (a.bent and share > FEW_BENT) or (b.bent and share < 1 - FEW_BENT)
     hollow = share * a.hollow + (1 - share) * b.hollow > HOLLOW
+    course = summed(a.course, b.course, share) if a.course or b.course else None
     narrow = share * a.lean + (1 - share) * b.lean if a.narrow or b.narrow else 0.0
     if source is not None:
         narrow = a.narrow
@@ -63,7 +65,7 @@ def _sum(run: Run, a: Signal, b: Signal) -> Signal:
     larger = a if a.q >= b.q else b
     if larger.law is not None and larger.law[0] == "scores":  # Beside it comes what a loss says of the batch: next to nothing.
         law = larger.law
-    return Signal(a.shape, a.roles, parts, max(a.curve, b.curve), noise, band, ripple, skew, law=law, source=source, together=together, narrow=narrow, bent=bent, hollow=hollow)
+    return Signal(a.shape, a.roles, parts, max(a.curve, b.curve), noise, band, ripple, skew, law=law, source=source, together=together, narrow=narrow, bent=bent, hollow=hollow, course=course)
 
 
 def _passed(g: Signal) -> float:

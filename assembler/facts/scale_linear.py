@@ -93,7 +93,7 @@ def _by_weight(run: Run, spec: Spec, letters: str, x: Signal, of: str, w: Given)
     if mixes:
         return found
     # tr (W C W')^2 of m rows of independent weights.
-    return found._replace(ripple=x.ripple, source=x.parts, together=x.lean, narrow=min(1.0, x.lean + (1 + x.lean) / max(1, found.width)))
+    return found._replace(ripple=x.ripple, course=x.course, source=x.parts, together=x.lean, narrow=min(1.0, x.lean + (1 + x.lean) / max(1, found.width)))
 
 
 def seen(run: Run, of: int | str, x: Part, gain: float, shared: float = 1.0) -> Part:
@@ -165,10 +165,10 @@ def _weight_back(run: Run, spec: Spec, letters: str, g: Signal, x: Value, w: Val
             parts = [seen(run, -1 - w.number, item, gain) for item in cut_g]
         else:
             parts = [part(item.n, label, gain * item.q, gain * item.c * shared) for item in cut_g]
-        return x.of(parts)._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0)
+        return x.reached(g, parts)
     if not isinstance(w, Signal):
         return None
     item, y = refined(g.parts, [g.n], label)[0], refined(w.parts, [w.n], label)[0]
     over_tokens = any(letter in of and letter not in letters and role == "t" for letter, role in zip(spec.out, g.roles[len(g.roles) - len(spec.out) :], strict=True))
     q = k * item.q * y.q + (k * (k - 1) * item.c * y.c if over_tokens else 0.0)
-    return x.of(refined((part(x.n, label, q, 0.0),), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple)
+    return x.even(g, part(x.n, label, q, 0.0), label)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import exp, sqrt
+from math import sqrt
 from typing import Any, NamedTuple
 
-from assembler.facts.moments_row import harmonic_like, softmax_squares
+from assembler.facts.moments_row import harmonic_like, rows
+from assembler.facts.scale_course import Course, read, readers
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_pointwise import kappa
 from assembler.facts.scale_signal import Given, Part, Signal, Unknown, Value, part, refined
 
 WIDE, WIDER, SCORES = 2.5, 3.0, 0.5
 """Bands of gradients: of q and k; behind causal attention whose scores vary by more than SCORES."""
 
 
-EXACT, MOST, MOST_CAUSAL = 1.0, 16.0, 2.5
-"""Variance of scores from which a softmax is integrated, and beyond which nothing is predicted."""
+MOST = 256.0
+"""Variance of scores beyond which nothing is predicted: one token is read, and its score's size is that of single features."""
 
 
 class Read(NamedTuple):
@@ -25,10 +25,14 @@ class Read(NamedTuple):
     s2: float
     one: float
     two: float
-    shared: float = 0.0
+    left: float
+    """What a gradient is multiplied by."""
+    shared: float
     """Covariance of two queries' scores."""
-    left: float | None = None
-    """What a gradient is multiplied by; None: one (1 - one)."""
+    a: float
+    """Of `Rows`."""
+    common: float
+    """Of `Course`."""
 
 
 def scores(at: Mapping[str, Any], q: Part, k: Part, d: int, bias: Value | None) -> tuple[float, float]:
@@ -39,20 +43,18 @@ def scores(at: Mapping[str, Any], q: Part, k: Part, d: int, bias: Value | None) 
     return factor * q.q + more, factor * max(0.0, q.c)
 
 
-def _read(at: Mapping[str, Any], s2: float, shared: float, n: float) -> Read:
-    if not at.get("causal") or n <= 1:
-        if not EXACT < s2 <= MOST:
-            return Read(s2, kappa(s2, n), kappa(shared, n), shared)
-        one, left = softmax_squares(round(s2, 1), int(n))
-        return Read(s2, n * one, kappa(shared, n), shared, n * left)
-    a, b = exp(min(s2, 50.0)), exp(min(shared, 50.0))
-    two = 2 * b / (n * (n - 1)) * (n - b * harmonic_like(n, b))
-    return Read(s2, a * harmonic_like(n, a) / n, min(1.0, two), shared)
+def _read(at: Mapping[str, Any], s2: float, shared: float, n: int) -> Read:
+    if n <= 1 or s2 > MOST:
+        return Read(s2, 1.0, 1.0, 0.0, shared, 1.0, 1.0)
+    causal = bool(at.get("causal"))
+    row, both = rows(s2, n, causal), rows(shared, n, causal)
+    two = 2 * both.a / (n * (n - 1)) * (n - both.a * harmonic_like(n, both.a)) if causal else both.one
+    return Read(s2, row.one, min(1.0, two), row.left, shared, row.a, both.a / row.a)
 
 
-def _reads(run: Run, at: Mapping[str, Any], q: Signal, k: Signal) -> tuple[list[Read], float]:
+def _reads(run: Run, at: Mapping[str, Any], q: Signal, k: Signal) -> tuple[list[Read], int]:
     """For each part of the queries; and how many tokens there are to read."""
-    n = float(k.shape[-2])
+    n = k.shape[-2]
     key = refined(k.parts, [k.n], -3)[0]
     bias = run.named(at.get("bias"))
     return [_read(at, *scores(at, item, key, q.shape[-1], bias), n) for item in q.parts], n
@@ -68,7 +70,7 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
         return Unknown("attention over what is no value")
     reads, _ = _reads(run, at, q, k)
     most = max(read.s2 for read in reads)
-    if most > (MOST_CAUSAL if at.get("causal") else MOST):
+    if most > MOST:
         return Unknown(f"attention whose scores vary by {most:.3g}: few tokens are read, and which ones is chance")
     label = run.fresh.next()
     value = refined(v.parts, [v.n], label)[0]
@@ -76,6 +78,7 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
     if keep <= 0:
         return Signal((*q.shape[:-1], v.shape[-1]), q.roles, tuple(Part(item.n, 0.0, {}) for item in q.parts))
     spread = value.q - value.c
+    first = reads[0].one
     if k.source is not None and k.source is v.source:
         # Keys and values of one source lean together: of Gaussian tokens, the mean that is read moves along the query.
         lean = k.together
@@ -86,7 +89,11 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
     )
     if _shared(run):
         parts = tuple(_same(run, item.n, value, read, keep) for item, read in zip(q.parts, reads, strict=True))
-    return Signal((*q.shape[:-1], v.shape[-1]), q.roles, parts, 0.0, v.noise, ripple=_ripple(value, reads[0].s2, value.n) if at.get("causal") else v.ripple * reads[0].one, narrow=v.narrow)
+    found = Signal((*q.shape[:-1], v.shape[-1]), q.roles, parts, 0.0, v.noise, ripple=v.ripple * reads[0].one, narrow=v.narrow)
+    if not at.get("causal") or len(parts) > 1 or value.n <= 1 or parts[0].q <= 0:
+        return found
+    course = Course(value.n, reads[0].a, max(0.0, 1 - (value.c + spread * (reads[0].one - first)) / parts[0].q), reads[0].common)
+    return found._replace(course=course, ripple=max(0.0, course.inverse() - 1))
 
 
 def _shared(run: Run) -> bool:
@@ -104,17 +111,6 @@ def _same(run: Run, n: float, v: Part, read: Read, keep: float) -> Part:
     return Part(n, v.m, atoms)
 
 
-def _ripple(v: Part, s2: float, n: float) -> float:
-    """E v E 1/v - 1 over the positions of causal attention: the t-th reads c + (q - c) a / (t - 1 + a), a = e^s2."""
-    a = exp(min(s2, 50.0))
-    c = max(v.c, 1e-6 * v.q)
-    if v.q <= 0 or n <= 1:
-        return 0.0
-    mean = c + (v.q - c) * a * harmonic_like(n, a) / n
-    inverse = 1 / c - (v.q - c) * a / (c * c) * harmonic_like(n, v.q * a / c) / n
-    return max(0.0, mean * inverse - 1)
-
-
 def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q: Value, k: Value, v: Value) -> tuple[Signal | Unknown | None, ...]:
     assert isinstance(q, Signal)
     assert isinstance(k, Signal)
@@ -128,17 +124,19 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     weight = sum(p.n * p.q for p in g.parts)
     # Of the read that the gradient comes from: a part without gradient says nothing of keys and values.
     shares = [p.n * p.q / weight if weight > 0 else p.n / total for p in g.parts]
-    s2, one, two = (sum(share * r[i] for share, r in zip(shares, [r[:3] for r in reads], strict=True)) for i in range(3))
-    read = Read(s2, one, two)
-    if read.s2 > SCORES and _shared(run):
+    mean = Read(*(sum(share * r[i] for share, r in zip(shares, reads, strict=True)) for i in range(7)))
+    if mean.s2 > SCORES and _shared(run):
         return (Unknown("attention of large scores whose weights are used more than once: queries, keys and values are not independent"),) * 3
-    one = read.one / max(1e-9, 1 - float(at.get("dropout", 0)))
+    one = mean.one / max(1e-9, 1 - float(at.get("dropout", 0)))
     heads = q.shape[-3] / k.shape[-3] if len(q.shape) > 2 else 1.0
-    band = WIDER if at.get("causal") and read.s2 > SCORES else 1.0
+    band = WIDER if at.get("causal") and mean.s2 > SCORES else 1.0
 
     # Positions whose gradient a norm behind made large are those that read evenly.
-    even = 1 / (1 + g.ripple) if at.get("causal") else 1.0
-    gv = heads * total / n * (one * even * item.q + (total - 1) * read.two * item.c * sqrt(even))
+    causal, even, pairs = at.get("causal") and total > 1, 1.0, item.c
+    if causal and g.course is not None and item.q > 0:
+        even, pairs = read(g.course, item.c / item.q, mean.a)
+        pairs *= item.q
+    gv = heads * total / n * (one * even * item.q + (total - 1) * mean.two * pairs)
     cv = (heads * total * (item.q + (total - 1) * item.c) - n * gv) / (n * (n - 1)) if n > 1 else 0.0
     scale = 1 / q.shape[-1] if at.get("scale") is None else float(at["scale"]) ** 2
     spread = scale * v.shape[-1] * max(0.0, value.q - value.c)
@@ -147,31 +145,22 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     both = k.together if k.source is not None and k.source is v.source else 0.0
     parts = []
     for p, r in zip(refined(g.parts, [p.n for p in q.parts], label), reads, strict=True):
-        parts.append(part(p.n, label, _through(r.one, both, r.left) * p.q * even * spread * keys, _through(r.two, both) * p.c * spread * keys))
-    gq = q.of(parts)._replace(noise=g.noise, band=max(g.band, band, WIDE), ripple=0.0, curve=0.0)
-    own = read.one * (1 - read.one) if len(reads) > 1 or reads[0].left is None else reads[0].left
-    square = own * query.q * item.q * even + (total - 1) * read.two * (1 - read.two) * max(0.0, query.c * item.c)
-    gk = _spread_back(k, heads * total / n * square * spread, 0.0, other)._replace(noise=g.noise, band=max(g.band, band, WIDE), ripple=0.0)
-    back = _spread_back(v, gv, cv, label)._replace(noise=g.noise, band=max(g.band, band), ripple=0.0)
+        parts.append(part(p.n, label, (r.left + both * (1 - r.one) ** 2) * p.q * even * spread * keys, (r.two * (1 - r.two) + both * (1 - r.two) ** 2) * p.c * spread * keys))
+    gq = q.reached(g, parts, max(band, WIDE))._replace(course=None)
+    square = mean.left * query.q * item.q * even + (total - 1) * mean.two * (1 - mean.two) * max(0.0, query.c * item.c)
+    gk = k.even(g, part(k.n, other, heads * total / n * square * spread), other, max(band, WIDE))._replace(course=None)
+    back = v.even(g, part(v.n, label, gv, cv), label, band)._replace(course=readers(k.n, mean.a, mean.common) if causal else None)
     if item.q > 0 and gv > 0 and _shared(run):
         same = min(1.0, max(-1.0, cv / gv))
-        sizes = {at: a * a * (one * even + (total - 1) * read.two * t * sqrt(even)) for at, (a, t, _) in item.atoms.items()}
+        less = pairs / item.c if item.c else 1.0
+        sizes = {at: a * a * (one * even + (total - 1) * mean.two * t * less) for at, (a, t, _) in item.atoms.items()}
         whole = sum(max(0.0, size) for size in sizes.values())
         if whole > 0:
             atoms = {run.image("read", at): (sqrt(size / whole * gv), same, 0.0) for at, size in sizes.items() if size > 0}
             back = back.of(refined((Part(v.n, 0.0, atoms),), [p.n for p in v.parts], label))
     bias = run.named(at.get("bias"))
     if isinstance(bias, Signal):
-        ds = read.one * (1 - read.one) / n * item.q * v.shape[-1] * max(0.0, value.q - value.c)
+        ds = mean.left / n * item.q * v.shape[-1] * max(0.0, value.q - value.c)
         samples = (len(q.shape) > 3 and q.shape[0]) or 1
         run.extra[at["bias"]] = bias.of((part(bias.n, other, ds * samples),))._replace(band=WIDE)
     return gq, gk, back
-
-
-def _through(read: float, both: float, left: float | None = None) -> float:
-    """Of the gradient of a query, in the softmax's weights: of independent tokens, and of what they have in common."""
-    return (read * (1 - read) if left is None else left) + both * (1 - read) ** 2
-
-
-def _spread_back(x: Signal, q: float, c: float, label: int) -> Signal:
-    return x.of(refined((part(x.n, label, q, c),), [p.n for p in x.parts], label))._replace(curve=0.0)

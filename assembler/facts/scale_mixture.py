@@ -135,14 +135,10 @@ def matmul_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, a: Valu
     run.chance = sqrt(chance(a))
     backs = _experts_back(run, g, a, len(b.rows))
     found = tuple(
-        x.of(refined(back.parts, [item.n for item in x.parts], run.fresh.next()))._replace(
-            noise=back.noise, band=g.band, ripple=g.ripple, curve=0.0
-        )
+        x.reached(g, refined(back.parts, [item.n for item in x.parts], run.fresh.next()))
         for back, x in zip(backs, b.rows, strict=True)
     )
-    values = b.of(
-        refined((part(b.n, run.fresh.next(), sum(x.q for x in found) / len(found)),), [item.n for item in b.parts], -1)
-    )
+    values = b.even(g, part(b.n, run.fresh.next(), sum(x.q for x in found) / len(found)), -1)
     return _gates_back(run, g, a, b.rows), values._replace(rows=found, law=EACH)
 
 
@@ -173,5 +169,4 @@ def _gates_back(run: Run, g: Signal, gates: Signal, rows: Sequence[Signal]) -> S
     cross = (total.q - n * q) / (n * (n - 1)) if n > 1 else q
     back = part(gates.n, label, wide * item.q * q, wide * item.c * c)
     law = ("shared", max(0.0, min(1.0, cross / q)) if q > 0 else 0.0, 0.0, 0.0, 0.0)
-    found = gates.of(refined((back,), [p.n for p in gates.parts], label))
-    return found._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0, law=law)
+    return gates.even(g, back, label)._replace(law=law)

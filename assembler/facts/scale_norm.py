@@ -7,6 +7,7 @@ from math import prod, sqrt
 from typing import Any
 
 from assembler.facts.moments_row import winner
+from assembler.facts.scale_course import Course, divided
 from assembler.facts.scale_place import Run
 from assembler.facts.scale_signal import Part, Signal, Unknown, Value, mean_square, part, refined, tokens
 
@@ -65,6 +66,8 @@ def norm(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if kind == "l2":
         size = prod(x.shape[axis] for axis in at.get("axes", (-1,)))
         return _clean(x, [item.scaled(1 / max(sqrt(size * item.q), eps)) if eps or item.q else item for item in x.parts])
+    if x.course is not None and _is_features(x, at) and len(x.parts) == 1 and x.parts[0].v > 0:
+        return _clean(x, [_levelled(x.parts[0] if kind == "rms" else _centred(x.parts[0]), x.course, eps)])
     if kind == "rms":
         return _clean(x, [item.scaled(1 / sqrt(item.q + eps)) if eps or item.q else item for item in x.parts])
     if kind == "layer" and _is_features(x, at):
@@ -81,6 +84,20 @@ def norm(run: Run, at: Mapping[str, Any], x: Value) -> Value:
         left = (whole.b - whole.m**2) * (1 - 1 / width)
     out = part(whole.n, label, v / (v + eps), (whole.c - taken) / (v + eps), left / (v + eps))
     return _clean(x, list(refined((out,), [item.n for item in x.parts], label)))
+
+
+def _levelled(item: Part, course: Course, eps: float) -> Part:
+    """Tokens of unlike size, made equal one by one: they correlate more than they did, weighted by size."""
+    more = 1 + eps / item.q
+    square, pairs = divided(course, item.c / item.q, course.beside(eps / item.q))
+    return _paired(item, square / (more * item.q), pairs / (more * item.q))
+
+
+def _paired(item: Part, gain: float, c: float) -> Part:
+    """Grown by so much, and two tokens as alike as c says."""
+    size, apart = sqrt(gain), gain * (item.q - item.c)
+    nearer = max(-1.0, min(1.0, (c * item.q - gain * item.c) / apart)) if apart > 0 else 0.0
+    return Part(item.n, item.m * size, {label: (a * size, max(-1.0, t + (1 - t) * nearer), b) for label, (a, t, b) in item.atoms.items()})
 
 
 def _centred(item: Part) -> Part:
@@ -110,10 +127,12 @@ def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
     if kind == "l2":
         size = prod(x.shape[axis] for axis in at.get("axes", (-1,)))
         parts = [item.scaled(sqrt(1 + x.ripple) / max(sqrt(size * y), eps)) if y or eps else item for item, y in zip(g.parts, v, strict=True)]
-        return (g.of(parts)._replace(noise=0.0, ripple=(1 + g.ripple) * (1 + x.ripple) - 1),)
+        return (g.of(parts)._replace(noise=0.0),)
+    if kind in ("rms", "layer") and x.course is not None and _is_features(here, at) and len(x.parts) == 1 and v[0] > 0:
+        return (_along(g, x.course, v[0], eps),)
     if kind == "rms" or (kind == "layer" and _is_features(here, at)):
         parts = [item.scaled(sqrt((1 + x.ripple) / (y + eps))) if y + eps > 0 else item for item, y in zip(g.parts, v, strict=True)]
-        return (g.of(parts)._replace(noise=0.0, ripple=(1 + g.ripple) * (1 + x.ripple) - 1),)
+        return (g.of(parts)._replace(noise=0.0),)
     item = refined(g.parts, [g.n], label)[0]
     n = item.n
     if kind == "batch":
@@ -131,7 +150,17 @@ def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
         scale *= 1 + here.uneven + 2 / (n * x.shape[0])
     back = part(n, label, max(0.0, item.q - taken) * scale, (item.c - taken) * scale)
     back = back.with_n(x.n)
-    return (x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=0.0, band=g.band, ripple=g.ripple, curve=0.0),)
+    return (x.even(g, back, label)._replace(noise=0.0),)
+
+
+def _along(g: Signal, course: Course, v: float, eps: float) -> Signal:
+    """Of tokens of unlike size: most comes back to the small ones."""
+    more, parts = v + eps, []
+    own, by = g.course or Course(course.n, 1.0, 0.0), course.beside(eps / v)
+    for item in g.parts:
+        square, pairs = divided(own, item.c / item.q if item.q > 0 else 0.0, by)
+        parts.append(_paired(item, square / more, pairs / more))
+    return g.of(parts)._replace(noise=0.0, course=own._replace(under=by))
 
 
 def _coherent(x: Signal, out: Signal, g: Part, size: float) -> float:
@@ -204,15 +233,15 @@ def reduce_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Valu
         return (None,)
     if at["kind"] == "max":
         n, label = x.shape[-1], run.fresh.next()
-        reached = x.of(part(item.n, label, item.q / n, item.c / n**2) for item in refined(g.parts, [p.n for p in x.parts], label))
-        return (reached._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0, law=("largest", 0.0, 0.0, 0.0, 0.0)),)
+        parts = [part(item.n, label, item.q / n, item.c / n**2) for item in refined(g.parts, [p.n for p in x.parts], label)]
+        return (x.reached(g, parts)._replace(law=("largest", 0.0, 0.0, 0.0, 0.0)),)
     axes = tuple(range(len(x.shape))) if at["axes"] is None else tuple(axis % len(x.shape) for axis in at["axes"])
     samples, t, f = _counts(x, axes)
     size = 1.0 if at["kind"] == "sum" else 1 / (samples * t * f)
     label = run.fresh.next()
     if at["axes"] is None:
         whole = g.parts[0].q * size**2
-        return (x.of(refined((part(x.n, label, whole, whole, whole),), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0),)
+        return (x.even(g, part(x.n, label, whole, whole, whole), label),)
     if t == 1:
         parts = [part(item.n, label, size**2 * item.q, size**2 * item.c) for item in refined(g.parts, [p.n for p in x.parts], label)]
     else:
@@ -220,4 +249,4 @@ def reduce_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Valu
         same = (t - 1) / (x.n - 1)
         back = part(x.n, label, size**2 * item.q, size**2 * (same * item.q + (1 - same) * item.c))
         parts = list(refined((back,), [p.n for p in x.parts], label))
-    return (x.of(parts)._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0),)
+    return (x.reached(g, parts),)

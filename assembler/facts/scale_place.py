@@ -116,4 +116,4 @@ def fit(run: Run, g: Signal, x: Signal) -> Signal:
     item = refined(g.parts, [n], label)[0]
     q = other * t * (item.q + (t - 1) * item.c)
     back = part(own, label, q, other * t * t * item.c)
-    return x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=g.curve)
+    return x.even(g, back, label)

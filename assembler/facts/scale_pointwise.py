@@ -271,6 +271,5 @@ def pool_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
         q = (reached * item.q + h * w / places * inside * _neighbours(at, False) * item.c) / k**2
         whole = (inside / k) ** 2 * h * w * (item.q + (h * w - 1) * item.c)
         c = (whole - places * q) / (places * (places - 1)) if places > 1 else 0.0
-    back = x.of(refined((part(x.n, label, q, c),), [p.n for p in x.parts], label))
     law = ("largest", *_winner(inside, x.law), 0.0, 0.0) if at["kind"] == "max" and x.law is not None else None
-    return (back._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0, law=law),)
+    return (x.even(g, part(x.n, label, q, c), label)._replace(law=law),)

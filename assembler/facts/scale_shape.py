@@ -164,7 +164,7 @@ def concat_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: Va
         # What two features, or two tokens, do not share is independent: the pieces of a gradient do not add up as one.
         parts: Sequence[Part] = [_piece(run, item, int(start), int(start + wide), row) for item in (window(g.parts, start, start + wide) if row else g.parts)]
         start += wide
-        found.append(x.of(refined(parts, [item.n for item in x.parts], run.fresh.next()))._replace(noise=g.noise, band=g.band, ripple=g.ripple, curve=0.0))
+        found.append(x.reached(g, refined(parts, [item.n for item in x.parts], run.fresh.next())))
     return tuple(found)
 
 
@@ -213,12 +213,12 @@ def select_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Valu
     if x.roles[axis] == "t" and x.roles.count("t") == 1:
         stop = start + out.shape[axis]
         row = [Part(start, 0.0, {})] * (start > 0) + list(g.parts) + [Part(x.n - stop, 0.0, {})] * (x.n > stop)
-        return (x.of(refined(row, [item.n for item in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple),)
+        return (x.reached(g, refined(row, [item.n for item in x.parts], label)),)
     share = out.shape[axis] / x.shape[axis]
     item = refined(g.parts, [g.n], label)[0]
     pairs = share if x.roles[axis] != "t" else share * share
     back = part(x.n, label, item.q * share, item.c * pairs)
-    return (x.of(refined((back,), [p.n for p in x.parts], label))._replace(noise=g.noise, band=g.band, ripple=g.ripple),)
+    return (x.even(g, back, label),)
 
 
 # --- expand, detach, constant ---

@@ -16,6 +16,7 @@ from math import prod, sqrt
 from typing import NamedTuple
 
 from assembler.facts.moments_gates import Plan
+from assembler.facts.scale_course import Course
 
 MOST = 8
 """Atoms of one value. Beyond it the smallest are one: what they would have done to one another is lost."""
@@ -103,6 +104,8 @@ class Signal(NamedTuple):
     """Far from Gaussian: an activation, a product or a softmax, and no sum over features since."""
     hollow: bool = False
     """Some rows are nearly nothing beside others: 1 / v of a norm behind is theirs."""
+    course: Course | None = None
+    """How large its tokens are by position, behind causal attention."""
     plan: Plan | None = None
     """Of what becomes the gates of a mixture."""
     rows: tuple[Signal, ...] | None = None
@@ -141,6 +144,14 @@ class Signal(NamedTuple):
     def of(self, parts: Iterable[Part]) -> Signal:
         """Like this one, with other moments."""
         return self._replace(parts=tuple(parts), law=None, plan=None, rows=None)
+
+    def reached(self, g: Signal, parts: Sequence[Part], band: float = 0.0) -> Signal:
+        """A gradient of these moments that reaches it, made of the gradient `g` and promised at most as narrowly."""
+        return Signal(self.shape, self.roles, tuple(parts), 0.0, g.noise, max(band, g.band), course=g.course)
+
+    def even(self, g: Signal, item: Part, label: int, band: float = 0.0) -> Signal:
+        """The same of moments that are those of every token."""
+        return self.reached(g, refined((item,), [part.n for part in self.parts], label) if len(self.parts) > 1 else (item.with_n(self.parts[0].n),), band)
 
 
 class Given(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assembler.facts.moments import PIECES, SMOOTH, at, moments, near
-from assembler.facts.moments_row import harmonic_like, largest, softmax_squares
+from assembler.facts.moments_row import harmonic_like, largest, rows, softmax_squares
 from assembler.library.cards.common import Activation
 
 TABLE = {
@@ -109,3 +109,16 @@ def test_squares_of_a_softmax_of_few_and_of_uneven_scores(s2: float, n: int) -> 
     square, slope = softmax_squares(s2, n)
     assert square == pytest.approx(float((p**2).mean()), rel=0.01)
     assert slope == pytest.approx(float((p**2 * (1 - 2 * p + (p**2).sum(-1, keepdim=True))).mean()), rel=0.01)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("s2", [0.2, 0.7, 3.0, 40.0, 250.0])
+def test_rows_of_attention_whether_scores_are_small_or_huge(s2: float, causal: bool) -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(1500, 32, 32) * math.sqrt(s2)
+    p = (scores.masked_fill(torch.ones(32, 32).triu(1).bool(), -math.inf) if causal else scores).softmax(-1)
+    square = (p**2).sum(-1, keepdim=True)
+    found = rows(s2, 32, causal)
+    assert found.one == pytest.approx(float(square.mean()), rel=0.03)
+    assert found.left == pytest.approx(float((p**2 * (1 - 2 * p + square)).sum(-1).mean()), rel=0.08)
+    assert found.a * (harmonic_like(32, found.a) / 32 if causal else 1 / (31 + found.a)) == pytest.approx(found.one, rel=0.01)
