@@ -11,7 +11,7 @@ from assembler.compiler.values import Piece
 from assembler.facts.model import NodeFacts
 from assembler.graph.model import Leaf
 from assembler_schemas.expression import parse_expression
-from assembler_schemas.kind import Definition, Expr, Inline, Module
+from assembler_schemas.kind import Branch, Definition, Expr, Inline, Module
 
 DTYPES = {"f64": "torch.float64", "f32": "torch.float32", "bf16": "torch.bfloat16", "f16": "torch.float16"}
 
@@ -37,12 +37,18 @@ def constructor(node: Leaf, facts: NodeFacts, build: Module) -> str:
     branches = definition_of(node, facts).branches
     if branches and node.freeze:
         text += ".requires_grad_(False)"  # the host is frozen, and what is grafted onto it learns
-    for branch in branches:
-        modules = [f"{name}={_made(node, facts, module)}{'.requires_grad_(False)' * module.frozen}" for name, module in branch.modules]
-        text = f"GraftedLinear.into({text}, {', '.join([literal(branch.place), literal(branch.mode), literal(branch.reads), literal(branch.scale), *modules])})"
+    if branches:
+        text = f"GraftedLinear.into({', '.join([text, *(_graft(node, facts, branch) for branch in branches)])})"
     if node.dtype is not None and definition_of(node, facts).parameters:
         text += f".to({DTYPES[node.dtype]})"
     return text
+
+
+def _graft(node: Leaf, facts: NodeFacts, branch: Branch) -> str:
+    """`("q", "add", "x", False, 1.0, {"low": LowRank(64, 64, rank=2)})`."""
+    modules = [f"{literal(name)}: {_made(node, facts, module)}{'.requires_grad_(False)' * module.frozen}" for name, module in branch.modules]
+    words = (branch.place, branch.mode, branch.reads, branch.after, branch.scale)
+    return f"({', '.join(literal(word) for word in words)}, {{{', '.join(modules)}}})"
 
 
 def _made(node: Leaf, facts: NodeFacts, build: Module) -> str:

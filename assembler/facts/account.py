@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from assembler.facts.flow import Use
 from assembler.facts.roles import settings
 from assembler.facts.signals import Signals
+from assembler_schemas.kind import Branch, Expr
 
 Texts = tuple[tuple[str, str], ...]
 """Name -> text."""
@@ -23,7 +24,7 @@ class Account(NamedTuple):
     kind: str
     version: int
     options: Texts
-    """In effect: sizes as they were solved, defaults included."""
+    """In effect: sizes as they were solved, defaults included; and what each graft inside it does (`q.lora`)."""
     open: tuple[tuple[str, int | str], ...]
     """The sizes among them that the recipe leaves open; a text where it is a run-time size."""
     types: Texts
@@ -65,12 +66,24 @@ def accounts(known: Signals) -> dict[str, Account]:
 def _plain(use: Use) -> Account:
     node, facts = use.node, use.facts
     effect = settings(node, facts)
-    options = tuple((name, shown(value)) for name, value in effect.items())
+    options = tuple((name, shown(value)) for name, value in effect.items()) + tuple(map(_inside, use.definition.branches))
     free = [name for name in effect if name in node.kind.size_options and name not in node.spans and name in facts.sizes]
     sizes = tuple((name, size if isinstance(size := facts.sizes[name], int) else str(size)) for name in free)
     types = [(port if len(kinds) == 1 else f"{port}[{place}]", str(kind)) for port, kinds in facts.inputs.items() for place, kind in enumerate(kinds)]
     types += [(port, str(kind)) for port, kind in facts.outputs.items()]
     return Account(node.kind.name, node.kind.version, options, sizes, tuple(types), (), (), (), (), node.adapter, node.cause)
+
+
+def _inside(branch: Branch) -> tuple[str, str]:
+    """`add 2.0 of x: LowRank(in, out, rank=2)`: all of a graft inside that is neither a type nor a weight."""
+    reads = f"{branch.reads} after others" if branch.after else branch.reads
+    parts = [f"{module.name}({', '.join(_argument(*item) for item in module.arguments)})" for _, module in branch.modules]
+    return f"{branch.place}.{branch.name}", f"{branch.mode} {branch.scale} of {reads}: {' '.join(parts)}"
+
+
+def _argument(name: str, value: Any) -> str:
+    text = value.text if isinstance(value, Expr) else shown(value)
+    return f"{name}={text}" if name else text
 
 
 def _state(known: Signals, value: int, words: dict[int, tuple[str, Any]]) -> str:

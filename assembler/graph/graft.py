@@ -22,6 +22,7 @@ from assembler.graph.graft_part import draft_part
 from assembler.graph.graft_place import Level, Placed, Target, shared_inside, shared_modules, targets
 from assembler.graph.graft_silent import planned
 from assembler.graph.graft_spec import Overlay, read_graft
+from assembler.graph.graft_splice import Maps
 from assembler.graph.model import Ref
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import Graft
@@ -185,6 +186,8 @@ class _Host:
     """Place -> the last graft that wrote it, and the value that was there before all of them."""
     readers: Readers = field(default_factory=Readers)
     touched: dict[int, Level] = field(default_factory=dict)
+    inside: dict[int, tuple[Draft, Maps]] = field(default_factory=dict)
+    """Node (by identity) -> it, and its definition while grafts are put into it."""
 
     def put(self, overlay: Overlay, target: Target) -> None:
         """One graft at one place: its nodes, and the host's readers turned to what it makes."""
@@ -196,7 +199,7 @@ class _Host:
                                    help=f"say which comes first: `after: {before[0].spec.name}`"))  # fmt: skip
             return
         if target.side == "inner":
-            graft_inside(builder, overlay, target, self.at, before is not None and not overlay.after)
+            self.put_inside(overlay, target, before is not None and not overlay.after)
             self.first[target.key] = overlay, Ref("", "")
             return
         host = _host(builder, overlay, target)
@@ -211,6 +214,13 @@ class _Host:
         if part is not None:
             merges = merge(builder, overlay, target, host, part.after or Ref(part.name, part.main), part, plan)
             self._turn(overlay, target, host, merges, list(target.level.scope.nodes)[mark:])
+
+    def put_inside(self, overlay: Overlay, target: Target, beside: bool) -> None:
+        draft = target.draft
+        assert draft is not None
+        assert draft.chosen is not None
+        _, maps = self.inside.setdefault(id(draft), (draft, Maps(draft.chosen.definition)))
+        graft_inside(self.builder, overlay, target, self.at, maps, beside)
 
     def _turn(self, overlay: Overlay, target: Target, host: Ref, merges: Sequence[Merged], own: list[str]) -> None:
         """Every reader of the host's value reads the merged one instead."""
@@ -248,7 +258,10 @@ class _Host:
                 draft.moved[target.port] = merged
 
     def close(self) -> None:
-        """Circles are cut, and what the graph unfolds into is held against its limit, once for each scope."""
+        """Definitions are made whole; circles are cut, and what the graph unfolds into is held against its limit, once for each scope."""
+        for host, maps in self.inside.values():
+            if host.chosen is not None:
+                host.chosen = host.chosen._replace(definition=maps.definition())
         for level in sorted(self.touched.values(), key=lambda level: -len(level.path)):
             for draft in (level.run, level.container):
                 if draft is not None:

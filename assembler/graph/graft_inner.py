@@ -17,7 +17,7 @@ from assembler.graph.graft_place import Placed, Target
 from assembler.graph.graft_read import common
 from assembler.graph.graft_silent import LEARN, Plan, eye, factor, planned
 from assembler.graph.graft_spec import Overlay
-from assembler.graph.graft_splice import Inner, Parts, Splice, inner
+from assembler.graph.graft_splice import Map, Maps, Parts, Splice
 from assembler.graph.insert import insert
 from assembler.graph.model import Ref
 from assembler.graph.shared import Shared
@@ -34,12 +34,9 @@ UNSAID = ("from", "repeat", "norm", "seed", "dtype", "tie", "same", "like")
 ONE = "inside a kind a part is one module with one input and one output: `kind: low_rank`, `linear`, `mlp`"
 
 
-def graft_inside(builder: Builder, overlay: Overlay, target: Target, at: At, beside: bool) -> None:
+def graft_inside(builder: Builder, overlay: Overlay, target: Target, at: At, maps: Maps, beside: bool) -> None:
     """Put a graft into the host's definition, or say why it cannot stand there. `beside`: it needs no order beside the one before it."""
-    host = target.draft
-    assert host is not None
-    assert host.chosen is not None
-    place = inner(host.chosen.definition, target.port)
+    place = maps.at(target.port)
     if place is None:
         builder.say(Diagnostic("graft-place", f"`{target.shown}` is no linear map over the last axis: no graft can stand in it", overlay.span("write"), help="write the graft onto the node"))
         return
@@ -48,20 +45,20 @@ def graft_inside(builder: Builder, overlay: Overlay, target: Target, at: At, bes
         builder.say(finding)
         return
     plan = planned(builder, overlay, target, Ref("", ""), [], frozenset())
-    parts = _parts(builder, overlay, target, at, plan) if plan is not None else None
+    parts = _parts(builder, overlay, target, at, place, plan) if plan is not None else None
     if parts is None:
         return
-    origin = place.branches[-1].origin if beside else len(place.branches)
     mode = overlay.form if overlay.mode == "gate" else overlay.mode
-    made = Splice(host.chosen.definition, place, overlay.name, mode, None if _own_input(overlay, target) else origin, origin).run(parts)
-    if isinstance(made, str):
-        builder.say(Diagnostic("graft-place", f"the part of `{overlay.name}` cannot stand inside `{target.shown}`: {made}", overlay.spec.part.span.at(overlay.spec.part.path), help=ONE))
+    splice = Splice(place, overlay.name, mode, "x" if _own_input(overlay, target) else "y", bool(place.branches) and not beside)
+    wrong = splice.run(parts)
+    if wrong:
+        builder.say(Diagnostic("graft-place", f"the part of `{overlay.name}` cannot stand inside `{target.shown}`: {wrong}", overlay.spec.part.span.at(overlay.spec.part.path), help=ONE))
         return
-    host.chosen = host.chosen._replace(definition=made)
-    host.ports, host.gives = dict(made.inputs), dict(made.outputs)
-    branch = made.branches[-1]
+    place.take(splice)
+    branch = splice.branch
     nodes = tuple(f"{target.port}.{name}" for name, _ in branch.modules)
-    builder.grafted.append(Placed(overlay, target, Ref("", branch.host), Ref("", branch.value), ("", "", 0), nodes, host.name))
+    inside = target.draft.name if target.draft is not None else ""
+    builder.grafted.append(Placed(overlay, target, Ref("", branch.host), Ref("", branch.value), ("", "", 0), nodes, inside))
 
 
 def _own_input(overlay: Overlay, target: Target) -> bool:
@@ -82,7 +79,7 @@ def _reads(target: Target, feed: Feed) -> str | None:
 
 
 # --- what cannot stand there ---
-def _findings(overlay: Overlay, target: Target, place: Inner) -> Iterator[Diagnostic]:
+def _findings(overlay: Overlay, target: Target, place: Map) -> Iterator[Diagnostic]:
     """What there is no room for inside a kind; the first is said."""
     spec, where = overlay.spec, target.shown.rpartition(".")[0]
     feeds = [feed for feeds in overlay.reads.entries.values() for feed in feeds]
@@ -104,7 +101,7 @@ def _findings(overlay: Overlay, target: Target, place: Inner) -> Iterator[Diagno
         yield from _instead(overlay, target, place)
 
 
-def _instead(overlay: Overlay, target: Target, place: Inner) -> Iterator[Diagnostic]:
+def _instead(overlay: Overlay, target: Target, place: Map) -> Iterator[Diagnostic]:
     """What goes on naming a map that is no more."""
     host = target.draft
     assert host is not None
@@ -118,21 +115,17 @@ def _instead(overlay: Overlay, target: Target, place: Inner) -> Iterator[Diagnos
         yield Diagnostic("place-conflict", f"`{target.shown}` is what starts as `{mode}`, and `{overlay.spec.name}` puts another map there", overlay.span("mode"), help=f"drop `init` of the node, or {drop}")
 
 
-def _taken(overlay: Overlay, target: Target, parts: Parts) -> Diagnostic | None:
+def _taken(overlay: Overlay, target: Target, place: Map, parts: Parts) -> Diagnostic | None:
     """Modules and values inside a map are called after its grafts: each name once."""
-    assert target.draft is not None
-    assert target.draft.chosen is not None
-    there = [branch for branch in target.draft.chosen.definition.branches if branch.place == target.port]
-    known = RESERVED.union(*({branch.name, *(name for name, _ in branch.modules)} for branch in there))
     drafts = [*parts.chain, *([parts.factor] if isinstance(parts.factor, Draft) else [])]
-    name = next((name for name in (overlay.name, *(draft.name for draft in drafts)) if name in known), None)
+    name = next((name for name in (overlay.name, *(draft.name for draft in drafts)) if name in RESERVED or name in place.names), None)
     if name is None:
         return None
     return Diagnostic("name-taken", f"`{name}` is of this graft and something of `{target.shown}`", overlay.spec.span.at(overlay.spec.path), help="rename the graft")
 
 
 # --- what it puts in ---
-def _parts(builder: Builder, overlay: Overlay, target: Target, at: At, plan: Plan) -> Parts | None:
+def _parts(builder: Builder, overlay: Overlay, target: Target, at: At, place: Map, plan: Plan) -> Parts | None:
     """The part with its norms, its factor and its gate, drafted in a scope of their own."""
     level, name = target.level, overlay.name
     scope = ScopeDraft(f"{target.draft.address}.{target.port}" if target.draft is not None else "", level.scope.env, policy="never")
@@ -152,7 +145,7 @@ def _parts(builder: Builder, overlay: Overlay, target: Target, at: At, plan: Pla
     found = Parts(tuple(chain), made, gate)
     if any(draft.broken for draft in (*chain, *(item for item in (made, gate) if isinstance(item, Draft)))) or not _starts(builder, overlay, part, around.get("out"), plan):
         return None
-    taken = _taken(overlay, target, found)
+    taken = _taken(overlay, target, place, found)
     if taken is not None:
         builder.say(taken)
     return found if taken is None else None

@@ -32,6 +32,8 @@ def record(builder: Builder, root: ScopeDraft) -> tuple[Graft, ...]:
         return ()
     around = _around(root)
     found: dict[int, tuple[Placed, list[Match]]] = {}
+    made: dict[int, dict[str, str]] = {}
+    """Definition (by identity) -> the value that a graft inside meets -> the one that it makes."""
     total = 0
     for placed in builder.grafted:
         matches = found.setdefault(id(placed.overlay.spec), (placed, []))[1]
@@ -40,11 +42,21 @@ def record(builder: Builder, root: ScopeDraft) -> tuple[Graft, ...]:
             total += 1
             if total > MAX_MATCHES:
                 break
-            matches.append(_match(placed, chain, numbers))
+            matches.append(_match(placed, chain, numbers, _inside(placed, made)))
     return tuple(
         Graft(placed.overlay.name, placed.overlay.mode, placed.overlay.demand, tuple(matches), _span(placed))
         for placed, matches in found.values()
     )
+
+
+def _inside(placed: Placed, made: dict[int, dict[str, str]]) -> dict[str, str]:
+    chosen = placed.target.draft.chosen if placed.inside and placed.target.draft is not None else None
+    if chosen is None:
+        return {}
+    known = made.get(id(chosen.definition))
+    if known is None:
+        known = made[id(chosen.definition)] = {branch.host: branch.value for branch in chosen.definition.branches}
+    return known
 
 
 def _span(placed: Placed) -> Span:
@@ -85,7 +97,7 @@ def _chain(around: dict[int, _Around], levels: tuple[Level, ...]) -> list[_Aroun
     return chain
 
 
-def _match(placed: Placed, chain: list[_Around], numbers: tuple[int, ...]) -> Match:
+def _match(placed: Placed, chain: list[_Around], numbers: tuple[int, ...], made: dict[str, str]) -> Match:
     names: list[str] = []
     left = list(numbers)
     for item in chain:
@@ -97,17 +109,9 @@ def _match(placed: Placed, chain: list[_Around], numbers: tuple[int, ...]) -> Ma
     if placed.inside:
         run = placed.target.level.run
         inside = ".".join(names) if run is not None and run.inner is None else prefix + placed.inside
-        return Match(placed.before.port, _made(placed), (inside, port, at), tuple(f"{inside}.{name}" for name in placed.nodes), inside)
+        return Match(placed.before.port, made[placed.before.port], (inside, port, at), tuple(f"{inside}.{name}" for name in placed.nodes), inside)
     own = tuple(prefix + name for name in placed.nodes)
     return Match(_address(chain, list(numbers), placed.before), _address(chain, list(numbers), placed.after), (prefix + node, port, at), own)
-
-
-def _made(placed: Placed) -> str:
-    """What a graft inside a kind made, in the body as it is: the next graft there took the name of what the one before had made."""
-    chosen = placed.target.draft.chosen if placed.target.draft is not None else None
-    hosts = [branch.host for branch in chosen.definition.branches if branch.place == placed.target.port] if chosen is not None else []
-    behind = hosts[hosts.index(placed.before.port) + 1 :]
-    return behind[0] if behind else placed.after.port
 
 
 def _address(chain: list[_Around], numbers: list[int], ref: Ref) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -25,20 +26,6 @@ _NEUTRAL = {"matmul": "eye", "multiply": "ones", "add": "zeros"}
 """The start under which a step hands on what it takes, by what it does with the parameter."""
 
 
-class Inner(NamedTuple):
-    """A linear map inside a kind: the values that it takes and gives, and their widths as texts over the host's sizes."""
-
-    place: str
-    x: str
-    columns: str
-    rows: str
-    y: str
-    own: tuple[str, ...]
-    """The outputs of its own steps, where no graft stands yet."""
-    branches: tuple[Branch, ...]
-    """What grafts have put there."""
-
-
 class Parts(NamedTuple):
     """What one graft puts in: the part with the norms at its boundary, in order; what multiplies it; what joins it to the host."""
 
@@ -47,38 +34,111 @@ class Parts(NamedTuple):
     gate: Draft | None = None
 
 
-def inner(definition: Definition, place: str) -> Inner | None:
-    """The linear map over the last axis that stands at `place`; None where there is none."""
-    branches = tuple(branch for branch in definition.branches if branch.place == place)
+@dataclass(slots=True, eq=False, repr=False)
+class Map:
+    """A linear map inside a kind while grafts are put in: the values that it takes and gives, their widths as texts over the host's sizes."""
+
+    place: str
+    x: str
+    columns: str
+    rows: str
+    y: str
+    own: tuple[str, ...]
+    """The outputs of its own steps, where no graft stood before."""
+    branches: list[Branch]
+    """The grafts that stand there, in their order; those up to `before` stand in the definition already."""
+    before: int
+    names: set[str]
+    """What is called after them."""
+    origin: str = ""
+    """What counts as what the map gives: what stood there before the last graft that came after others."""
+    steps: list[Step] = field(default_factory=list)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    requires: list[Require] = field(default_factory=list)
+
+    def take(self, splice: Splice) -> None:
+        """One more graft: what the one before made is its host's value."""
+        branch = splice.branch
+        if self.steps:
+            self.steps[-1] = self.steps[-1]._replace(output=branch.host)
+        if self.branches:
+            self.branches[-1] = self.branches[-1]._replace(value=branch.host)
+        self.origin = branch.host if branch.after or not self.branches else self.origin
+        self.branches.append(branch)
+        self.names.update((branch.name, *(name for name, _ in branch.modules)))
+        self.steps += splice.steps
+        self.requires += splice.requires
+        self.parameters.update(splice.parameters)
+
+
+class Maps:
+    """A definition while grafts are put into it, its linear maps by their places."""
+
+    def __init__(self, host: Definition) -> None:
+        self.host = host
+        self.found: dict[str, Map | None] = {}
+
+    def at(self, place: str) -> Map | None:
+        """The linear map over the last axis that stands at `place`; None where there is none."""
+        if place not in self.found:
+            self.found[place] = _map(self.host, place)
+        return self.found[place]
+
+    def definition(self) -> Definition:
+        """The host's definition with all that was put in."""
+        maps = {item.y: item for item in self.found.values() if item is not None and len(item.branches) > item.before}
+        gone = [item for item in maps.values() if item.branches[0].alone and not item.before]
+        steps, keys = {output for item in gone for output in item.own}, {f"{item.place}.{word}" for item in gone for word in ("weight", "bias")}
+        body: list[Step] = []
+        for step in self.host.body:
+            item = maps.get(step.output)
+            if step.output not in steps:
+                body.append(step if item is None else step._replace(output=item.branches[item.before].host))
+            body.extend(item.steps if item is not None else ())
+        parameters = {key: card for key, card in self.host.parameters.items() if key not in keys}
+        for item in maps.values():
+            parameters |= item.parameters
+        places = {item.place: item for item in maps.values()}
+        others = [branch for branch in self.host.branches if branch.place not in places]
+        return self.host._replace(
+            body=tuple(body),
+            parameters=parameters,
+            requires=(*self.host.requires, *(require for item in maps.values() for require in item.requires)),
+            branches=(*others, *(branch for item in maps.values() for branch in item.branches)),
+        )
+
+
+def _map(definition: Definition, place: str) -> Map | None:
+    branches = [branch for branch in definition.branches if branch.place == place]
     if branches:
-        return Inner(place, *branches[-1].map, branches[-1].value, (), branches)
+        names = {name for branch in branches for name in (branch.name, *(name for name, _ in branch.modules))}
+        origin = next((branch.host for branch in reversed(branches) if branch.after), branches[0].host)
+        return Map(place, *branches[-1].map, branches[-1].value, (), branches, len(branches), names, origin)
     card = definition.parameters.get(f"{place}.weight")
     steps = [step for step in definition.body if f"{place}.weight" in step.inputs]
     if card is None or len(card.shape) != 2 or len(steps) != 1 or steps[0].op != "matmul" or steps[0].attributes.get("spec") != "...i,oi->...o" or not isinstance(definition.build, Module):
         return None
-    if any(place.startswith(f"{branch.place}.") for branch in definition.branches):
-        return None
     biased = next((step for step in definition.body if f"{place}.bias" in step.inputs), None)
     own = tuple(step.output for step in (steps[0], biased) if step is not None)
-    return Inner(place, steps[0].inputs[0], card.shape[1], card.shape[0], own[-1], own, ())
+    return Map(place, steps[0].inputs[0], card.shape[1], card.shape[0], own[-1], own, [], 0, set())
 
 
 class Splice:
-    """One graft at one linear map. `reads`, `origin`: as those of a `Branch`."""
+    """One graft at one linear map. `reads`, `after`: as those of a `Branch`."""
 
-    def __init__(self, host: Definition, at: Inner, name: str, mode: str, reads: int | None, origin: int) -> None:
-        self.host, self.at, self.mode = host, at, mode
-        self.branch = Branch(name, at.place, mode, reads, 1.0, (), at.y, (at.x, at.columns, at.rows), origin)
+    def __init__(self, at: Map, name: str, mode: str, reads: str, after: bool) -> None:
+        self.at, self.mode = at, mode
+        self.branch = Branch(name, at.place, mode, reads, after, 1.0, (), (at.x, at.columns, at.rows), at.y)
         self.parameters: dict[str, Parameter] = {}
         self.requires: list[Require] = []
         self.steps: list[Step] = []
         self.modules: list[tuple[str, Module]] = []
 
-    def run(self, parts: Parts) -> Definition | str:
-        """The host's definition with the graft in it, or what is wrong with its part."""
+    def run(self, parts: Parts) -> str:
+        """Put the parts together; what is wrong with one of them, or nothing."""
         at, branch = self.at, self.branch
-        values = [*(item.host for item in at.branches), branch.host]
-        value, width = (at.x, at.columns) if branch.reads is None else (values[branch.reads], at.rows)
+        origin = branch.host if branch.after else at.origin or branch.host
+        value, width = (at.x, at.columns) if branch.reads == "x" else (origin, at.rows)
         for part in parts.chain:
             made = self.part(part, value, width)
             if isinstance(made, str):
@@ -97,7 +157,8 @@ class Splice:
             value = self.step("times", "multiply", value, scale=parts.factor)
         self.merge(value, parts.gate)
         scale = parts.factor.name if isinstance(parts.factor, Draft) else parts.factor
-        return self.made(branch._replace(scale=scale, modules=tuple(self.modules)))
+        self.branch = branch._replace(scale=scale, modules=tuple(self.modules))
+        return ""
 
     def step(self, word: str, op: str, *inputs: str, **attributes: Any) -> str:
         output = f"{self.at.place}.{self.branch.name}.{word}"
@@ -113,19 +174,6 @@ class Splice:
         assert gate.chosen is not None
         own = gate.chosen.definition
         self.body(own, f"{self.at.place}.{gate.name}.", {"base": host, "gate": value}, str, {gate.main: self.at.y})
-
-    def made(self, branch: Branch) -> Definition:
-        gone = {f"{self.at.place}.weight", f"{self.at.place}.bias"} if branch.alone else set()
-        body: list[Step] = []
-        for step in self.host.body:
-            last = step.output == self.at.y
-            if not (branch.alone and step.output in self.at.own):
-                body.append(step._replace(output=branch.host) if last else step)
-            body.extend(self.steps if last else ())
-        kept = {key: card for key, card in self.host.parameters.items() if key not in gone}
-        return self.host._replace(
-            body=tuple(body), parameters={**kept, **self.parameters}, requires=(*self.host.requires, *self.requires), branches=(*self.host.branches, branch)
-        )
 
     def part(self, part: Draft, value: str, width: str) -> tuple[str, str] | str:
         """The steps and parameters of one module; what it gives and how wide that is, or what is wrong with it."""

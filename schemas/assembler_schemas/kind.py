@@ -148,8 +148,8 @@ class Given(NamedTuple):
 class Branch(NamedTuple):
     """A graft inside a kind: what meets the value that the linear map at `place` of the module gives.
 
-    The `modules`, (name, module), follow one another. The first takes what the map takes (`reads`
-    None), or what the first `reads` of the grafts there made of what the map gives (0: that itself).
+    The `modules`, (name, module), follow one another. The first takes what the map takes (`reads` "x") or
+    gives ("y"); from a branch that comes `after` others on, what these made counts as what it gives.
     `mode` is `add`, `blend`, `replace`, or the form of a gate. What the last gives (in a blend: how far
     it is from the value) is multiplied by `scale`: a number, or the name of one more of the modules.
     """
@@ -157,15 +157,14 @@ class Branch(NamedTuple):
     name: str
     place: str
     mode: str
-    reads: int | None
+    reads: str
+    after: bool
     scale: float | str
     modules: tuple[tuple[str, Module], ...]
-    value: str
-    """What it makes, in the body. A later graft there takes the name over: what this made is then that one's `host`."""
     map: tuple[str, str, str]
     """Of the map: the value that it takes, in the body, and how wide that and what it gives are, as texts over sizes."""
-    origin: int = 0
-    """What one reads that needs no order beside it: as `reads`."""
+    value: str
+    """What it makes, in the body."""
 
     @property
     def host(self) -> str:
@@ -175,7 +174,7 @@ class Branch(NamedTuple):
     @property
     def alone(self) -> bool:
         """Whether nothing reads what the map gives: then the map has no parameters."""
-        return self.mode == "replace" and self.reads is None
+        return self.mode == "replace" and self.reads == "x"
 
 
 class Definition(NamedTuple):

@@ -158,6 +158,15 @@ def test_the_certificate_of_a_graft_is_part_of_it() -> None:
     assert item.after.startswith("(add): silent at the start")
 
 
+def test_what_a_graft_does_inside_a_node_is_told_though_no_weight_and_no_type_changes() -> None:
+    base = {"inputs": {"x": "[batch seq 16]"}, "nodes": {"attend": {"kind": "attention", "heads": 2, "from": "x"}}, "outputs": {"y": "attend"}}
+    graft = {"write": "attend.q", "mode": "gate", "part": {"kind": "low_rank", "rank": 2}}
+    found = diff({**base, "grafts": {"side": graft}}, {**base, "grafts": {"side": {**graft, "form": "tanh", "scale": 0.5}}})
+    ((aspect,),) = [node.aspects for node in found.nodes]
+    assert (aspect.name, aspect.after) == ("q.side", "tanh 0.5 of y: LowRank(heads*head_dim, heads*head_dim, rank=2)")
+    assert aspect.before == aspect.after.replace("tanh 0.5", "one_plus 1.0")
+
+
 def test_a_module_that_is_handed_over_says_what_it_now_reads_and_has_no_number_of_parameters() -> None:
     """Its sites are ports while nobody writes to them: what is cut into stretches is no change of types."""
     host = {"kind": "given", "ports": {"in": {"x": "[batch seq 6]"}, "out": {"y": "[batch seq 5]"}}, "sites": {"a": "l.0 [batch seq 8]", "b": "l.1 [batch seq 8]"}, "from": "x"}

@@ -14,6 +14,8 @@ from torch import nn
 import assembler
 from assembler.assemble import origin
 from assembler.facts.flow import flow
+from assembler.graph.graft_inner import RESERVED
+from assembler.library.modules.graft import GraftedLinear
 from assembler.testing.reference import run_body
 from tests.compiler.test_grafts import built, certified, certified_as_measured, first_steps
 from tests.graph.recipes import check
@@ -205,6 +207,18 @@ def test_grafts_in_every_mode_are_saved_and_loaded_and_take_the_weights_of_their
     model = built(STACK + f"grafts: {{{SILENT[18]}}}\n", seed=4)
     assembler.load_weights(model, tmp_path / "host", strict=False)
     assert torch.equal(model(_x()), host(_x()))
+
+
+def test_more_grafts_stand_in_one_map_than_brackets_can_stand_in_one_another():
+    """Python reads at most 200."""
+    grafts = ", ".join(f"g{i}: {{write: body.up, mode: add, part: {{kind: scale, learned: true}}}}" for i in range(202))
+    model = built(MLP + f"grafts: {{{grafts}}}\n")
+    assert len(model.body.up.branches) == 202  # type: ignore[union-attr,arg-type]
+
+
+def test_no_graft_is_called_as_what_a_linear_map_has():
+    have = {name for name in dir(GraftedLinear(nn.Linear(1, 1))) if not name.startswith("_")}
+    assert have - set(dir(nn.Module())) <= RESERVED
 
 
 # --- copies of what holds a graft ---

@@ -211,7 +211,7 @@ def test_a_graft_of_the_graph_around_reads_what_the_graph_inside_has_made():
     """)
     node = next(row.node for row in rows(report) if row.address == "tower.think")
     body = {step.output: step for step in node.definition.body}  # type: ignore[union-attr]
-    assert [branch.reads for branch in node.definition.branches] == [0, 1, 1]  # type: ignore[union-attr]
+    assert [branch.after for branch in node.definition.branches] == [False, True, False]  # type: ignore[union-attr]
     assert body["up.two.y_product"].inputs[0] == body["up.one.y_product"].inputs[0] == "up.one.host"
     assert body["up.own.y_product"].inputs[0] == "up.own.host"
 

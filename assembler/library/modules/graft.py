@@ -18,6 +18,11 @@ MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "replace": lambda h, m: m,
 }
 
+# Of a module: the place of a linear map (`q`, `block.up`); the mode; whether the first part reads what the map takes ("x") or
+# gives ("y"); whether that is from here on what the grafts before have made; the factor a, or the name of the part that
+# is the factor; the parts, one after another.
+Graft = tuple[str, str, str, bool, float | str, dict[str, nn.Module]]
+
 
 class GraftedLinear(nn.Linear):
     """A linear map whose output parts are laid onto (LoRA: Hu et al. 2021): x: [... in] -> [... out].
@@ -34,30 +39,26 @@ class GraftedLinear(nn.Linear):
         self.weight = linear.weight
         self.register_parameter("bias", linear.bias)
         self.replaced = False
-        self.branches: list[tuple[str, int | None, float | str, tuple[str, ...]]] = []
+        self.branches: list[tuple[str, str, bool, float | str, tuple[str, ...]]] = []
 
     @staticmethod
-    def into(module: nn.Module, place: str, mode: str, reads: int | None, scale: float | str, /, **parts: nn.Module) -> nn.Module:
-        """`module`, with `parts`, one after another, at its linear map at `place`: `q`, `block.up`.
-
-        `reads`: the first part takes what the map takes (None), or what the first so many grafts have
-        made (0: what the map gives). `scale`: the factor a, or the name of the part that is the factor.
-        """
-        around, _, name = place.rpartition(".")
-        holder = module.get_submodule(around)
-        linear = module.get_submodule(place)
-        if not isinstance(linear, nn.Linear):
-            raise TypeError(f"{place!r} is a {type(linear).__name__}, not a linear map")
-        if not isinstance(linear, GraftedLinear):
-            linear = GraftedLinear(linear)
-            holder.add_module(name, linear)
-        if mode == "replace" and reads is None:
-            linear.replaced = True
-            linear.register_parameter("weight", None)
-            linear.register_parameter("bias", None)
-        for key, part in parts.items():
-            linear.add_module(key, part)
-        linear.branches.append((mode, reads, scale, tuple(key for key in parts if key != scale)))
+    def into(module: nn.Module, *grafts: Graft) -> nn.Module:
+        """`module`, with grafts at its linear maps, in their order."""
+        for place, mode, reads, after, scale, parts in grafts:
+            around, _, name = place.rpartition(".")
+            linear = module.get_submodule(place)
+            if not isinstance(linear, nn.Linear):
+                raise TypeError(f"{place!r} is a {type(linear).__name__}, not a linear map")
+            if not isinstance(linear, GraftedLinear):
+                linear = GraftedLinear(linear)
+                module.get_submodule(around).add_module(name, linear)
+            if mode == "replace" and reads == "x":
+                linear.replaced = True
+                linear.register_parameter("weight", None)
+                linear.register_parameter("bias", None)
+            for key, part in parts.items():
+                linear.add_module(key, part)
+            linear.branches.append((mode, reads, after, scale, tuple(key for key in parts if key != scale)))
         return module
 
     def reset_parameters(self) -> None:
@@ -65,16 +66,17 @@ class GraftedLinear(nn.Linear):
             super().reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        values = [x if self.replaced else super().forward(x)]
-        for mode, reads, scale, names in self.branches:
-            part = x if reads is None else values[reads]
+        out = y = x if self.replaced else super().forward(x)
+        for mode, reads, after, scale, names in self.branches:
+            y = out if after else y
+            part = x if reads == "x" else y
             for name in names:
                 part = self.get_submodule(name)(part)
             if mode == "blend":
-                part = part - values[-1]
+                part = part - out
             if isinstance(scale, str):
                 part = self.get_submodule(scale)(part)
             elif scale != 1.0:
                 part = part * scale
-            values.append(MERGES[mode](values[-1], part))
-        return values[-1]
+            out = MERGES[mode](out, part)
+        return out
