@@ -35,7 +35,7 @@ def prove(graph: Graph, facts: Facts, signals: Signals | None) -> list[Diagnosti
         span = next((node.span for node in graph.scope.nodes.values()), NOWHERE)
         text = f"the graph unfolds into more than {MAX_USES:,} uses of kinds: its norms, zeros and gradients are not examined"
         return [Diagnostic("not-unfolded", text, span, help="examine a shallower copy of it: fewer copies of a repeat behave alike")]
-    found = norms.check(graph, facts, signals.flow, signals.norm)
+    found = [*starts.circle(signals.flow), *norms.check(graph, facts, signals.flow, signals.norm)]
     # A norm of one value gives zeros, so its gain does not learn: one cause, one finding.
     single = {item.span for item in found if item.code == "norm-of-one"}
     found += [item for item in learning.check(signals.flow, signals.zero) if item.span not in single]

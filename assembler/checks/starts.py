@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from assembler.facts.count import Counted, shapes
-from assembler.facts.flow import flow
+from assembler.facts.flow import Flow
 from assembler.facts.model import Facts, NodeFacts
 from assembler.facts.start import identity
 from assembler.graph.address import own_copy
@@ -20,16 +20,12 @@ BRANCH = "start a branch beside it at zero: in a `bus`, `init: zero` gives out w
 def check(every: Sequence[Counted], graph: Graph, facts: Facts) -> list[Diagnostic]:
     """One finding for each node, like copies together. What we put in ourselves starts right."""
     found: dict[int, Diagnostic] = {}
-    copies = False
     for item in every:
         init = item.node.init
         if not init or item.node.same or item.node.cause or item.node.adapter:
             continue
-        copies |= "copy" in init
         for wrong in (*_write(item), *_copy(item, graph, facts)):
             found.setdefault(id(item.node), wrong)
-    if copies and not found:
-        found.update(enumerate(_circles(every, graph, facts)))
     return list(found.values())
 
 
@@ -68,7 +64,7 @@ def _copy(item: Counted, graph: Graph, facts: Facts) -> Iterator[Diagnostic]:
     from assembler.facts.why import locate
 
     place = locate(graph, facts, own_copy(target, item.address)) if target else None
-    if place is None:
+    if place is None or not all(_known(one) for one in (item.facts, place[2])):
         return
     mine, theirs = _own(item.facts), _own(place[2])
     if mine != theirs:
@@ -80,23 +76,25 @@ def _copy(item: Counted, graph: Graph, facts: Facts) -> Iterator[Diagnostic]:
         yield Diagnostic("init-no-writer", f"`{item.address}` ({item.node.kind.name}) has no parameters: `copy` has nothing to start", _span(item), help="drop it")
 
 
+def _known(facts: NodeFacts) -> bool:
+    """Whether the shapes of all parameters are: not those of what is fed nothing."""
+    return facts.definition is not None and shapes(facts).keys() == facts.definition.parameters.keys()
+
+
 def _own(facts: NodeFacts) -> dict[str, tuple[int, ...]]:
     """The shapes of what is a node's own: what a graft brought into it is not copied, and stands in no way."""
     cards = facts.definition.parameters if facts.definition is not None else {}
     return {key: shape for key, shape in shapes(facts).items() if cards[key].trains is None}
 
 
-def _circles(every: Sequence[Counted], graph: Graph, facts: Facts) -> Iterator[Diagnostic]:
-    """Values that lead back to themselves: nobody owns them."""
-    unfolded = flow(graph, facts)
-    if unfolded is None:
-        return
-    starts = {weight.address: weight for weight in unfolded.weights}
-    said: set[int] = set()
-    for weight in unfolded.weights:
-        source = starts.get(weight.init[5:-1]) if weight.init.startswith("copy(") else None
-        if source is not None and source.init.startswith("copy(") and id(weight.node) not in said and not said:
-            said.add(id(weight.node))
+def circle(flow: Flow) -> Iterator[Diagnostic]:
+    """Values that lead back to themselves: nobody owns them. The first is said."""
+    copied = [weight for weight in flow.weights if weight.init.startswith("copy(")]
+    starts = {weight.address: weight for weight in flow.weights} if copied else {}
+    for weight in copied:
+        source = starts.get(weight.init[5:-1])
+        if source is not None and source.init.startswith("copy("):
             span = weight.node.spans.get("init", weight.node.span)
             yield Diagnostic("init-circle", f"`{weight.address}` copies what copies it: nothing says how it starts", span, label="leads back to itself",
                              help="let one of them start by itself: drop its `copy`")  # fmt: skip
+            return

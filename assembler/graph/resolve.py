@@ -199,6 +199,7 @@ def _pattern(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...]
     """Every value that a pattern below one node names, in order."""
     found: list[tuple[str | int | Slice, ...]] = [()]
     here: list[Draft | None] = [draft]
+    broken = draft.broken
     for segment in rest:
         following: list[tuple[str | int | Slice, ...]] = []
         nodes: list[Draft | None] = []
@@ -213,6 +214,9 @@ def _pattern(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...]
             following.extend((*prefix, key) for key, _ in picked)
             nodes.extend(item for _, item in picked)
         found, here = following, nodes
+        broken |= any(node is not None and node.broken for node in nodes)
+    if not found and broken:
+        return [BROKEN]  # what is wrong there is said
     if not found:
         counts = f"its copies go from 0 to {draft.count - 1}" if draft.runs else f"`{draft.name}` has no copies" if draft.inner is None else f"it holds {', '.join(f'`{name}`' for name in list(draft.inner.nodes)[:8])}"
         builder.say(Diagnostic("address-unknown", f"`{text}` names nothing", span, help=counts))

@@ -77,3 +77,24 @@ def test_a_use_that_needs_other_sizes_than_its_copy_is_still_refused(use: str) -
     found = [item for item in assembler.check(recipe).diagnostics if item.level == "error"]
     assert [item.code for item in found] == ["share-mismatch"]
     assert "takes 12, and 16 arrives" in found[0].message
+
+
+def test_values_that_are_copied_beside_a_node_that_is_fed_nothing_are_no_crash() -> None:
+    """Circles of `copy` were looked for in a graph whose sizes were not known: `check` raised KeyError."""
+    nodes = "  one: {kind: mlp, from: x}\n  two: {kind: mlp, from: x, init: {copy: one}}\n  bad: {kind: linear, out: 4, from: tow}"
+    report = assembler.check(spec(nodes, y="one", z="two", w="bad"))
+    assert [item.code for item in report.diagnostics if item.level == "error"] == ["address-unknown"]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "attention, heads: 2"])
+def test_values_copied_to_or_from_a_node_of_unknown_sizes_are_no_misfit(kind: str) -> None:
+    """A node that was fed nothing was said to have no parameters, or others than the one it copies."""
+    nodes = f"  one: {{kind: {kind}, from: tow}}\n  two: {{kind: {kind}, from: x, init: {{copy: one}}}}\n  three: {{kind: {kind}, from: tow, init: {{copy: two}}}}"
+    report = assembler.check(spec(nodes, y="two", z="three"))
+    assert [item.code for item in report.diagnostics if item.level == "error"] == ["address-unknown", "address-unknown"]
+
+
+def test_copies_of_a_broken_container_are_not_also_unknown() -> None:
+    nodes = "  one: {kind: sequence, repeat: 3, from: x}\n  two: {kind: add, from: ['one.1:', one.-1]}"
+    report = assembler.check(spec(nodes, y="two"))
+    assert [item.code for item in report.diagnostics if item.level == "error"] == ["missing-key"]
