@@ -60,7 +60,7 @@ def again(grower: Grower, word: str) -> bool:
         old = scope.made[draw.pick(names)]
         name = next(name for name, made in scope.made.items() if made is old)
         fit = [value for value in scope.values if value.type == old.reads[0].type and value.zero <= old.reads[0].zero]
-        made = Made(old.kind, {word: name, "from": {"x": [(draw.pick(fit), {})]}}, old.type, [], plain=False, stated=False)
+        made = Made(old.kind, {word: name, "from": {old.rule.first if old.rule else "x": [(draw.pick(fit), {})]}}, old.type, [], plain=False, stated=False)
         made.chain = old.chain
         made.covers = [key for key in old.covers if key == ("kind", "zero")]
         made.cover("kind", old.kind)
@@ -73,7 +73,8 @@ def again(grower: Grower, word: str) -> bool:
 def _whole(made: Made) -> bool:
     """Whether all that it is fed is one value by its first port, and all that it gives one value."""
     plain = isinstance(made.spec.get("from"), str) and len(made.reads) == 1 and not made.main and not made.others
-    return plain and not made.plain and not {"same", "like", "tie"} & made.spec.keys()
+    open_ = made.rule is not None and "out" in made.options and not {"out", "slot"} & made.spec.keys()  # Its readers decide.
+    return plain and not made.plain and not open_ and not {"same", "like", "tie"} & made.spec.keys()
 
 
 def _differs(made: Made) -> bool:

@@ -13,7 +13,9 @@ from typing import Any
 from tests.fuzz.draw import Draw
 from tests.fuzz.features import STEPS, adapter
 from tests.fuzz.finish import close
+from tests.fuzz.overlays import laid, lay
 from tests.fuzz.sizes import Size
+from tests.fuzz.starts import Claim, start
 from tests.fuzz.steps import Grower
 from tests.fuzz.targets import FEATURES, of_seed
 from tests.fuzz.tempered import temper
@@ -41,6 +43,8 @@ class Sample:
     nodes: int
     made: dict[str, Made] = field(default_factory=dict)
     page: Page = field(default_factory=Page)
+    claims: list[Claim] = field(default_factory=list)
+    """What must be measured of values and parameters beside types."""
 
     @property
     def text(self) -> str:
@@ -60,6 +64,7 @@ class Sample:
             self.nodes,
             self.made,
             render(tree),
+            self.claims,
         )
 
 
@@ -84,7 +89,10 @@ def generate(seed: int) -> Sample:
         _feature(grower, feature, closing)
     tree, overrides = close(grower, closing)
     temper(tree)
-    return _sample(seed, grower, tree, overrides)
+    claims = start(grower, tree, closing)
+    silent = lay(grower, tree, closing)
+    claims = [*(claim for claim in claims if not laid(tree) & {name.split(".")[0] for name in claim[1:]}), *silent]
+    return _sample(seed, grower, tree, overrides, claims)
 
 
 def _vars(draw: Draw) -> None:
@@ -135,7 +143,7 @@ def _slot(grower: Grower) -> None:
             return
 
 
-def _sample(seed: int, grower: Grower, tree: dict[str, Any], overrides: list[str]) -> Sample:
+def _sample(seed: int, grower: Grower, tree: dict[str, Any], overrides: list[str], claims: list[Claim]) -> Sample:
     scope, draw = grower.scope, grower.draw
     names: set[str] = set()
     for kind in scope.inputs.values():
@@ -146,5 +154,5 @@ def _sample(seed: int, grower: Grower, tree: dict[str, Any], overrides: list[str
     count = sum(made.chain for made in scope.made.values())
     return Sample(
         seed, tree, overrides, dict(scope.inputs), frozenset(scope.optional), sizes, types,  # type: ignore[arg-type]
-        scope.covers, count, dict(scope.made), render(tree),
+        scope.covers, count, dict(scope.made), render(tree), claims,
     )  # fmt: skip

@@ -90,20 +90,24 @@ def judge_valid(sample: Sample) -> Disagreement | None:
 def run(sample: Sample, graph: Graph, facts: Facts) -> Disagreement | None:
     """The model of an accepted recipe, built and run at both assignments of sizes, against what was predicted."""
     graph = graph._replace(scope=prune(graph.scope))
-    plan = make_plan(graph, facts)
+    # A probe sees every expert on all rows; what is built runs each on those that chose it.
+    dense = make_plan(graph, facts, dense=True)
     torch.manual_seed(sample.seed)
     mixed = any(key in sample.covers for key in MIXED)
     seen: dict[str, Shape] = {}
+    claimed = {f"{name}{end}" for _, *names in sample.claims for name in names for end in ("", ".y")}
+    kept: dict[str, torch.Tensor] = {}
 
     def probe(address: str, value: torch.Tensor | None) -> None:
         if value is not None:  # An optional input that was left out.
             seen[address] = (tuple(value.shape), value.dtype)
+            if address in claimed:
+                kept[address.removesuffix(".y")] = value.detach()
 
-    # A probe sees every expert on all rows; what is built runs each on those that chose it.
-    twin = _probing(make_plan(graph, facts, dense=True), probe, sample.seed)
-    usual = [build_plan(plan, seed=sample.seed)] if sample.seed % (HALF if mixed else WHOLE) == 0 else []
+    twin = _probing(dense, probe, sample.seed)
+    usual = [build_plan(make_plan(graph, facts), seed=sample.seed)] if sample.seed % (HALF if mixed else WHOLE) == 0 else []
     for model in (twin, *usual):
-        wrong = _parameters(model, graph, facts, plan.parameters)
+        wrong = _parameters(model, graph, facts, dense.parameters)
         if wrong:
             return Disagreement(sample.seed, "parameters", wrong)
     for place, sizes in enumerate(sample.sizes):
@@ -119,9 +123,28 @@ def run(sample: Sample, graph: Graph, facts: Facts) -> Disagreement | None:
                 wrong = _unlike(made, other)
                 if wrong:
                     return Disagreement(sample.seed, f"sparse output at {sizes}", wrong)
+        for wrong in broken(sample, kept, twin):
+            return Disagreement(sample.seed, "what is claimed of the start", wrong)
         for address, found, wanted in _differences(sample, graph, facts, seen, sizes):
             return Disagreement(sample.seed, f"edge {address} at {sizes}", f"predicted {wanted}, measured {found}")
     return None
+
+
+def broken(sample: Sample, kept: Mapping[str, torch.Tensor], model: torch.nn.Module) -> Iterator[str]:
+    """Claims of the sample that do not hold. What is not finite, or was not computed, says nothing."""
+    state = model.state_dict()
+    for what, one, two in sample.claims:
+        if what == "copied":
+            keys = [key.removeprefix(f"{one}.") for key in state if key.startswith(f"{one}.")]
+            wrong = [key for key in keys if not torch.equal(state[f"{one}.{key}"], state[f"{two}.{key}"])]
+            if wrong or not keys:
+                yield f"{one} starts as {two}, and {wrong or 'has no parameters'} differ"
+        elif what == "zeros" and one in kept and torch.isfinite(kept[one]).all() and kept[one].any():
+            yield f"{one} starts as zeros, and is not"
+        elif what == "equal" and one in kept and two in kept:
+            finite = torch.isfinite(kept[one]) & torch.isfinite(kept[two])
+            if not torch.equal(kept[one][finite], kept[two][finite]):
+                yield f"{one} starts as {two}, and differs by {(kept[one] - kept[two]).abs().max()}"
 
 
 def _unlike(one: Any, two: Any) -> str:
@@ -190,7 +213,7 @@ def _differences(
         if kind
     }
     for address, found in seen.items():
-        kind = predicted.get(address)
+        kind = predicted.get(address) or predicted.get(f"{address}.y")  # What is read of the first use, every use gives.
         if kind is None and address not in sample.inputs:
             yield address, found, "nothing: the probe names a value that no fact knows"
         elif kind is not None and concrete(kind, sizes) != found:

@@ -58,7 +58,8 @@ FEATURES = (
     *(f"adapter_{name}" for name in ADAPTERS), "adapter_auto", "edge_detach", "same", "like", "tie", "inferred_out", "inferred_through",
     "tap", "rule_at", "rule_where", "rule_slice", "vars_expression", "override", "optional_input", "losses_output", "derived_input",
     "passed_by_name", "slot", "slot_vars", "slot_reused", "size_expression", "policy_explicit", "inherited_freeze", "moe_alike", "moe_named", "join_options", "carried_drops",
-    "streams", "streams_three", "streams_looking", "streams_repeat", "address_many", "same_whole", "like_whole",
+    "streams", "streams_three", "streams_looking", "streams_repeat", "address_many", "same_whole", "like_whole", "init_recipe", "init_node", "init_small", "init_zero", "init_identity", "init_copy", "init_rule", "graft_add", "graft_gate", "graft_blend", "graft_replace", "graft_silent", "graft_concat", "graft_inner",
+    "graft_copies", "graft_edge", "graft_input", "graft_two", "graft_adapter",
 )  # fmt: skip
 
 
