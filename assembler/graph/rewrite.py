@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from typing import NamedTuple
 
 from assembler.graph.address import parse_address
 from assembler.graph.model import Group, Node, Repeat, Run, Scope
@@ -37,16 +38,46 @@ def prune(scope: Scope) -> Scope:
     """Without what no output needs: it is checked, never built. An output of a container that nobody
     reads asks for nothing inside it.
 
-    What `same`, `tie` or `init: {copy: ...}` names stays, whoever reads it: it owns the weights. A
-    group that is used in several places has all its outputs in each.
+    What `same`, `tie` or `init: {copy: ...}` of something that stays names stays, whoever reads it: it owns
+    the weights. A group that is used in several places has all its outputs in each.
     """
-    same, others = _targets(scope)
+    naming = dict(_naming(scope))
+    read = _pruned(scope, scope.outputs, (), frozenset(), frozenset())
+    if not naming:
+        return read
+    same, others = _needed(naming, {names for names, _ in _naming(read)})
     owners = {names[:end] for names in same | others for end in range(1, len(names) + 1)}
     return _pruned(scope, scope.outputs, (), owners, same)
 
 
 Names = tuple[str, ...]
 """An address without the numbers of copies."""
+
+
+class _Named(NamedTuple):
+    """What a node names: the module that it uses, and what else owns values of its own."""
+
+    same: frozenset[Names]
+    others: frozenset[Names]
+
+
+def _needed(naming: Mapping[Names, _Named], read: Iterable[Names]) -> tuple[set[Names], set[Names]]:
+    """What is named by nodes that are read, by what stands in that, and so on."""
+    below: dict[Names, list[Names]] = {}
+    for names in naming:
+        for end in range(1, len(names) + 1):
+            below.setdefault(names[:end], []).append(names)
+    same, others, seen = set[Names](), set[Names](), set(read)
+    todo = list(seen)
+    while todo:
+        found = naming[todo.pop()]
+        for target in found.same | found.others:
+            more = [names for names in below.get(target, ()) if names not in seen]
+            seen.update(more)
+            todo.extend(more)
+        same |= found.same
+        others |= found.others
+    return same, others
 
 
 def reads(scope: Scope, wanted: Iterable[str]) -> dict[str, set[str]]:
@@ -105,24 +136,26 @@ def _of_copies(node: Repeat, read: Set[str], copies: range) -> set[str]:
     return found
 
 
-def _targets(scope: Scope) -> tuple[set[Names], set[Names]]:
-    """The addresses that some `same` names; those that some `tie` or `init: {copy: ...}` does."""
-    same: set[str] = set()
-    others: set[str] = set()
-    todo: list[Node] = list(scope.nodes.values())
+def _naming(scope: Scope) -> Iterator[tuple[Names, _Named]]:
+    """Every node with a `same`, a `tie` or an `init: {copy: ...}`. Copies that are unlike are one."""
+    found: dict[Names, _Named] = {}
+    todo: list[tuple[Names, Node]] = [((name,), node) for name, node in scope.nodes.items()]
     while todo:
-        node = todo.pop()
+        at, node = todo.pop()
         if isinstance(node, Repeat):
-            todo.extend(run.node for run in node.runs)
+            todo.extend((at, run.node) for run in node.runs)
             continue
-        same.add(node.same)
+        others: tuple[str, ...] = ()
         if isinstance(node, Group):
-            todo.extend(node.scope.nodes.values())
-        else:
-            others.update((*node.ties.values(), node.init.get("copy", "")))
-    return _named(same), _named(others)
+            todo.extend(((*at, name), inner) for name, inner in node.scope.nodes.items())
+        elif node.ties or node.init:
+            others = (*node.ties.values(), node.init.get("copy", ""))
+        if node.same or any(others):
+            before = found.get(at, _Named(frozenset(), frozenset()))
+            found[at] = _Named(before.same | _named((node.same,)), before.others | _named(others))
+    return iter(found.items())
 
 
-def _named(addresses: Iterable[str]) -> set[Names]:
+def _named(addresses: Iterable[str]) -> frozenset[Names]:
     found = (parse_address(text) for text in addresses if text)
-    return {tuple(item for item in segments if isinstance(item, str)) for segments in found if not isinstance(segments, str)}
+    return frozenset(tuple(item for item in segments if isinstance(item, str)) for segments in found if not isinstance(segments, str))

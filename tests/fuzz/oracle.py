@@ -218,13 +218,11 @@ def _differences(
             yield address, found, "nothing: the probe names a value that no fact knows"
         elif kind is not None and concrete(kind, sizes) != found:
             yield address, found, concrete(kind, sizes)
-    # Inside a container what only feeds an output that nobody reads is not computed; at the top all main ones are read.
-    missed = sorted(
-        f"{name}.{port}"
-        for name, node in graph.scope.nodes.items()
-        if isinstance(node, Leaf) and (node.inputs or not node.definition.inputs)  # Else only its weights are lent.
-        for port in (node.definition.main or next(iter(node.definition.outputs)),)
-    )
+    # Inside a container what only feeds an output that nobody reads is not computed; at the top all that is read is.
+    every = graph.scope.nodes
+    read = {edge.source for node in every.values() for edges in node.inputs.values() for edge in edges}
+    read.update(graph.scope.outputs.values())
+    missed = sorted(f"{ref.node}.{ref.port}" for ref in read if isinstance(every.get(ref.node), Leaf))
     missed = [address for address in missed if address not in seen]
     if missed:
         yield missed[0], "nothing: the probe never saw it", "a value"

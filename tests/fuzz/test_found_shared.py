@@ -9,6 +9,8 @@ import torch
 import yaml
 
 import assembler
+from assembler.assemble import origin_of
+from assembler.facts.count import totals
 
 
 def spec(nodes: str, **outputs: str) -> dict[str, Any]:
@@ -98,3 +100,12 @@ def test_copies_of_a_broken_container_are_not_also_unknown() -> None:
     nodes = "  one: {kind: sequence, repeat: 3, from: x}\n  two: {kind: add, from: ['one.1:', one.-1]}"
     report = assembler.check(spec(nodes, y="two"))
     assert [item.code for item in report.diagnostics if item.level == "error"] == ["missing-key"]
+
+
+@pytest.mark.parametrize("word", ["tie: {weight: a.weight}", "init: {copy: a}"])
+def test_what_only_lends_to_what_is_not_built_is_not_built(word: str) -> None:
+    """The owner of a tied parameter counted, where nobody read either of the two."""
+    nodes = f"  a: {{kind: linear, out: 12, from: x}}\n  b: {{kind: linear, out: 12, from: a, {word}}}\n  d: {{kind: linear, out: 12, from: b, {word}}}\n  c: {{kind: linear, out: 4, from: x}}"
+    found = origin_of(spec(nodes, y="c"))
+    assert [*found.graph.scope.nodes] == ["c"]
+    assert totals(found.graph, found.facts) == (52, 52)
