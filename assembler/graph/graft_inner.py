@@ -86,7 +86,7 @@ def _findings(overlay: Overlay, target: Target, place: Map) -> Iterator[Diagnost
     if overlay.mode == "concat":
         yield Diagnostic("graft-place", f"`{target.shown}` gives as many channels as `{where}` takes there: a concat would give more", overlay.span("mode"), help="write `mode: add` or `mode: blend`, or write the graft onto the node")
     if overlay.norm == "post" and not overlay.demand:  # a demand is what `planned` refuses, as outside
-        yield Diagnostic("norm-place", "`norm: post` stands after the merge, and inside a kind there is no room for it", overlay.span("norm"), help="write `norm: out`, or a second graft that is the norm: `mode: replace, part: {kind: layer_norm}`")
+        yield Diagnostic("norm-place", "`norm: post` stands after the merge, and inside a kind there is no room for it", overlay.span("norm"), help=f"write `norm: out`, or a graft behind it that is the norm: `mode: replace, after: {spec.name}, part: {{kind: layer_norm}}`")
     if overlay.write.adapt is not None or any(feed.adapt or feed.detach for feed in feeds):
         yield Diagnostic("graft-place", "inside a kind no edge can be adapted or detached", overlay.span("write"), help="drop it: the part's widths follow the map's")
     if len(feeds) > 1 or (feeds and _reads(target, feeds[0]) is None) or any(label not in ("", "x") for label in overlay.reads.entries):

@@ -161,7 +161,7 @@ class Splice:
         return ""
 
     def step(self, word: str, op: str, *inputs: str, **attributes: Any) -> str:
-        output = f"{self.at.place}.{self.branch.name}.{word}"
+        output = f"{self.at.place}.{self.branch.name}_{word}"  # what a part makes has one name more: `q.lora.y`
         self.steps.append(Step(output, op, inputs, attributes))
         return output
 
@@ -173,7 +173,7 @@ class Splice:
             return
         assert gate.chosen is not None
         own = gate.chosen.definition
-        self.body(own, f"{self.at.place}.{gate.name}.", {"base": host, "gate": value}, str, {gate.main: self.at.y})
+        self.body(own, f"{self.at.place}.{self.branch.name}_", {"base": host, "gate": value}, str, {gate.main: self.at.y})
 
     def part(self, part: Draft, value: str, width: str) -> tuple[str, str] | str:
         """The steps and parameters of one module; what it gives and how wide that is, or what is wrong with it."""

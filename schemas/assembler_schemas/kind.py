@@ -169,7 +169,7 @@ class Branch(NamedTuple):
     @property
     def host(self) -> str:
         """The value that it meets, in the body."""
-        return f"{self.place}.{self.name}.host"
+        return f"{self.place}.{self.name}_host"
 
     @property
     def alone(self) -> bool:

@@ -58,7 +58,7 @@ def test_the_record_names_values_in_the_body():
     assert report.graph is not None
     matches = report.graph.grafts[0].matches
     assert [match.inside for match in matches] == ["enc.1.attend", "enc.2.attend"]
-    assert (matches[0].before, matches[0].after) == ("q.lora.host", "q_row")
+    assert (matches[0].before, matches[0].after) == ("q.lora_host", "q_row")
     assert matches[0].nodes == ("enc.1.attend.q.lora",)
 
 
@@ -93,8 +93,8 @@ def test_several_grafts_at_one_map_add_up():
     )
     node = next(row.node for row in rows(good(text)) if row.address == "enc.0.attend")
     body = {step.output: step for step in node.definition.body}  # type: ignore[union-attr]
-    assert body["q_row"].inputs == ("q.two.host", "q.two_scale.y")
-    assert body["q.two.host"].inputs == ("q.one.host", "q.one.y")
+    assert body["q_row"].inputs == ("q.two_host", "q.two_scale.y")
+    assert body["q.two_host"].inputs == ("q.one_host", "q.one.y")
     assert body["q.two_pre_norm.normal"].inputs == ("x",)
 
 
@@ -212,8 +212,8 @@ def test_a_graft_of_the_graph_around_reads_what_the_graph_inside_has_made():
     node = next(row.node for row in rows(report) if row.address == "tower.think")
     body = {step.output: step for step in node.definition.body}  # type: ignore[union-attr]
     assert [branch.after for branch in node.definition.branches] == [False, True, False]  # type: ignore[union-attr]
-    assert body["up.two.y_product"].inputs[0] == body["up.one.y_product"].inputs[0] == "up.one.host"
-    assert body["up.own.y_product"].inputs[0] == "up.own.host"
+    assert body["up.two.y_product"].inputs[0] == body["up.one.y_product"].inputs[0] == "up.one_host"
+    assert body["up.own.y_product"].inputs[0] == "up.own_host"
 
 
 @pytest.mark.parametrize("order", ["a_scale a", "a a_scale"])
@@ -221,6 +221,13 @@ def test_a_factor_of_a_graft_and_another_graft_cannot_have_one_name(order: str):
     grafts = {"a": "mode: add, scale: learned", "a_scale": "mode: add"}
     text = "".join(f"  {name}: {{write: enc.0.attend.q, {grafts[name]}, part: {{kind: linear}}}}\n" for name in order.split())
     assert [item.code for item in check(STACK + text).diagnostics] == ["name-taken"]
+
+
+def test_a_norm_behind_the_merge_is_a_graft_of_its_own():
+    side = "  side: {write: enc.0.attend.q, mode: gate, part: {kind: linear}"
+    behind = "  behind: {write: enc.0.attend.q, mode: replace, after: side, part: {kind: layer_norm}}"
+    assert "`mode: replace, after: side, part: {kind: layer_norm}`" in bad(STACK + side + ", norm: post}   #~ norm-place").help
+    good(STACK + side + "}\n" + behind)
 
 
 def test_what_a_rule_says_of_a_part_inside_is_not_dropped():
