@@ -120,6 +120,7 @@ SMALL, MESH = 0.25, 4
 """Variance of scores up to which a = e^s2 is right to 1 %; beyond it so many variances for each doubling are integrated."""
 
 
+@lru_cache(maxsize=1024)
 def rows(s2: float, n: int, causal: bool) -> Rows:
     """For n > 1 scores; between the variances that are integrated, by logarithms."""
     if s2 <= SMALL:

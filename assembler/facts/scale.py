@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from assembler.facts import scale_mix, scale_norm, scale_pointwise
 from assembler.facts.flow import Flow, Use
 from assembler.facts.model import Facts
 from assembler.facts.scale_join import gathered
+from assembler.facts.scale_part import Fresh, Part, part
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_rules import Ready, ready
-from assembler.facts.scale_signal import Fresh, Given, Ids, Part, Signal, Unknown, Value, part, tokens
+from assembler.facts.scale_rules import Program, Ready, ready
+from assembler.facts.scale_signal import Given, Ids, Signal, Unknown, Value, tokens
 from assembler.facts.scale_start import givens, nominal
 from assembler_schemas.dim import evaluate
 from assembler_schemas.shape import Type
@@ -103,9 +104,9 @@ class _Walk:
         self.weights = givens(flow, first)
         self.values: list[Value] = [Unknown("not computed")] * len(flow.makers)
         self.kinds = facts.root.inputs
-        self.ready: dict[tuple[int, int], list[Ready]] = {}
-        self.envs: list[dict[str, tuple[Value, ...]] | None] = []
-        self.gradients: dict[int, list[Signal | Unknown]] = {}
+        self.programs: dict[tuple[object, ...], Program] = {}
+        self.rows: list[list[Value] | None] = []
+        self.gradients: dict[int, Signal | Unknown] = {}
         self.doubts: dict[int, float] = {}
         self.scores: list[Score] = []
         self.norms: list[Normed] = []
@@ -114,7 +115,7 @@ class _Walk:
         for name, value in self.flow.inputs.items():
             self.values[value] = self.input(self.kinds.get(name))
         for index, use in enumerate(self.flow.uses):
-            self.envs.append(self.forward(index, use))
+            self.rows.append(self.forward(index, use))
         self.run.pooled = False
         for value in self.flow.outputs.values():
             found = self.values[value]
@@ -123,7 +124,7 @@ class _Walk:
             elif isinstance(found, Unknown):
                 self.reach(value, found)
         for index in range(len(self.flow.uses) - 1, -1, -1):
-            self.backward(self.flow.uses[index], self.envs[index])
+            self.backward(self.flow.uses[index], self.rows[index])
         return Scale(tuple(self.estimate(number) for number in range(len(self.values))), self.sizes, tuple(self.scores), tuple(self.norms))
 
     def input(self, kind: Type | None) -> Value:
@@ -146,22 +147,23 @@ class _Walk:
         return signal
 
     # --- forward ---
-    def forward(self, index: int, use: Use) -> dict[str, tuple[Value, ...]] | None:
-        env: dict[str, tuple[Value, ...]] = {port: tuple(self.values[value] for value in values) for port, values in use.inputs.items()}
-        env.update({key: (self.weights[weight],) for key, weight in use.weights.items()})
+    def forward(self, index: int, use: Use) -> list[Value] | None:
         if not use.definition.body:
             for value in use.outputs.values():
                 self.values[value] = Unknown(f"kind `{use.node.kind.name}` has no body")
             return None
-        self.run.env = env
-        for step in self.steps(use):
-            env[step.output] = (self.step(index, use, step, env),)
+        program = self.program(use)
+        row: list[Value] = [self.values[value] for values in use.inputs.values() for value in values]
+        row += [self.weights[weight] for weight in use.weights.values()]
+        self.run.row, self.run.places = row, program.places
+        for step in program.steps:
+            row.append(self.step(index, step, row))
         for port, value in use.outputs.items():
-            self.values[value] = _value(env[port][0], self.run)
-        return env
+            self.values[value] = _value(row[program.places[port]])
+        return row
 
-    def step(self, index: int, use: Use, step: Ready, env: Mapping[str, tuple[Value, ...]]) -> Value:
-        operands = [value for name in step.inputs for value in env[name]]
+    def step(self, index: int, step: Ready, row: Sequence[Value]) -> Value:
+        operands = [row[place] for place in step.reads]
         for value in operands[:1] if step.op == "straight_through" else operands:  # Forward the other does not matter.
             if isinstance(value, Unknown):
                 return value
@@ -169,91 +171,89 @@ class _Walk:
             found = step.rule(self.run, step.at, *operands)
         except ArithmeticError:
             return Unknown("numbers beyond what a float holds")
-        if isinstance(found, Signal) and not all(item.q < LARGEST for item in found.parts):
-            return Unknown("beyond what float32 holds")
-        if step.op == "norm" and isinstance(operands[0], Signal):
-            eps = step.at.get("eps")
-            self.norms.append(Normed(index, min(scale_norm.variance(scale_norm.placed(operands[0], step.at), step.at)), scale_norm.EPS_F32 if eps is None else eps))
-        q, k = operands[:2] if step.op == "softmax_mix" else (None, None)
-        if isinstance(q, Signal) and isinstance(k, Signal):
-            self.scores.append(Score(index, scale_mix.score_variance(self.run, step.at, q, k)))
+        if isinstance(found, Signal):
+            for item in found.parts:
+                if not item.q < LARGEST:
+                    return Unknown("beyond what float32 holds")
+        if step.op == "norm":
+            self.normed(index, step, operands[0])
+        elif step.op == "softmax_mix" and isinstance(operands[0], Signal) and isinstance(operands[1], Signal):
+            self.scores.append(Score(index, scale_mix.score_variance(self.run, step.at, operands[0], operands[1])))
         return found
 
-    def steps(self, use: Use) -> list[Ready]:
-        many = next((len(use.inputs.get(port, ())) for port, card in use.definition.inputs.items() if card.many), 0)
-        key = (id(use.facts), many)
-        if key not in self.ready:
-            self.ready[key] = ready(use, many, self.sizes)
-        return self.ready[key]
+    def normed(self, index: int, step: Ready, x: Value) -> None:
+        if isinstance(x, Signal):
+            eps = step.at.get("eps")
+            v = min(scale_norm.variance(scale_norm.placed(x, step.at), step.at))
+            self.norms.append(Normed(index, v, scale_norm.EPS_F32 if eps is None else eps))
+
+    def program(self, use: Use) -> Program:
+        key = (id(use.facts), *((port, len(values)) for port, values in use.inputs.items()))
+        found = self.programs.get(key)
+        if found is None:
+            found = self.programs[key] = ready(use, self.sizes)
+        return found
 
     # --- backward ---
     def reach(self, value: int, gradient: Signal | Unknown, doubt: float = 0.0) -> None:
+        before = self.gradients.get(value)
         # What several bring is as sure as their sum.
-        self.doubts[value] = 0.0 if value in self.gradients else doubt
-        self.gradients.setdefault(value, []).append(gradient)
+        self.doubts[value] = doubt if before is None else 0.0
+        self.gradients[value] = gradient if before is None else _both(self.run, before, gradient)
 
-    def sum(self, value: int) -> Signal | Unknown | None:
-        """What reaches a value; None where nothing does."""
-        found = self.gradients.get(value)
-        if not found:
-            return None
-        unknown = next((item for item in found if isinstance(item, Unknown)), None)
-        if unknown is not None:
-            return unknown
-        known = [item for item in found if isinstance(item, Signal)]
-        if len(known) > 1:
-            self.gradients[value] = [gathered(self.run, known)]
-        return self.gradients[value][0]
-
-    def backward(self, use: Use, env: dict[str, tuple[Value, ...]] | None) -> None:
-        given = {port: found for port, value in use.outputs.items() if (found := self.sum(value)) is not None}
+    def backward(self, use: Use, row: list[Value] | None) -> None:
+        given = {port: found for port, value in use.outputs.items() if (found := self.gradients.get(value)) is not None}
         if not given:
             return
         unknown = next((item for item in given.values() if isinstance(item, Unknown)), None)
-        if env is None:
+        if row is None:
             unknown = Unknown(f"kind `{use.node.kind.name}` has no body")
-        if unknown is not None or env is None:
+        if unknown is not None or row is None:
             for values in use.inputs.values():
                 for value in values:
                     self.reach(value, unknown or Unknown(""))
             return
-        self.run.env = env
-        back: dict[tuple[str, int], list[Signal]] = {(port, 0): [item] for port, item in given.items() if isinstance(item, Signal)}
+        program = self.program(use)
+        self.run.row, self.run.places = row, program.places
+        back: list[Signal | None] = [None] * program.size
+        for port, item in given.items():
+            back[program.places[port]] = item if isinstance(item, Signal) else None
         blocked: list[str] = []
-        for step in reversed(self.steps(use)):
-            here = back.pop((step.output, 0), None)
-            out = env[step.output][0]
+        for step in program.reversed:
+            here, out = back[step.output], row[step.output]
             if here is None:
                 continue
-            if not isinstance(out, Signal):
-                blocked += [out.reason] if isinstance(out, Unknown) else []
-                continue
-            self.step_back(step, here[0] if len(here) == 1 else gathered(self.run, here), out, env, back, blocked)
-        doubt = max(self.doubts.get(value, 0.0) for value in use.outputs.values())
-        for port, values in use.inputs.items():
-            for place, value in enumerate(values):
-                reached = back.get((port, place))
+            if isinstance(out, Signal):
+                self.step_back(step, here, out, row, back, blocked)
+            elif isinstance(out, Unknown):
+                blocked.append(out.reason)
+        doubt = max([self.doubts.get(value, 0.0) for value in use.outputs.values()])
+        for port, start, count in program.feeds:
+            for place, value in enumerate(use.inputs[port], start):
+                reached = back[place]
                 if blocked:
                     self.reach(value, Unknown(blocked[0]))
-                elif reached:
-                    self.reach(value, gathered(self.run, reached), max(doubt, self.run.chance if len(values) > 1 else 0.0))
+                elif reached is not None:
+                    self.reach(value, reached, max(doubt, self.run.chance if count > 1 else 0.0))
         self.run.chance = 0.0
 
-    def step_back(self, step: Ready, g: Signal, out: Signal, env: Mapping[str, tuple[Value, ...]], back: dict[tuple[str, int], list[Signal]], blocked: list[str]) -> None:
-        places = [(name, place) for name in step.inputs for place in range(len(env[name]))]
-        operands = [env[name][place] for name, place in places]
-        for at, found in zip(places, step.back(self.run, step.at, g, out, *operands), strict=True):
+    def step_back(self, step: Ready, g: Signal, out: Signal, row: Sequence[Value], back: list[Signal | None], blocked: list[str]) -> None:
+        for place, found in zip(step.reads, step.back(self.run, step.at, g, out, *[row[place] for place in step.reads]), strict=True):
             if isinstance(found, Unknown):
                 blocked.append(found.reason)
             elif found is not None:
-                back.setdefault(at, []).append(found)
-        for name, found in self.run.extra.items():
-            back.setdefault((name, 0), []).append(found)
-        self.run.extra.clear()
+                before = back[place]
+                back[place] = found if before is None else gathered(self.run, [before, found])
+        if self.run.extra:
+            for name, found in self.run.extra.items():
+                place = self.run.places[name]
+                before = back[place]
+                back[place] = found if before is None else gathered(self.run, [before, found])
+            self.run.extra.clear()
 
     # --- results ---
     def estimate(self, value: int) -> Estimate:
-        found, gradient = self.values[value], self.sum(value)
+        found, gradient = self.values[value], self.gradients.get(value)
         if isinstance(found, Unknown):
             return Estimate(reason=found.reason, no_gradient=found.reason)
         if isinstance(found, Ids):
@@ -277,12 +277,18 @@ class _Walk:
         )
 
 
+def _both(run: Run, a: Signal | Unknown, b: Signal | Unknown) -> Signal | Unknown:
+    if isinstance(a, Unknown) or isinstance(b, Unknown):
+        return a if isinstance(a, Unknown) else b
+    return gathered(run, [a, b])
+
+
 def _unit(value: Signal, fresh: Fresh) -> Signal:
     label = fresh.next()
     return Signal(value.shape, value.roles, tuple(part(item.n, label, 1.0) for item in value.parts), band=BACKWARD_BAND)
 
 
-def _value(found: Value, run: Run) -> Value:
+def _value(found: Value) -> Value:
     """A parameter that is an output by itself is a value."""
     if isinstance(found, Given):
         atoms = {found.label: (math.sqrt(found.var), 1.0, 1.0)} if found.var > 0 else {}

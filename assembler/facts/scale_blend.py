@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from assembler.facts.moments import below, normal
 from assembler.facts.scale_join import gathered, rest
 from assembler.facts.scale_mix import MOST
+from assembler.facts.scale_part import Part, common, few, part, refined, sum_of
 from assembler.facts.scale_place import Run, broadcast, fit, shapes_of, signal_of
 from assembler.facts.scale_pointwise import kappa, uneven
-from assembler.facts.scale_signal import Given, Part, Signal, Unknown, Value, common, few, part, refined, sum_of
+from assembler.facts.scale_signal import Given, Signal, Unknown, Value
 
 
 # --- blend ---

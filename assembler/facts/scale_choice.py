@@ -10,8 +10,9 @@ from typing import Any
 from assembler.facts.moments import below, normal
 from assembler.facts.moments_row import largest
 from assembler.facts.scale_join import rest
+from assembler.facts.scale_part import Part, part, refined
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_signal import Given, Ids, Part, Signal, Unknown, Value, part, refined
+from assembler.facts.scale_signal import Given, Ids, Signal, Unknown, Value
 
 _MEAN, _VARIANCE = 0.5772156649015329, math.pi**2 / 6
 """Of the standard Gumbel distribution."""

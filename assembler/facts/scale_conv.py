@@ -9,8 +9,9 @@ from typing import Any
 
 from assembler.facts.scale_choice import code
 from assembler.facts.scale_linear import HANIN, seen
+from assembler.facts.scale_part import part, refined
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_signal import Given, Ids, Signal, Unknown, Value, part, refined, tokens
+from assembler.facts.scale_signal import Given, Ids, Signal, Unknown, Value, tokens
 
 
 def gather(run: Run, at: Mapping[str, Any], table: Value, ids: Value) -> Value:

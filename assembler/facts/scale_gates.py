@@ -13,8 +13,9 @@ from typing import Any
 from assembler.facts import moments_gates, scale_join, scale_norm, scale_pointwise
 from assembler.facts.moments_gates import Law, Plan
 from assembler.facts.scale_join import rest
+from assembler.facts.scale_part import Part, part, refined
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_signal import Given, Part, Signal, Unknown, Value, part, refined
+from assembler.facts.scale_signal import Signal, Unknown, Value
 
 LOOSE = 30.0
 """Band of a gradient that only a mean over the batch makes: an order of size, lost beside any other."""
@@ -100,17 +101,6 @@ def pointwise_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: V
         more = 1 + (lean - 1) * min(1.0, x.q / v) if v > 0 else 1.0
         return tuple(item.of(y.scaled(sqrt(more)) for y in item.parts) for item in found if item is not None)
     return found
-
-
-def add(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
-    weights = [x for x in xs if isinstance(x, Signal) and x.plan is not None]
-    if (
-        len(weights) == 1
-        and all(isinstance(x, Given) and not x.q for x in xs if x is not weights[0])
-        and at.get("scale", 1) == 1
-    ):
-        return weights[0]  # A running bias, which starts as zeros.
-    return scale_join.add(run, at, *xs)
 
 
 def choose(run: Run, at: Mapping[str, Any], x: Value) -> Value:

@@ -7,8 +7,9 @@ from math import prod, sqrt
 from typing import Any
 
 from assembler.facts.scale_course import summed
+from assembler.facts.scale_part import Part, common, few, refined, sum_of
 from assembler.facts.scale_place import Run, broadcast, fit, shapes_of, signal_of
-from assembler.facts.scale_signal import Given, Part, Signal, Unknown, Value, common, few, refined, sum_of
+from assembler.facts.scale_signal import Given, Signal, Unknown, Value
 
 ROOTS = 64
 """Atoms of a product that are remembered, the newest first."""
@@ -24,6 +25,9 @@ def add(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
     if len(xs) == 1:
         return _times(xs[0], scale)
     shape, roles = shapes_of(xs)
+    kept = [x for x in xs if not isinstance(x, Given) or x.mean or x.var]
+    if len(kept) == 1 and isinstance(kept[0], Signal) and kept[0].shape == shape:
+        return _times(kept[0], scale)  # A bias that starts as zeros.
     if all(isinstance(x, Given) for x in xs):
         return Given(shape, sum(x.mean for x in xs if isinstance(x, Given)) * scale, sum(x.var for x in xs if isinstance(x, Given)) * scale**2, label=run.fresh.next())
     total: Signal | None = None
@@ -109,7 +113,7 @@ def multiply(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
     total: Signal | None = None
     for x in xs:
         if isinstance(x, Given) and not x.var and total is not None and total.shape == shape:
-            total = total.of(item.scaled(x.mean) for item in total.parts)
+            total = total if x.mean == 1 else total.of(item.scaled(x.mean) for item in total.parts)
             continue
         here = broadcast(run, signal_of(x, shape, roles), shape, roles)
         if total is not None and _meet(run, total, here):
@@ -179,7 +183,7 @@ def multiply_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: 
         for other in (*xs[:index], *xs[index + 1 :]):
             chosen = chosen or (isinstance(other, Signal) and all(run.hard.issuperset(item.atoms) and item.atoms for item in other.parts))
             if isinstance(other, Given) and not other.var:
-                here = here.of(item.scaled(other.mean) for item in here.parts)
+                here = here if other.mean == 1 else here.of(item.scaled(other.mean) for item in here.parts)
             else:
                 here = _gate_back(run, here, broadcast(run, signal_of(other, out.shape, out.roles), out.shape, out.roles))
         found.append(fit(run, here._replace(law=("largest", 0.0, 0.0, 0.0, 0.0)) if chosen else here, x))

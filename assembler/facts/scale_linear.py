@@ -7,18 +7,9 @@ from functools import lru_cache
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
+from assembler.facts.scale_part import Part, few, part, refined
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_signal import (
-    Given,
-    Part,
-    Signal,
-    Unknown,
-    Value,
-    few,
-    part,
-    refined,
-    tokens,
-)
+from assembler.facts.scale_signal import Given, Signal, Unknown, Value, counted, tokens
 
 HANIN = 5.0
 """Variance of log q for one relu layer of width 1 (Hanin and Nica 2019)."""
@@ -47,9 +38,9 @@ def matmul(run: Run, at: Mapping[str, Any], a: Value, b: Value) -> Value:
     if lost:
         return Unknown(f"`matmul` sums axis `{min(lost)}` of one factor alone")
     if isinstance(a, Signal) and isinstance(b, Given):
-        return _by_weight(run, spec, spec.a, a, spec.b, b)
+        return _by_weight(run, spec, True, a, b)
     if isinstance(a, Given) and isinstance(b, Signal):
-        return _by_weight(run, spec, spec.b, b, spec.a, a)
+        return _by_weight(run, spec, False, b, a)
     sizes = _sizes(spec, a, b)
     if isinstance(a, Given) and isinstance(b, Given):
         k = prod(sizes[letter] for letter in spec.summed)
@@ -66,34 +57,54 @@ def _sizes(spec: Spec, a: Any, b: Any) -> dict[str, int]:
     return sizes
 
 
-def _by_weight(run: Run, spec: Spec, letters: str, x: Signal, of: str, w: Given) -> Value:
-    sizes = _sizes(Spec(letters, of, "", "", False), x, w)
-    k = prod(sizes[letter] for letter in spec.summed)
-    cut = len(x.shape) - len(letters)
-    roles = dict(zip(letters, x.roles[cut:], strict=True))
-    mixes = any(roles[letter] == "t" for letter in spec.summed)
-    new = "t" if mixes else "f"
-    shape = (*x.shape[:cut], *(sizes[letter] for letter in spec.out))
-    result = x.roles[:cut] + "".join(roles.get(letter, new) for letter in spec.out)
-    if w.eye and len(of) == 2 and not mixes:
-        wide = sizes[next(letter for letter in of if letter in spec.out)]
-        return x._replace(shape=shape, roles=result, parts=tuple(item.scaled(sqrt(min(1.0, k / wide))) for item in x.parts), law=None)
-    n = tokens(shape, result)
-    common_to_tokens = not mixes and not any(roles.get(letter) == "t" for letter in of)
+class Way(NamedTuple):
+    """What the sizes of a product with a parameter say. `k`: how many products are summed; `mixes`: over tokens; `alike`:
+    the parameter is the same for all tokens; `wide`: of a matrix, how many features it gives; `width`: features of one token."""
+
+    k: int
+    shape: tuple[int, ...]
+    roles: str
+    n: int
+    mixes: bool
+    alike: bool
+    wide: int
+    width: int
+
+
+@lru_cache(maxsize=4096)
+def _way(spec: Spec, first: bool, shape: tuple[int, ...], roles: str, weight: tuple[int, ...]) -> Way:
+    letters, of = (spec.a, spec.b) if first else (spec.b, spec.a)
+    sizes = dict(zip(reversed(letters), reversed(shape), strict=False))
+    sizes.update(zip(reversed(of), reversed(weight), strict=False))
+    cut = len(shape) - len(letters)
+    role = dict(zip(letters, roles[cut:], strict=True))
+    mixes = any(role[letter] == "t" for letter in spec.summed)
+    out = (*shape[:cut], *(sizes[letter] for letter in spec.out))
+    moved = roles[:cut] + "".join(role.get(letter, "t" if mixes else "f") for letter in spec.out)
+    alike = not mixes and not any(role.get(letter) == "t" for letter in of)
+    wide = next((sizes[letter] for letter in of if letter in spec.out), 1)
+    return Way(prod(sizes[letter] for letter in spec.summed), out, moved, tokens(out, moved), mixes, alike, wide, counted(out, moved, "f"))
+
+
+def _by_weight(run: Run, spec: Spec, first: bool, x: Signal, w: Given) -> Value:
+    way = _way(spec, first, x.shape, x.roles, w.shape)
+    k = way.k
+    if w.eye and len(w.shape) == 2 and not way.mixes:
+        return x._replace(shape=way.shape, roles=way.roles, parts=tuple(item.scaled(sqrt(min(1.0, k / way.wide))) for item in x.parts), law=None)
     label = run.fresh.next()
-    tied = any(run.tables.get(atom, (-1,))[0] == w.number for item in x.parts for atom in item.atoms)
-    if w.number in run.often and not w.mean and common_to_tokens and not tied:
+    if w.number in run.often and not w.mean and way.alike and not any(run.tables.get(atom, (-1,))[0] == w.number for item in x.parts for atom in item.atoms):
         parts = [seen(run, w.number, item, k * w.var) for item in x.parts]
     else:
-        parts = [_row(item, k, w, label, common_to_tokens, run.tables) for item in x.parts]
-    if mixes or sum(item.n for item in parts) != n:
-        parts = list(refined(parts, [n], label))
+        parts = [_row(item, k, w, label, way.alike, run.tables) for item in x.parts]
+    if way.mixes or sum([item.n for item in parts]) != way.n:
+        parts = list(refined(parts, [way.n], label))
     noise = x.noise + HANIN * x.curve / k
-    found = Signal(shape, result, tuple(parts), 0.0, noise, uneven=w.spread / k)
-    if mixes:
-        return found
+    if way.mixes:
+        return Signal(way.shape, way.roles, tuple(parts), 0.0, noise, uneven=w.spread / k)
+    lean = x.lean
     # tr (W C W')^2 of m rows of independent weights.
-    return found._replace(ripple=x.ripple, course=x.course, source=x.parts, together=x.lean, narrow=min(1.0, x.lean + (1 + x.lean) / max(1, found.width)))
+    narrow = min(1.0, lean + (1 + lean) / max(1, way.width))
+    return Signal(way.shape, way.roles, tuple(parts), 0.0, noise, 1.0, x.ripple, uneven=w.spread / k, source=x.parts, together=lean, narrow=narrow, course=x.course)
 
 
 def seen(run: Run, of: int | str, x: Part, gain: float, shared: float = 1.0) -> Part:
@@ -142,32 +153,43 @@ def _by_value(run: Run, spec: Spec, sizes: dict[str, int], a: Signal, b: Signal)
 
 def matmul_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, a: Value, b: Value) -> tuple[Signal | None, ...]:
     spec = _spec(at["spec"])
-    return _weight_back(run, spec, spec.a, g, a, b), _weight_back(run, spec, spec.b, g, b, a)
+    return _reached(run, spec, True, g, a, b), _reached(run, spec, False, g, b, a)
 
 
-def _weight_back(run: Run, spec: Spec, letters: str, g: Signal, x: Value, w: Value) -> Signal | None:
+def _reached(run: Run, spec: Spec, first: bool, g: Signal, x: Value, w: Value) -> Signal | None:
     if not isinstance(x, Signal):
         return None
-    of = spec.b if letters == spec.a else spec.a
-    sizes = _sizes(spec, *((x, w) if letters == spec.a else (w, x)))
+    return _weight_back(run, spec, first, g, x, w) if isinstance(w, Given) else _value_back(run, spec, first, g, x, w)
+
+
+@lru_cache(maxsize=4096)
+def _way_back(spec: Spec, first: bool, shape: tuple[int, ...], roles: str, weight: tuple[int, ...]) -> tuple[int, bool, int]:
+    """How many products reach an element; whether the parameter is the same for all tokens; of a matrix, how many features it reads."""
+    letters, of = (spec.a, spec.b) if first else (spec.b, spec.a)
+    sizes = dict(zip(reversed(letters), reversed(shape), strict=False))
+    sizes.update(zip(reversed(of), reversed(weight), strict=False))
+    role = dict(zip(letters, roles[len(shape) - len(letters) :], strict=True))
     k = prod(sizes[letter] for letter in of if letter in spec.out and letter not in letters)
+    return k, not any(role.get(letter) == "t" for letter in of), next((sizes[letter] for letter in of if letter in letters), 1)
+
+
+def _weight_back(run: Run, spec: Spec, first: bool, g: Signal, x: Signal, w: Given) -> Signal:
+    k, alike, inside = _way_back(spec, first, x.shape, x.roles, w.shape)
     label = run.fresh.next()
-    if isinstance(w, Given):
-        cut = len(x.shape) - len(letters)
-        roles = dict(zip(letters, x.roles[cut:], strict=True))
-        shared = not any(roles.get(letter) == "t" for letter in of)
-        gain = k * w.q
-        if w.eye and len(of) == 2:
-            inside = sizes[next(letter for letter in of if letter in letters)]
-            gain = min(1.0, k / inside)
-        cut_g = refined(g.parts, [item.n for item in x.parts], label)
-        if isinstance(w, Given) and w.number in run.often and shared:
-            parts = [seen(run, -1 - w.number, item, gain) for item in cut_g]
-        else:
-            parts = [part(item.n, label, gain * item.q, gain * item.c * shared) for item in cut_g]
-        return x.reached(g, parts)
+    gain = min(1.0, k / inside) if w.eye and len(w.shape) == 2 else k * w.q
+    cut = g.parts if len(g.parts) == len(x.parts) == 1 and g.parts[0].n == x.parts[0].n else refined(g.parts, [item.n for item in x.parts], label)
+    if alike and w.number in run.often:
+        return x.reached(g, [seen(run, -1 - w.number, item, gain) for item in cut])
+    return x.reached(g, [part(item.n, label, gain * item.q, gain * item.c * alike) for item in cut])
+
+
+def _value_back(run: Run, spec: Spec, first: bool, g: Signal, x: Signal, w: Value) -> Signal | None:
+    letters, of = (spec.a, spec.b) if first else (spec.b, spec.a)
     if not isinstance(w, Signal):
         return None
+    sizes = _sizes(spec, *((x, w) if first else (w, x)))
+    k = prod(sizes[letter] for letter in of if letter in spec.out and letter not in letters)
+    label = run.fresh.next()
     item, y = refined(g.parts, [g.n], label)[0], refined(w.parts, [w.n], label)[0]
     over_tokens = any(letter in of and letter not in letters and role == "t" for letter, role in zip(spec.out, g.roles[len(g.roles) - len(spec.out) :], strict=True))
     q = k * item.q * y.q + (k * (k - 1) * item.c * y.c if over_tokens else 0.0)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from assembler.facts.moments_row import harmonic_like, rows
 from assembler.facts.scale_course import Course, read, readers
+from assembler.facts.scale_part import Part, part, refined
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_signal import Given, Part, Signal, Unknown, Value, part, refined
+from assembler.facts.scale_signal import Given, Signal, Unknown, Value
 
 WIDE, WIDER, SCORES = 2.5, 3.0, 0.5
 """Bands of gradients: of q and k; behind causal attention whose scores vary by more than SCORES."""
@@ -98,7 +99,7 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
 
 def _shared(run: Run) -> bool:
     """Whether a weight of the use that runs is used elsewhere too."""
-    return bool(run.often) and any(isinstance(value, Given) and value.number in run.often for values in run.env.values() for value in values)
+    return bool(run.often) and any(isinstance(value, Given) and value.number in run.often for value in run.row)
 
 
 def _same(run: Run, n: float, v: Part, read: Read, keep: float) -> Part:

@@ -10,8 +10,9 @@ from assembler.facts import moments_gates, scale_linear, scale_shape
 from assembler.facts.scale_blend import signs
 from assembler.facts.scale_gates import Back, Three, chance, moments_of
 from assembler.facts.scale_join import rest
+from assembler.facts.scale_part import Part, common, few, part, refined, sum_of
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_signal import Part, Signal, Value, common, few, part, refined, sum_of
+from assembler.facts.scale_signal import Signal, Value
 
 EACH = ("each", 0.0, 0.0, 0.0, 0.0)
 """Law of a gradient that is known row by row."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from assembler.facts.moments_row import winner
 from assembler.facts.scale_course import Course, divided
+from assembler.facts.scale_part import Part, mean_square, part, refined
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_signal import Part, Signal, Unknown, Value, mean_square, part, refined, tokens
+from assembler.facts.scale_signal import Signal, Unknown, Value, tokens
 
 EPS_F32 = 1.1920929e-07
 
@@ -32,7 +33,8 @@ def variance(x: Signal, at: Mapping[str, Any]) -> list[float]:
 
 
 def _is_features(x: Signal, at: Mapping[str, Any]) -> bool:
-    return all(x.roles[axis] == "f" for axis in at.get("axes", (-1,)))
+    axes = at.get("axes", (-1,))
+    return x.roles[-1] == "f" if axes == (-1,) else all(x.roles[axis] == "f" for axis in axes)
 
 
 def _mean_taken(x: Signal, item: Part, at: Mapping[str, Any]) -> float:
@@ -127,12 +129,12 @@ def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
     if kind == "l2":
         size = prod(x.shape[axis] for axis in at.get("axes", (-1,)))
         parts = [item.scaled(sqrt(1 + x.ripple) / max(sqrt(size * y), eps)) if y or eps else item for item, y in zip(g.parts, v, strict=True)]
-        return (g.of(parts)._replace(noise=0.0),)
+        return (_quiet(g, parts),)
     if kind in ("rms", "layer") and x.course is not None and _is_features(here, at) and len(x.parts) == 1 and v[0] > 0:
         return (_along(g, x.course, v[0], eps),)
     if kind == "rms" or (kind == "layer" and _is_features(here, at)):
         parts = [item.scaled(sqrt((1 + x.ripple) / (y + eps))) if y + eps > 0 else item for item, y in zip(g.parts, v, strict=True)]
-        return (g.of(parts)._replace(noise=0.0),)
+        return (_quiet(g, parts),)
     item = refined(g.parts, [g.n], label)[0]
     n = item.n
     if kind == "batch":
@@ -153,14 +155,19 @@ def norm_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value)
     return (x.even(g, back, label)._replace(noise=0.0),)
 
 
+def _quiet(g: Signal, parts: list[Part]) -> Signal:
+    """A norm's gradient does not remember how much finite widths made what comes behind fluctuate."""
+    return Signal(g.shape, g.roles, tuple(parts), band=g.band, course=g.course)
+
+
 def _along(g: Signal, course: Course, v: float, eps: float) -> Signal:
     """Of tokens of unlike size: most comes back to the small ones."""
-    more, parts = v + eps, []
+    more, parts = v + eps, list[Part]()
     own, by = g.course or Course(course.n, 1.0, 0.0), course.beside(eps / v)
     for item in g.parts:
         square, pairs = divided(own, item.c / item.q if item.q > 0 else 0.0, by)
         parts.append(_paired(item, square / more, pairs / more))
-    return g.of(parts)._replace(noise=0.0, course=own._replace(under=by))
+    return Signal(g.shape, g.roles, tuple(parts), band=g.band, course=own._replace(under=by))
 
 
 def _coherent(x: Signal, out: Signal, g: Part, size: float) -> float:

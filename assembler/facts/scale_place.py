@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod, sqrt
 
-from assembler.facts.scale_signal import Fresh, Given, Part, Signal, Unknown, Value, part, refined, tokens
+from assembler.facts.scale_part import Fresh, Part, part, refined
+from assembler.facts.scale_signal import Given, Signal, Unknown, Value, tokens
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Run:
-    """What the rules share. `env`: the values of the use that runs, by name. `tables`: atom -> (weight, rows) of a table it is a row of."""
+    """What the rules share. `row`: the values of the use that runs, `places`: where in it each name stands. `tables`: atom -> (weight, rows) of a table it is a row of."""
 
     fresh: Fresh
     tables: dict[int, tuple[int, int]]
-    env: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    row: Sequence[Value] = ()
+    places: Mapping[str, int] = field(default_factory=dict)
     slices: dict[tuple[int, int, int], int] = field(default_factory=dict)
     """(atom, start, stop) -> atom of that run of its features: other features are independent."""
     extra: dict[str, Signal] = field(default_factory=dict)
@@ -48,32 +51,27 @@ class Run:
 
     def named(self, name: str | None) -> Value | None:
         """The value that an attribute names; None where it is not fed."""
-        found = self.env.get(name) if name is not None else None
-        return found[0] if found else None
+        place = self.places.get(name) if name is not None else None
+        return None if place is None else self.row[place]
 
 
 def shapes_of(xs: Sequence[Value]) -> tuple[tuple[int, ...], str]:
     """Shape and roles of what several values give element by element."""
-    first = xs[0]
-    if isinstance(first, Signal) and all(isinstance(x, Given) and len(x.shape) <= len(first.shape) and _covered(x.shape, first.shape) for x in xs[1:]):
-        return first.shape, first.roles
-    rank = max(len(x.shape) for x in xs if not isinstance(x, Unknown))
-    shape, roles = [1] * rank, ["f"] * rank
-    for x in xs:
-        if isinstance(x, Unknown):
-            continue
-        start = rank - len(x.shape)
-        named = "" if isinstance(x, Given) else x.roles
-        for i, size in enumerate(x.shape):
-            if size > shape[start + i] or (named and size == shape[start + i]):
-                shape[start + i] = max(size, shape[start + i])
+    return _aligned(tuple([(x.shape, "" if isinstance(x, Given) else x.roles) for x in xs if not isinstance(x, Unknown)]))
+
+
+@lru_cache(maxsize=4096)
+def _aligned(xs: tuple[tuple[tuple[int, ...], str], ...]) -> tuple[tuple[int, ...], str]:
+    rank = max(len(shape) for shape, _ in xs)
+    whole, roles = [1] * rank, ["f"] * rank
+    for shape, named in xs:
+        start = rank - len(shape)
+        for i, size in enumerate(shape):
+            if size > whole[start + i] or (named and size == whole[start + i]):
+                whole[start + i] = max(size, whole[start + i])
                 if named:
                     roles[start + i] = named[i]
-    return tuple(shape), "".join(roles)
-
-
-def _covered(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
-    return all(a <= b for a, b in zip(reversed(small), reversed(large), strict=False))
+    return tuple(whole), "".join(roles)
 
 
 def signal_of(x: Value, shape: tuple[int, ...], roles: str) -> Signal:
@@ -81,11 +79,17 @@ def signal_of(x: Value, shape: tuple[int, ...], roles: str) -> Signal:
     if isinstance(x, Signal):
         return x
     assert isinstance(x, Given)
-    n = tokens(shape, roles)
-    own = prod(size for size, role in zip(reversed(x.shape), reversed(roles), strict=False) if role == "t")
-    across = (n / own - 1) / (n - 1) if n > 1 else 1.0
-    atoms = {x.label: (sqrt(x.var), across, 1 / own)} if x.var > 0 else {}
+    n, across, samples = _repeated(x.shape, shape, roles)
+    atoms = {x.label: (sqrt(x.var), across, samples)} if x.var > 0 else {}
     return Signal(shape, roles, (Part(n, x.mean, atoms),))
+
+
+@lru_cache(maxsize=4096)
+def _repeated(own_shape: tuple[int, ...], shape: tuple[int, ...], roles: str) -> tuple[int, float, float]:
+    """Tokens, and how alike two of them and two samples are of a parameter of `own_shape`."""
+    n = tokens(shape, roles)
+    own = prod(size for size, role in zip(reversed(own_shape), reversed(roles), strict=False) if role == "t")
+    return n, (n / own - 1) / (n - 1) if n > 1 else 1.0, 1 / own
 
 
 def broadcast(run: Run, x: Signal, shape: tuple[int, ...], roles: str) -> Signal:

@@ -11,8 +11,9 @@ from assembler.facts.moments_row import largest, softmax_squares, winner
 from assembler.facts.scale_choice import gumbel
 from assembler.facts.scale_conv import each, taps
 from assembler.facts.scale_join import rest
+from assembler.facts.scale_part import Part, part, refined
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_signal import Part, Signal, Unknown, Value, part, refined, tokens
+from assembler.facts.scale_signal import Signal, Unknown, Value, tokens
 
 CURVES = {"relu": 1.0, "leaky_relu": 1.0, "relu6": 1.0}
 """Whose chains fluctuate with finite width beyond the band, and are given more; gelu's and tanh's stay inside it."""

@@ -26,7 +26,7 @@ Rule = Callable[..., Value]
 Back = Callable[..., tuple[Signal | Unknown | None, ...]]
 RULES: Mapping[str, tuple[Rule, Back]] = {
     "matmul": (scale_mixture.matmul, scale_mixture.matmul_back),
-    "add": (scale_gates.add, scale_join.add_back),
+    "add": (scale_join.add, scale_join.add_back),
     "multiply": (scale_gates.multiply, scale_gates.multiply_back),
     "blend": (scale_blend.blend, scale_blend.blend_back),
     "median": (scale_blend.median, scale_blend.median_back),
@@ -56,29 +56,50 @@ RULES: Mapping[str, tuple[Rule, Back]] = {
 
 
 class Ready(NamedTuple):
-    """A step with its numbers filled in."""
+    """A step with its numbers filled in. `output`, `reads`: places in the row of values of its use."""
 
-    output: str
+    output: int
     op: str
-    inputs: tuple[str, ...]
+    reads: tuple[int, ...]
     at: dict[str, Any]
     rule: Rule
     back: Back
 
 
+class Program(NamedTuple):
+    """The steps of a use. Its values stand in a row: what ports were fed, weights, and what each step makes."""
+
+    steps: tuple[Ready, ...]
+    reversed: tuple[Ready, ...]
+    feeds: tuple[tuple[str, int, int], ...]
+    """Of each port that is fed the first place, and how many values."""
+    places: Mapping[str, int]
+    """By name; of several values the first."""
+    size: int
+
+
 _NUMBERS = frozenset(("scale", "start", "stop", "width", "groups", "p", "exponent", "dropout", "padding", "stride", "dilation", "kernel", "eps", "base"))
 
 
-def ready(use: Use, many: int, sizes: Mapping[str, int]) -> list[Ready]:
-    """The steps of a use whose `many` port has so many values."""
+def ready(use: Use, sizes: Mapping[str, int]) -> Program:
+    """The program of all uses with the same facts whose ports are fed as many values."""
+    many = next((len(use.inputs.get(port, ())) for port, card in use.definition.inputs.items() if card.many), 0)
     known: dict[str, Any] = {"n": many}
     known.update({name: evaluate(dim, sizes) for name, dim in use.facts.sizes.items()})
+    rows: dict[str, range] = {}
+    size = 0
+    for name, count in (*((port, len(values)) for port, values in use.inputs.items()), *((key, 1) for key in use.weights)):
+        rows[name] = range(size, size + count)
+        size += count
+    feeds = tuple((port, rows[port].start, len(rows[port])) for port in use.inputs)
     found = []
     for step in use.definition.body:
         at = {name: _filled(name, value, known) for name, value in step.attributes.items()}
         rule, back = RULES[step.op]
-        found.append(Ready(step.output, step.op, step.inputs, at, rule, back))
-    return found
+        found.append(Ready(size, step.op, tuple(place for name in step.inputs for place in rows[name]), at, rule, back))
+        rows[step.output] = range(size, size + 1)
+        size += 1
+    return Program(tuple(found), tuple(reversed(found)), feeds, {name: row.start for name, row in rows.items() if row}, size)
 
 
 def _filled(name: str, value: Any, known: Mapping[str, Any]) -> Any:

@@ -7,21 +7,9 @@ from functools import lru_cache
 from math import cos, prod, sin, sqrt
 from typing import Any
 
+from assembler.facts.scale_part import Part, few, merged, part, refined, window
 from assembler.facts.scale_place import Run, broadcast, fit, signal_of
-from assembler.facts.scale_signal import (
-    Given,
-    Ids,
-    Part,
-    Signal,
-    Unknown,
-    Value,
-    few,
-    merged,
-    part,
-    refined,
-    tokens,
-    window,
-)
+from assembler.facts.scale_signal import Given, Ids, Signal, Unknown, Value, tokens
 from assembler.library.cards import pattern as patterns
 
 _parse = lru_cache(maxsize=1024)(patterns.parse)
@@ -44,7 +32,7 @@ def _again(run: Run, x: Signal, shape: tuple[int, ...], roles: str) -> Signal:
     """The same elements in another shape. Tokens that become features or samples are no tokens any more."""
     n = tokens(shape, roles)
     if n == x.n:
-        return x._replace(shape=shape, roles=roles, plan=None, rows=None)
+        return x.moved(shape, roles)
     label = run.fresh.next()
     item = refined(x.parts, [x.n], label)[0]
     return Signal(shape, roles, (part(n, label, item.q, item.c if n > 1 else item.b, item.b, item.m),), x.curve, x.noise, x.band, x.ripple, bent=x.bent)

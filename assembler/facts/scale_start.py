@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 from assembler.facts.flow import Flow, Weight
 from assembler.facts.model import Facts, Guard
@@ -75,11 +76,22 @@ def _own_copy(address: str, own: str) -> str:
 
 
 def _given(index: int, label: int, weight: Weight, origin: Weight) -> Given | Unknown:
-    name, _, rest = origin.init.partition("(")
+    if origin.init == UNKNOWN:
+        return Unknown(f"nobody states how `{origin.address}` starts")
+    found = _start(origin.init, weight.shape)
+    if found is None:
+        raise ValueError(f"{weight.address}: how `{origin.init}` starts is not known here")
+    return found._replace(number=index, label=label)
+
+
+@lru_cache(maxsize=4096)
+def _start(init: str, shape: tuple[int, ...]) -> Given | None:
+    """A parameter that starts so, without its number; None for a start without moments."""
+    name, _, rest = init.partition("(")
     if name == "numbers":
         entries = tuple(float(item) for item in rest[:-1].split(","))
         mean = sum(entries) / len(entries)
-        return Given(weight.shape, mean, sum(item * item for item in entries) / len(entries) - mean**2, False, index, label, entries=entries)
+        return Given(shape, mean, sum(item * item for item in entries) / len(entries) - mean**2, entries=entries)
     value = float(rest[:-1]) if rest and name != "copy" else 0.0
     mean, var = 0.0, 0.0
     if name in ("ones", "constant"):
@@ -91,15 +103,13 @@ def _given(index: int, label: int, weight: Weight, origin: Weight) -> Given | Un
     elif name == "uniform":
         var = value * value / 3
     elif name == "orthogonal":
-        rows = weight.shape[0] if weight.shape else 1
-        var = value * value / max(rows, math.prod(weight.shape) // max(1, rows))
+        rows = shape[0] if shape else 1
+        var = value * value / max(rows, math.prod(shape) // max(1, rows))
     elif name == "eye":
-        mean, var = _eye(weight.shape)
-    elif name == UNKNOWN:
-        return Unknown(f"nobody states how `{origin.address}` starts")
+        mean, var = _eye(shape)
     elif name != "zeros":
-        raise ValueError(f"{weight.address}: how `{origin.init}` starts is not known here")
-    return Given(weight.shape, mean, var, name == "eye", index, label, 0.8 if name == "uniform" else 2.0)
+        return None
+    return Given(shape, mean, var, name == "eye", spread=0.8 if name == "uniform" else 2.0)
 
 
 def _truncated(s: float) -> float:

@@ -11,8 +11,9 @@ import torch
 from assembler.assemble import checked, recipe
 from assembler.facts.moments_gates import Law, gates
 from assembler.facts.scale_gates import choose
+from assembler.facts.scale_part import Fresh, Part
 from assembler.facts.scale_place import Run
-from assembler.facts.scale_signal import Fresh, Part, Signal, Unknown
+from assembler.facts.scale_signal import Signal, Unknown
 from assembler.lab.moments import Moment, tried
 from tests.recipes import shipped
 
