@@ -158,7 +158,7 @@ def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool
     graph, facts, mended = adapt(graph, facts, frozen)
     diagnostics += mended
     diagnostics += folded(without_echoes(diagnostics, run_checks(graph, facts)))
-    if found_recipe.moved:
+    if found_recipe.moved and not any(item.level == "error" for item in (*found, *more)):  # Else nodes may be missing.
         from assembler.checks import moved
 
         diagnostics += moved.check(found_recipe.moved, graph)

@@ -74,7 +74,8 @@ def _whole(made: Made) -> bool:
     """Whether all that it is fed is one value by its first port, and all that it gives one value."""
     plain = isinstance(made.spec.get("from"), str) and len(made.reads) == 1 and not made.main and not made.others
     open_ = made.rule is not None and "out" in made.options and not {"out", "slot"} & made.spec.keys()  # Its readers decide.
-    return plain and not made.plain and not open_ and not {"same", "like", "tie"} & made.spec.keys()
+    known = made.rule is not None or made.kind not in LEAVES  # Of one more use nobody knows the port.
+    return plain and known and not made.plain and not open_ and not {"same", "like", "tie"} & made.spec.keys()
 
 
 def _differs(made: Made) -> bool:

@@ -21,6 +21,7 @@ from tests.fuzz.targets import FEATURES, of_seed
 from tests.fuzz.tempered import temper
 from tests.fuzz.text import Page, render
 from tests.fuzz.value import Key, Made, Type
+from tests.fuzz.whole import say
 
 EXTRA = 3
 """Random nodes beside those that a seed is to cover."""
@@ -92,6 +93,7 @@ def generate(seed: int) -> Sample:
     claims = start(grower, tree, closing)
     silent = lay(grower, tree, closing)
     claims = [*(claim for claim in claims if not laid(tree) & {name.split(".")[0] for name in claim[1:]}), *silent]
+    say(grower, tree, overrides, closing)
     return _sample(seed, grower, tree, overrides, claims)
 
 

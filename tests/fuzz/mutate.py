@@ -61,7 +61,7 @@ def mutated(seed: int) -> Sample:
     tree = copy.deepcopy(sample.tree)
     for _ in range(rng.choice((1, 1, 2, 3))):
         _change(tree, rng)
-    return replace(sample.with_tree(tree), types={})
+    return replace(sample.with_tree(tree), types={}, claims=[])
 
 
 def _change(tree: dict[str, Any], rng: random.Random) -> None:

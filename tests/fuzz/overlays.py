@@ -65,7 +65,7 @@ def _nodes(grower: Grower, tree: Tree) -> list[Place]:
     for name, made in grower.scope.made.items():
         spec = tree["nodes"].get(name)
         if spec is not None and _may_stand(made, spec):
-            shown = name if "norm" not in spec and "repeat" not in spec and "same" not in spec else ""
+            shown = name if "norm" not in spec and "repeat" not in spec and not {"same", "like"} & spec.keys() else ""
             found.append(Place(name, made.type, tuple(before), shown))
             before.append(Value(name, made.type, made.kind))
     return found

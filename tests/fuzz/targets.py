@@ -60,6 +60,7 @@ FEATURES = (
     "passed_by_name", "slot", "slot_vars", "slot_reused", "size_expression", "policy_explicit", "inherited_freeze", "moe_alike", "moe_named", "join_options", "carried_drops",
     "streams", "streams_three", "streams_looking", "streams_repeat", "address_many", "same_whole", "like_whole", "init_recipe", "init_node", "init_small", "init_zero", "init_identity", "init_copy", "init_rule", "graft_add", "graft_gate", "graft_blend", "graft_replace", "graft_silent", "graft_concat", "graft_inner",
     "graft_copies", "graft_edge", "graft_input", "graft_two", "graft_adapter",
+    "policy_never", "policy_inside", "norm_kind_inherited", "freeze_whole", "seed_whole", "moved", "part_after", "slot_accepts", "override_node",
 )  # fmt: skip
 
 

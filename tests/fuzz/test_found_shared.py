@@ -109,3 +109,8 @@ def test_what_only_lends_to_what_is_not_built_is_not_built(word: str) -> None:
     found = origin_of(spec(nodes, y="c"))
     assert [*found.graph.scope.nodes] == ["c"]
     assert totals(found.graph, found.facts) == (52, 52)
+
+
+def test_moves_into_nodes_that_an_error_took_away_are_not_said_to_lead_nowhere() -> None:
+    recipe = {**spec("  x: {kind: identity, from: x}\n  b: {kind: linear, out: 4, from: x}", y="b"), "moved": {"old": "b"}}
+    assert [item.code for item in assembler.check(recipe).diagnostics if item.level == "error"] == ["name-taken"]
