@@ -184,7 +184,7 @@ def _bus(builder: Builder, inner: ScopeDraft, at: At, order: list[Place], option
         part = builder.node(place, inner, at.below(place.name), in_bus=True)
         part.part = True
         drafts.append(part)
-        name = _stream(builder, inner, part, streams)
+        name = _stream(builder, inner, place, part, streams)
         part.implicit = streams[name]
         part.sees = {Ref("", other): here for other, here in streams.items() if (other != STREAM or name != STREAM) and here != Ref("", other)}
         if not part.broken:
@@ -196,19 +196,21 @@ def _bus(builder: Builder, inner: ScopeDraft, at: At, order: list[Place], option
     return drafts
 
 
-def _stream(builder: Builder, inner: ScopeDraft, part: Draft, streams: dict[str, Ref]) -> str:
+def _stream(builder: Builder, inner: ScopeDraft, place: Place, part: Draft, streams: dict[str, Ref]) -> str:
     """The stream that a part of a bus reads and writes; one that the bus has not is said."""
-    item = part.shared.stream if part.shared is not None else None
-    if item is None or part.broken:
+    item = part.shared.stream if part.shared is not None else place.fields.get("stream")
+    if item is None:
         return STREAM
     name = item.data
-    if name not in streams and name in inner.offered:
+    if isinstance(name, str) and name not in streams and name in inner.offered:
         streams[name] = take(inner, name)
-    if name in streams:
-        return str(name)
+    if isinstance(name, str) and name in streams:
+        return name  # of a broken part too: what reads the stream is not at fault
+    if part.broken:
+        return STREAM
     part.broken = True
-    builder.say(Diagnostic("address-unknown", f"`{name}` is no stream of this bus" if isinstance(name, str) else f"`stream` names an input of the bus, not {name!r}", item.span.at(f"{part.path}.stream"),
-                           label="no such stream", help=did_you_mean(str(name), inner.offered) or f"name what feeds it at the bus: `from: {{x: ..., {name}: ...}}`"))  # fmt: skip
+    builder.say(Diagnostic("address-unknown", f"`{name}` is no stream of this bus" if isinstance(name, str) else f"`stream` names an input of the bus, not {item.plain()!r}", item.span.at(f"{part.path}.stream"),
+                           label="no such stream", help=did_you_mean(str(name), inner.offered) or f"name what feeds it at the bus: `from: {{x: ..., {name if isinstance(name, str) else 'z'}: ...}}`"))  # fmt: skip
     return STREAM
 
 

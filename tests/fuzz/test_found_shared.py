@@ -114,3 +114,12 @@ def test_what_only_lends_to_what_is_not_built_is_not_built(word: str) -> None:
 def test_moves_into_nodes_that_an_error_took_away_are_not_said_to_lead_nowhere() -> None:
     recipe = {**spec("  x: {kind: identity, from: x}\n  b: {kind: linear, out: 4, from: x}", y="b"), "moved": {"old": "b"}}
     assert [item.code for item in assembler.check(recipe).diagnostics if item.level == "error"] == ["name-taken"]
+
+
+@pytest.mark.parametrize("part", ["kind: mlp, hidden: no_such", "kind: nothing_like_it"])
+@pytest.mark.parametrize("repeat", ["", "repeat: 2, "])
+def test_a_stream_that_a_broken_part_writes_is_still_there(part: str, repeat: str) -> None:
+    """Readers of `one.z` were said to name nothing, or several copies."""
+    nodes = f"  one: {{kind: bus, {repeat}from: {{x: x, z: x}}, parts: {{a: {{kind: mlp}}, b: {{{part}, stream: z}}}}}}"
+    report = assembler.check(spec(nodes, y="one", z="one.z"))
+    assert len([item for item in report.diagnostics if item.level == "error"]) == 1
