@@ -12,11 +12,11 @@ from functools import cached_property
 from assembler.facts.flow import Flow, Use
 from assembler.facts.model import Facts
 from assembler.facts.norm import Norm, inside
-from assembler.facts.norm_state import UNIT
+from assembler.facts.norm_state import UNIT, below, read
 from assembler.facts.trunk import Trunks, trunks
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic, Note
-from assembler_schemas.kind import Definition, Step
+from assembler_schemas.kind import Definition, Given, Step
 
 FEW = 4
 """So many branches may add to a stream that no norm touches."""
@@ -27,7 +27,7 @@ POSTS = 36
 def check(graph: Graph, facts: Facts, flow: Flow, norm: Norm) -> list[Diagnostic]:
     """One finding for each cause; copies of a repeat are one."""
     known, names = trunks(flow, norm), _Names(flow)
-    found = [*_softmaxes(flow, norm, names), *_in_series(flow, norm, names), *_of_one(flow, names), *_bare(flow, known), *_heads(flow, known, names), *_posts(flow, known)]
+    found = [*_softmaxes(flow, norm, names), *_in_series(flow, norm, names), *_of_one(flow, names), *_wanted(flow, norm, names), *_bare(flow, known), *_heads(flow, known, names), *_posts(flow, known)]
     unique: dict[tuple[object, ...], Diagnostic] = {}
     for node, item in found:
         unique.setdefault((item.code, node), item)
@@ -167,6 +167,32 @@ def _norms_one(use: Use) -> str:
         return ""
     axes, dims = step.attributes.get("axes", (-1,)), types[0].dims
     return str(step.attributes["kind"]) if len(dims) >= max(-axis for axis in axes) and all(dims[axis] == 1 for axis in axes) else ""
+
+
+# --- what an input of a given module states ---
+def _wanted(flow: Flow, norm: Norm, names: _Names) -> Found:
+    """A module without a body says itself what it wants. Exactly that: who takes either norm says `rms_norm`, for `ln` is `rms`."""
+    for use in flow.uses:
+        if not isinstance(use.definition.build, Given):
+            continue
+        for port, numbers in use.inputs.items():
+            text = use.definition.inputs[port].norm
+            wrong = [number for number in numbers if text and not below(norm.states[number], read(text))]
+            if wrong:
+                yield hash((id(use.node), port)), _unmet(flow, norm, use, port, wrong[0], names)
+
+
+def _unmet(flow: Flow, norm: Norm, use: Use, port: str, number: int, names: _Names) -> Diagnostic:
+    wants, gets = read(use.definition.inputs[port].norm).kind, norm.states[number]
+    name, kind = {"ln": ("a layer norm", "layer_norm"), "rms": ("an rms norm", "rms_norm")}.get(wants, ("values between -1 and 1", ""))
+    maker = flow.makers[number]
+    source = _outer(flow.uses[maker].address) if maker >= 0 else next(item for item, value in flow.inputs.items() if value == number)
+    mend = f"put one between them: `normed: {{kind: {kind}, from: {source}}}`, and read `normed` there" if kind else f"bound it: `bounded: {{kind: activation, activation: tanh, from: {source}}}`, and read `bounded` there"
+    if wants == "ln" and gets.kind == "rms" and gets.axes == (-1,):
+        mend += "; if a mean near zero will do, say `norm: rms_norm`"
+    related = (Note("comes from here", flow.uses[maker].node.span),) if maker >= 0 else ()
+    wanted = f"wants what comes out of {name}" if kind else f"wants {name}"
+    return Diagnostic("norm-mismatch", f"`{names(use)}.{port}` {wanted}, and gets `{gets}`", use.node.span, label=f"`{port}` states `norm`", related=related, help=mend)
 
 
 # --- streams ---

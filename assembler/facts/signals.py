@@ -67,7 +67,9 @@ def _first(part: str) -> str:
 
 # --- derivations ---
 def why_norm(found: Signals, value: int) -> Sequence[Because]:
-    return norm_why(found.flow, found.norm, value)
+    from assembler.facts import norm_notes
+
+    return (*norm_why(found.flow, found.norm, value), *norm_notes.notes(found.flow, found.norm, value))
 
 
 def why_value(found: Signals, value: int) -> Sequence[Because]:

@@ -200,6 +200,7 @@ CODES: dict[str, Code] = {
     **_table("error", """
         double-softmax           a softmax of probabilities
         norm-of-one              a norm over a single value
+        norm-mismatch            an input that wants a norm gets something else
     """),
     **_table("warning", """
         norm-missing             many branches read and write a residual stream without any norm

@@ -41,7 +41,7 @@ class Port(NamedTuple):
     loss: bool = False
     about: str = ""
     norm: str = ""
-    """Of an output without a body: its norm state, as `assembler show --norm` prints it, where somebody says so."""
+    """Without a body, where somebody says so: the norm state of an output, or that an input wants; as `assembler show --norm` prints it."""
 
 
 class Require(NamedTuple):

@@ -15,7 +15,7 @@ from tests.fuzz.generate import generate
 from tests.fuzz.oracle import check_text
 from tests.recipes import shipped
 
-CODES = frozenset(("double-softmax", "double-norm", "norm-of-one", "norm-missing", "final-norm-missing", "post-norm-deep"))
+CODES = frozenset(("double-softmax", "norm-mismatch", "double-norm", "norm-of-one", "norm-missing", "final-norm-missing", "post-norm-deep"))
 
 
 def found(recipe: assembler.Report | dict[str, Any]) -> list[Diagnostic]:

@@ -294,3 +294,42 @@ def test_why_follows_a_site_to_where_it_is_stated() -> None:
     assert site_of(report.graph, "host.a") == "host_b.a"
     assert site_of(report.graph, "host.c") == "host.c"
     assert explain(report.graph, report.facts, "host_b.a")[-1] == "    `host_b` (given) states 8  (recipe.yaml:5:96)"
+
+
+# --- what an input wants of norms ---
+WANTS = """
+    inputs: {x: "[batch seq 6]"}
+    nodes:
+      up: {kind: %s, from: x}
+      host: {kind: given, ports: {in: {h: {type: "[batch seq 6]", norm: %s}}, out: {y: "[batch seq 6]"}}, from: up}
+    outputs: {y: host}
+"""
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("layer_norm", "layer_norm"), ("rms_norm", "rms_norm"), ("layer_norm", "rms_norm"), ("softmax", "bounded"), ("activation, activation: tanh", "bounded")])
+def test_an_input_that_gets_the_norm_it_wants_or_a_stronger_one_says_nothing(kind: str, wanted: str) -> None:
+    good(WANTS % (kind, wanted))
+
+
+def test_an_input_that_wants_a_norm_is_told_what_it_gets_and_how_to_mend_it() -> None:
+    found = bad(WANTS.replace("from: up}", "from: up}    #~ norm-mismatch") % ("rms_norm", "layer_norm"))
+    assert found.message == "`host.h` wants what comes out of a layer norm, and gets `rms(-1) gain trained`"
+    assert found.help == "put one between them: `normed: {kind: layer_norm, from: up}`, and read `normed` there; if a mean near zero will do, say `norm: rms_norm`"
+    bad(WANTS.replace("from: up}", "from: up}    #~ norm-mismatch") % ("linear, out: 6", "bounded"))
+    straight = WANTS.replace("from: up}", "from: x}    #~ norm-mismatch").replace("{y: host}", "{y: host, z: up}") % ("identity", "rms_norm")
+    assert bad(straight).help == "put one between them: `normed: {kind: rms_norm, from: x}`, and read `normed` there"
+
+
+def test_each_input_that_wants_a_norm_is_judged_by_itself() -> None:
+    found = check("""
+    inputs: {x: "[batch 6]"}
+    nodes:
+      n: {kind: layer_norm, from: x}
+      host: {kind: given, ports: {in: {a: {type: "[batch 6]", norm: rms_norm}, b: {type: "[batch 6]", norm: layer_norm}, c: {type: "[batch 6]", norm: bounded, optional: true}}, out: {y: "[batch 6]"}}, from: {a: x, b: x}}
+    outputs: {y: host, z: n}
+    """).diagnostics
+    assert [item.message.split()[0] for item in found] == ["`host.a`", "`host.b`"]
+
+
+def test_no_input_wants_a_stream() -> None:
+    assert bad(WANTS.replace("from: up}", "from: up}    #~ value-range") % ("linear, out: 6", "stream")).help == "one of layer_norm, rms_norm, bounded"

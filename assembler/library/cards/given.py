@@ -39,7 +39,7 @@ class Stated(NamedTuple):
     optional: bool = False
     path: str = ""
     norm: str = ""
-    """Its norm state, as `assembler show --norm` prints it."""
+    """The norm state that it has, or of an input: that it wants; as `assembler show --norm` prints it."""
 
 
 _PORT_HELP = 'write its type: `"[batch seq 768]"`, or `{type: "mask [batch seq]", optional: true}`'
@@ -50,11 +50,12 @@ def stated_port(name: str, value: Any, output: bool = False) -> Stated:
     """A port: its type, or a mapping that may call an input optional. `Wrong` where it is neither."""
     if not isinstance(value, Mapping):
         return Stated(value)
-    known = ("type", "norm") if output else ("type", "optional")
+    known = ("type", "norm") if output else ("type", "optional", "norm")
     _keys(name, value, known, _PORT_HELP)
     if type(value.get("optional", False)) is not bool:
         raise Wrong("value-type", f"`optional` of `{name}` is true or false", "write `optional: true`")
-    return Stated(value["type"], value.get("optional", False), norm=_norm(name, value))
+    norms = NORMS if output else {word: state for word, state in NORMS.items() if word != "stream"}  # nobody needs a sum as it is
+    return Stated(value["type"], value.get("optional", False), norm=_norm(name, value, norms))
 
 
 def stated_output(name: str, value: Any) -> Stated:
@@ -80,11 +81,11 @@ NORMS = {"layer_norm": "ln(-1) gain trained, shift trained", "rms_norm": "rms(-1
 """What a recipe may say of a value: it comes out of a norm over the last axis, is a sum since the last norm, lies between -1 and 1."""
 
 
-def _norm(name: str, value: Mapping[str, Any]) -> str:
+def _norm(name: str, value: Mapping[str, Any], known: Mapping[str, str] = NORMS) -> str:
     word = value.get("norm", "")
-    if not isinstance(word, str) or (word and word not in (*NORMS, *NORMS.values())):
-        raise Wrong("value-range", f"`norm` of `{name}` cannot be {_short(word)!r}", f"one of {', '.join(NORMS)}")
-    return NORMS.get(word, word)
+    if not isinstance(word, str) or (word and word not in (*known, *known.values())):
+        raise Wrong("value-range", f"`norm` of `{name}` cannot be {_short(word)!r}", f"one of {', '.join(known)}")
+    return known.get(word, word)
 
 
 def _keys(name: str, value: Mapping[str, Any], known: tuple[str, ...], help: str) -> None:
@@ -141,7 +142,7 @@ def _of_ports(options: GivenOptions) -> Read:
     outputs = {name: stated_output(name, value) for name, value in ports.get("out", {}).items()}
     sites = {name: stated_site(name, value) for name, value in options.sites.items()}
     return (
-        {name: Port(text_of(item.type), item.optional) for name, item in inputs.items()},
+        {name: Port(text_of(item.type), item.optional, norm=item.norm) for name, item in inputs.items()},
         {name: Port(text_of(item.type), norm=item.norm) for name, item in outputs.items()},
         {name: item._replace(type=text_of(item.type)) for name, item in sites.items()},
         dict(options.call), "",
