@@ -43,6 +43,8 @@ def _write(item: Counted) -> Iterator[Diagnostic]:
     if not writes:
         what = "has no parameters" if not definition.parameters else "has no writing layer, a last linear map"
         yield Diagnostic("init-no-writer", f"`{item.address}` ({kind}) {what}: `{name}` has nothing to start", _span(item), help="write `init` at the node whose weights are meant, or drop it")
+    elif not _known(item.facts):
+        return  # what it is fed is wrong, and said
     elif name != "default" and name not in ("zero", "identity") and not any(len(known.get(key, ())) > 1 for key in writes):
         yield Diagnostic("init-no-writer", f"`{item.address}` ({kind}) writes without a matrix: `{name}` has nothing to start", _span(item), help="write `zero` or `identity`, or drop it")
     elif name == "identity" and identity(definition, item.facts) is None:

@@ -96,6 +96,13 @@ def test_values_copied_to_or_from_a_node_of_unknown_sizes_are_no_misfit(kind: st
     assert [item.code for item in report.diagnostics if item.level == "error"] == ["address-unknown", "address-unknown"]
 
 
+@pytest.mark.parametrize("init", ["small", "identity", "zero"])
+def test_how_a_node_of_unknown_sizes_starts_is_not_judged(init: str) -> None:
+    """`small` was said to have no matrix to start."""
+    report = assembler.check(spec(f"  one: {{kind: linear, out: 12, from: tow, init: {init}}}", y="one"))
+    assert [item.code for item in report.diagnostics if item.level == "error"] == ["address-unknown"]
+
+
 def test_copies_of_a_broken_container_are_not_also_unknown() -> None:
     nodes = "  one: {kind: sequence, repeat: 3, from: x}\n  two: {kind: add, from: ['one.1:', one.-1]}"
     report = assembler.check(spec(nodes, y="two"))
