@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from assembler.facts.signature import Pattern, Side, Signature
-from assembler_schemas.dim import Poly, exact_divide, floor_divide, lower_bound, names, substitute, variables
+from assembler_schemas.dim import DimLimit, Poly, exact_divide, floor_divide, lower_bound, names, substitute, variables
 from assembler_schemas.dim import name as dim_name
 from assembler_schemas.expression import Expression, ExpressionError
 from assembler_schemas.shape import Dim, Type
@@ -232,8 +232,18 @@ def _value(found: Match, expression: Expression) -> Dim | None:
         return None
 
 
+def _given(found: Match, expression: Expression) -> Dim | None:
+    """A size of an output. DimLimit where it outgrows what we compute with: nothing else would be said of it."""
+    try:
+        return expression.evaluate(found.sizes)
+    except ExpressionError as error:
+        if error.code in ("dim-range", "expression-limit"):
+            raise DimLimit("too large" if error.code == "dim-range" else "too complex") from None
+        return None
+
+
 def _solve(found: Match, port: str, index: int, axis: int, pattern: Expression, name: str, actual: Dim) -> None:
-    """`patch*h = 32`: the one unknown of a pattern, linear in it."""
+    """`patch*h = 32`: the one unknown of a pattern; `d*d = 64` too, where all else is numbers."""
     try:
         whole = pattern.evaluate({**found.sizes, name: dim_name(_SOLVE)})
     except ExpressionError:
@@ -241,8 +251,9 @@ def _solve(found: Match, port: str, index: int, axis: int, pattern: Expression, 
     rest = substitute(whole, {_SOLVE: 0})
     factor = substitute(whole, {_SOLVE: 1}) - rest
     left = actual - rest
-    value = exact_divide(left, factor) if factor != 0 else None
-    if value is None and isinstance(factor, int) and isinstance(left, Poly) and not variables(left):
+    linear = whole == rest + factor * dim_name(_SOLVE)
+    value = _root(whole, actual) if not linear else exact_divide(left, factor) if factor != 0 else None
+    if value is None and linear and isinstance(factor, int) and isinstance(left, Poly) and not variables(left):
         value = floor_divide(left, factor)
         found.conditions.append(Condition("multiple_of", left, factor, f"axis {axis} is {pattern.text}"))
     if value is None or (isinstance(value, int) and value < 1):
@@ -251,6 +262,18 @@ def _solve(found: Match, port: str, index: int, axis: int, pattern: Expression, 
         return
     found.sizes[name] = value
     found.origin[name] = (port, index, axis)
+
+
+def _root(whole: Dim, actual: Dim) -> int | None:
+    """The number at which a pattern that grows with its one unknown comes to `actual`."""
+    low, high = 0, actual if isinstance(actual, int) and list(names(whole)) == [_SOLVE] else 0
+    while low < high:
+        middle = (low + high) // 2
+        there = substitute(whole, {_SOLVE: middle})
+        if there == actual:
+            return middle
+        low, high = (middle + 1, high) if isinstance(there, int) and isinstance(actual, int) and there < actual else (low, middle)
+    return low if substitute(whole, {_SOLVE: low}) == actual else None
 
 
 def _differ(found: Match, port: str, index: int, axis: int, actual: Dim, wanted: Dim, name: str, follows: bool, other: tuple[str, int, int] | None = None) -> Dim | None:
@@ -341,7 +364,7 @@ def static(found: Match, signature: Signature) -> None:
 
 
 def results(found: Match, signature: Signature) -> None:
-    """The types of the outputs; None where something that they need is unknown."""
+    """The types of the outputs; None where something that they need is unknown. Raises DimLimit."""
     for side in signature.outputs:
         dims: list[Dim] = list(found.lead or ()) if side.lead else []
         good = not (side.lead and found.lead is None)
@@ -352,7 +375,7 @@ def results(found: Match, signature: Signature) -> None:
             elif isinstance(pattern, str):
                 value = found.sizes.get(pattern)
             else:
-                value = _sum(found, pattern) if "#" in pattern.text else _value(found, pattern)
+                value = _sum(found, pattern) if "#" in pattern.text else _given(found, pattern)
             if value is None:
                 good = False
                 break

@@ -345,12 +345,15 @@ class Builder:
         leaf = made(chosen)
         draft.chosen, draft.ports, draft.gives, draft.main = leaf.chosen, leaf.ports, leaf.gives, leaf.main
         draft.said = dict(shared.said)
-        ties = resolved.fields.get("tie")
+        tie = resolved.fields.get("tie")
+        ties = [*tie[0].items()] if tie else []
+        if tie and tie[0].data is not None and not isinstance(tie[0].data, dict):
+            self.say(Diagnostic("value-type", f"`tie` of `{draft.name}` is {tie[0].plain()!r}, where a mapping is wanted", resolved.span("tie"), help="write `tie: {weight: address.weight}`"))
         if shared.stated:
-            init.stated(draft, resolved, shared.stated, ties[0].items() if ties else (), self.say)
+            init.stated(draft, resolved, shared.stated, ties, self.say)
             if "copy" in shared.stated and not resolved.same:
                 self.copied.append((draft, scope, shared.stated["copy"], resolved.span("init")))
-        for own, value in ties[0].items() if ties else ():
+        for own, value in ties:
             self.tied.append((draft, scope, own, str(value.data), value.span.at(f"{draft.path}.tie.{own}")))
 
     def _given(self, resolved: Resolved) -> Chosen | None:

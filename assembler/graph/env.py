@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
 from types import NoneType
 
+from assembler.library import registry
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec, Slot
 from assembler.source.tree import Value
@@ -40,7 +41,8 @@ def wrong_expression(error: ExpressionError, value: Value, path: str, known: Col
     help_text = error.help
     if error.code == "expression-unknown":
         name = str(value.data)[error.start : error.end]
-        help_text = did_you_mean(name, known) or f"put it under `vars`: `vars: {{{name}: ...}}`"
+        kind = f"`{name}` is a kind: a part is written `{{kind: {name}}}`" if name in registry.names() else ""
+        help_text = did_you_mean(name, known) or kind or f"put it under `vars`: `vars: {{{name}: ...}}`"
     help_text = help_text or _HELPS.get(error.code, "")
     return Diagnostic(
         error.code, error.message, narrow(value.span, str(value.data), error.start, error.end).at(path), help=help_text

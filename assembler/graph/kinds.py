@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from assembler.graph.env import Say
 from assembler.library import entry_points, registry
 from assembler.source.parse import did_you_mean
@@ -37,14 +39,34 @@ def _version(base: str, version: str, there: list[int], span: Span) -> Diagnosti
 
 
 def _near(name: str) -> str:
-    known = [*registry.names(), *entry_points.offers()]
-    return did_you_mean(name, known) or did_you_mean(name.lower(), known)
+    return did_you_mean(name, [*registry.names(), *entry_points.offers()])
+
+
+ELSEWHERE = {
+    "dense": "`linear`", "fc": "`linear`", "ffn": "`mlp`", "feedforward": "`mlp`", "mha": "`attention`",
+    "sum": "`add`", "plus": "`add`", "cat": "`concat`", "positionalencoding": "`sinusoidal_position` or `learned_position`",
+    "residual": "`bus`, whose parts each add to what they read", "skip": "`bus`, whose parts each add to what they read",
+    "transformer": "`bus` with `repeat: n` and the parts `attention` and `mlp`",
+    "ensemble": "`parallel` with `members: n` and `join: mean`",
+}  # fmt: skip
+"""What the field calls otherwise, in small letters without `_`."""
+
+
+def _called(name: str) -> str:
+    """What a name of PyTorch or of the papers is here; empty where nobody knows."""
+    from assembler.library.cards.common import Activation  # only where something is wrong
+
+    plain = name.lower().replace("_", "")
+    function = next((item for item in get_args(Activation) if item.replace("_", "") == plain), "")
+    found = f"`{{kind: activation, activation: {function}}}`" if function and registry.kind(function) is None else ELSEWHERE.get(plain, "")
+    return found and f"did you mean {found}?"
 
 
 def _help(name: str) -> str:
     if "." in name or ":" in name:
-        return f"a recipe names registered kinds, not Python paths: {_near(name.split('.')[-1]) or '`assembler kinds` lists them'}"
-    near = _near(name.partition("@")[0])
+        last = name.split(".")[-1]
+        return f"a recipe names registered kinds, not Python paths: {_called(last) or _near(last) or '`assembler kinds` lists them'}"
+    near = _called(name) or _near(name.partition("@")[0])
     if not near:
         return "`assembler kinds` lists them"
     offer = next((item for kind, (item, *_) in entry_points.offers().items() if f"`{kind}`" in near and registry.kind(kind) is None), None)

@@ -46,7 +46,7 @@ def read_shared(resolved: Resolved, inherited: Mapping[str, Field], in_bus: bool
     own = resolved.kind.option_names
     fields = {key: item for key, item in fields.items() if key not in own}
     shared.inherited = {key: fields[key] for key in INHERITED if key in fields and key != "init"}
-    reader = _Keys(resolved, fields, say)
+    reader = _Keys(resolved, fields, inherited, say)
     item = fields.get("repeat")
     if item is not None:
         shared.repeat = item[1].number(item[0], f"{resolved.place.path}.repeat")
@@ -78,15 +78,18 @@ def _text(item: Field | None) -> str | None:
 
 
 class _Keys:
-    def __init__(self, resolved: Resolved, fields: Mapping[str, Field], say: Say) -> None:
+    def __init__(self, resolved: Resolved, fields: Mapping[str, Field], inherited: Mapping[str, Field], say: Say) -> None:
         self.resolved = resolved
         self.fields = fields
+        self.inherited = inherited
         self.say = say
         self.failed = False
 
     def wrong(self, code: str, key: str, message: str, help_text: str) -> None:
+        """Said where the key stands: once, where many places inherit it."""
         self.failed = True
-        self.say(Diagnostic(code, message, self.resolved.span(key), help=help_text))
+        above = self.inherited.get(key) if key not in self.resolved.fields else None
+        self.say(Diagnostic(code, message, above[0].span if above else self.resolved.span(key), help=help_text))
 
     def _value(self, key: str, inherited: Mapping[str, Field] | None = None) -> Any:
         item = self.fields.get(key) or (inherited or {}).get(key)

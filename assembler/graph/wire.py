@@ -14,7 +14,7 @@ from assembler.graph.resolve import BROKEN, LATER, LOSSES, resolve_many, take
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec
 from assembler.source.tree import Value
-from assembler_schemas.diagnostic import Diagnostic, Edit, Fix
+from assembler_schemas.diagnostic import Diagnostic, Edit, Fix, Note
 from assembler_schemas.kind import Port
 from assembler_schemas.span import Span
 
@@ -84,6 +84,10 @@ def _feeds(builder: Builder, draft: Draft) -> list[tuple[str, Feed]]:
     container = draft.kind is not None and draft.kind.container and draft.kind.name != "graph"
     for label, feeds in entries.items():
         port = label
+        if container and label == first_label and label in (tunnels := _tunnels(draft)):
+            builder.say(Diagnostic("name-taken", f"`{label}` is the stream of `{draft.name}`, and a part reads the `{label}` outside by that name", draft.feeds.keys.get(label, draft.span).at(f"{draft.path}.from.{label}"),
+                                   related=(Note("read here", tunnels[label][1]),), help=f"call the stream `x`, `from: {{x: ...}}`: then `x` is the stream as it stands there, and `{label}` what is outside"))  # fmt: skip
+            draft.misfed = True
         if label == "" or (container and label == first_label and label not in ports) or (join and label not in ports):
             port = draft.first
         if port not in ports:

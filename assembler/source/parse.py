@@ -71,7 +71,9 @@ def _one_slip_away(word: str) -> Iterator[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = nearest(word, known)
+    words = known if isinstance(known, (Mapping, Set)) else list(known)
+    small = word.lower()
+    close = [small] if small != word and small in words else nearest(word, words) or (nearest(small, words) if small != word else [])
     return f"did you mean {' or '.join(f'`{item}`' for item in close)}?" if close else ""
 
 
@@ -177,6 +179,7 @@ class _Reader:
         return found
 
     def adapters(self, tree: Value, path: str) -> str:
+        policy = ""
         for key, value in self.mapping(tree, "adapters", path, "policy: auto").items():
             if key != "policy":
                 self.say("unknown-key", f"`adapters` has no key `{key}`", value.key, f"{path}.{key}", help="it has `policy`")
@@ -184,8 +187,8 @@ class _Reader:
                 self.say("value-range", f"there is no policy {value.plain()!r}", value.span, f"{path}.policy",
                          help=f"one of {', '.join(POLICIES)}")  # fmt: skip
             else:
-                return str(value.data)
-        return ""
+                policy = str(value.data)
+        return policy
 
     def named(
         self, tree: Value, key: str, path: str, what: str, read: Callable[[str, Value, str], Item], example: str
@@ -205,7 +208,15 @@ class _Reader:
                 self.say("value-type", f"the {what} `{name}` is {_sort(value)}, where a mapping is wanted", value.span, inner, help=f"write `{name}: {hint}`")
             else:
                 result[name] = read(name, value, inner)
+                if what == "node":
+                    self.unordered(name, value, inner)
         return result
+
+    def unordered(self, name: str, value: Value, path: str) -> None:
+        for key in ("before", "after"):
+            if key in value.data:
+                self.say("place-conflict", f"`{key}` says where a part stands in its container, and `{name}` is a node: the order of nodes means nothing",
+                         value.data[key].span, f"{path}.{key}", help=f"remove `{key}`; what a node reads is in its `from`")  # fmt: skip
 
     def known(self, key: str, path: str) -> tuple[Mapping[str, Value], Mapping[str, Any]]:
         """The recipe's own nodes, slots or rules as they were before: their values, and what was read of them."""
@@ -250,6 +261,8 @@ class _Reader:
                 missing = fields[key].data is None
                 self.say("missing-value" if missing else "value-type", f"`{key}` wants a name", fields[key].span if not missing else fields[key].key, f"{path}.{key}",
                          help="a recipe names a kind as a text: `kind: linear`")  # fmt: skip
+        if (arguments := fields.get("vars")) is not None and arguments.data is not None:
+            self.mapping(value, "vars", f"{path}.vars", "name: number or word")
         parts = None
         if "parts" in fields:
             parts = self.named(value, "parts", f"{path}.parts", "part", self.place, "name: {kind: ...}")

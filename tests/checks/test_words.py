@@ -34,6 +34,10 @@ def of_node(tmp_path, node, more=""):
         ("{kind: mlp, activation: null, from: x}", "value-range", "`activation` cannot be null"),
         ("{kind: linear, out: 4, from: {port: x, adapt: liner}}", "unknown-kind", "there is no adapter `liner`"),
         ("linear", "value-type", "the node `n` is a text, where a mapping is wanted"),
+        ("{kind: linear, out: 4, tie: m.weight, from: x}", "value-type", "`tie` of `n` is 'm.weight', where a mapping is wanted"),
+        ("{kind: linear, out: 4, vars: 3, from: x}", "value-type", "`vars` is a number, where a mapping is wanted"),
+        ("{kind: linear, out: 4, after: m, from: x}", "place-conflict", "`after` says where a part stands in its container, and `n` is a node: the order of nodes means nothing"),
+        ("{kind: bus, from: x, parts: {p: {kind: mlp, stream: [z]}}}", "address-unknown", "`stream` names an input of the bus, not ['z']"),
     ],
 )
 def test_a_wrong_value_is_one_finding_in_words_of_recipes(tmp_path, node, code, message):
@@ -88,3 +92,36 @@ def test_a_node_that_owns_shared_weights_is_kept_though_nobody_reads_it(use):
     graph, said = build(parse(value_of(tree))[0])
     assert set(prune(graph.scope).nodes) == {"n", "m"}
     assert [(item.code, item.message) for item in said] == [("node-unused", "nobody reads `k`")]
+
+
+@pytest.mark.parametrize(("key", "value"), [("dtype", "fp16"), ("seed", "abc"), ("freeze", "3")])
+def test_what_all_nodes_inherit_is_wrong_once_and_where_it_stands(tmp_path, key, value):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f'inputs: {{x: "[batch 16]"}}\n{key}: {value}\nnodes: {{n: {{kind: mlp, from: x}}, m: {{kind: bus, from: n, parts: {{p: {{kind: mlp}}}}}}}}\noutputs: {{f: m}}\n', encoding="utf-8")
+    assert [(item.span.line, item.message.split("`")[1]) for item in check(recipe).diagnostics] == [(2, key)]
+
+
+def test_a_misspelt_policy_is_told_of_wherever_it_stands(tmp_path):
+    assert of_node(tmp_path, "{kind: mlp, from: x}", "adapters: {policy: auto, polcy: never}\n") == [("unknown-key", "`adapters` has no key `polcy`")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("ReLU", "did you mean `{kind: activation, activation: relu}`?"), ("nn.GELU", "a recipe names registered kinds, not Python paths: did you mean `{kind: activation, activation: gelu}`?"),
+     ("FeedForward", "did you mean `mlp`?"), ("ensemble", "did you mean `parallel` with `members: n` and `join: mean`?"), ("Attention", "did you mean `attention`?")],
+)  # fmt: skip
+def test_a_name_of_pytorch_is_not_corrected_into_another_kind_that_merely_looks_like_it(kind, said):
+    recipe = {"inputs": {"x": "[batch 16]"}, "nodes": {"n": {"kind": kind, "from": "x"}}, "outputs": {"f": "n"}}
+    assert [item.help for item in check(recipe).diagnostics] == [said]
+
+
+def test_experts_by_kind_alone_are_not_taken_for_vars(tmp_path):
+    recipe = {"inputs": {"x": "[batch 16]"}, "nodes": {"n": {"kind": "moe", "experts": ["mlp"], "from": "x"}}, "outputs": {"f": "n"}}
+    assert [item.help for item in check(recipe).diagnostics] == ["`mlp` is a kind: a part is written `{kind: mlp}`"]
+
+
+def test_a_stream_called_like_what_a_part_reads_outside_is_not_called_unfed(tmp_path):
+    cross = {"kind": "cross_attention", "heads": 2, "stream": "b", "from": {"memory": "a"}}
+    nodes = {"s": {"kind": "bus", "from": {"a": "a", "b": "b"}, "parts": {"p": {"kind": "mlp"}, "q": cross}}}
+    found = check({"inputs": {"a": "[batch n 8]", "b": "[batch m 8]"}, "nodes": nodes, "outputs": {"f": "s"}}).diagnostics
+    assert [(item.code, item.span.config) for item in found] == [("name-taken", "nodes.s.from.a")]

@@ -208,3 +208,15 @@ def test_the_order_of_two_claims_does_not_decide(swap: bool) -> None:
     nodes = ["  u: {kind: add, from: [a, b]}", "  v: {kind: add, from: [a, c]}"]
     text = X + "nodes:\n  a: {kind: linear, from: x}  #~ dim-ambiguous\n  b: {kind: linear, out: 6, from: x}\n  c: {kind: linear, out: 7, from: x}\n"
     bad(text + "\n".join(reversed(nodes) if swap else nodes) + "\noutputs: {u: u, v: v}\n")
+
+
+def test_a_size_that_outgrows_arithmetic_between_two_kinds_is_said_and_not_left_unknown() -> None:
+    nodes = "".join(f"  c{i}: {{kind: conv2d, out: 8, kernel: 3, stride: {2 + i % 5}, from: {f'c{i - 1}' if i else 'x'}}}\n" for i in range(40))
+    found = check(f'inputs: {{x: "image [batch 3 h w]"}}\nnodes:\n{nodes}outputs: {{y: c39}}\n').diagnostics
+    assert [item.code for item in found if item.level == "error"] == ["limit-equations"]
+
+
+@pytest.mark.parametrize(("x", "z", "pattern", "fits"), [(64, 8, "d*d", True), (64, 64, "d*d", False), (63, 8, "d*d", False), (72, 8, "d*d+d", True), (24, 8, "3*d", True)])
+def test_a_size_that_stands_twice_in_a_product_is_no_linear_one(x: int, z: int, pattern: str, fits: bool) -> None:
+    inner = f'{{kind: graph, inputs: {{i: "[batch {pattern}]", j: "[batch d]"}}, nodes: {{n: {{kind: concat, from: [i, j]}}}}, outputs: {{y: n}}, from: {{i: x, j: z}}}}'
+    assert check(f'inputs: {{x: "[batch {x}]", z: "[batch {z}]"}}\nnodes: {{g: {inner}}}\noutputs: {{y: g}}\n').ok == fits
