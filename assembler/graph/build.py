@@ -98,6 +98,8 @@ class Builder:
         self.nested: list[ScopeDraft] = []
         """The insides of containers, which look names up in what is around them."""
         self.written = 0
+        self.named = 0
+        """How many values patterns have named so far."""
         self.full = False
         self.later: list[tuple[Draft, ScopeDraft, str, Span]] = []
         """Drafts whose `same` is looked up once everything stands."""

@@ -28,6 +28,8 @@ class Chosen(NamedTuple):
     spans: Mapping[str, Span]
 
 
+MAX_HINTS = 200
+"""Findings at one node after which no more names are compared: each is compared with the options of every kind."""
 _KNOWN: dict[tuple[Any, ...], tuple[Kind, Options, Definition]] = {}
 """Options and definitions already made, by kind and plain options; equal nodes share them.
 
@@ -105,8 +107,8 @@ def _make(
         options = kind.options.model_validate(plain)
         definition = _UNFOLDED if kind.container else kind.define(options, None) if kind.by_rank else kind.define(options)
     except ValidationError as error:
-        for item in _one_each(error.errors(include_url=False), plain, kind):
-            say(_wrong(item, kind, plain, spans, fields, path, name))
+        for number, item in enumerate(_one_each(error.errors(include_url=False), plain, kind)):
+            say(_wrong(item, kind, plain, spans, fields, path, name, number < MAX_HINTS))
         return None
     if len(_KNOWN) > 20_000:
         _KNOWN.clear()
@@ -141,7 +143,7 @@ def _shown(value: Any) -> str:
 
 
 def _wrong(
-    item: Any, kind: Kind, plain: Mapping[str, Any], spans: Mapping[str, Span], fields: Mapping[str, Field], path: str, name: str
+    item: Any, kind: Kind, plain: Mapping[str, Any], spans: Mapping[str, Span], fields: Mapping[str, Field], path: str, name: str, hints: bool
 ) -> Diagnostic:
     """What pydantic found, in our words and at the recipe's place."""
     key = str(item["loc"][0]) if item["loc"] else ""
@@ -155,6 +157,8 @@ def _wrong(
     context = item.get("ctx", {})
     if what == "extra_forbidden":
         keyspan = fields[key][0].key if key in fields else span
+        if not hints:
+            return Diagnostic("unknown-option", f"`{kind.name}` has no option `{key}`", keyspan.at(at), label="unknown option", help="mend the first findings first")
         close = nearest(key, [*known, *PLACE_KEYS], 1)
         owners = [] if close else registry.owners(key)
         help_text = did_you_mean(key, [*known, *PLACE_KEYS]) or (

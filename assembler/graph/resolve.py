@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from assembler.graph.build import Builder
 
 LOSSES = "losses"
+MAX_NAMED = 200_000
+"""Values that all patterns of a recipe may name together: as many as nodes may unfold."""
 MAX_HINTS = 200
 """Findings after which no more names are compared: each comparison looks at every name of the recipe."""
 BROKEN = Ref("?", "")
@@ -205,6 +207,8 @@ def _pattern(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...]
         nodes: list[Draft | None] = []
         for prefix, node in zip(found, here, strict=True):
             if node is not None and node.runs and isinstance(segment, (int, Slice)):
+                if builder.named + len(following) + len(copies(segment, node.count)) > MAX_NAMED:
+                    return _too_many(builder, span)
                 picked: list[tuple[str | int, Draft | None]] = [(i, copy_at(node, i)) for i in copies(segment, node.count)]
             elif isinstance(segment, Slice):
                 inner = node.inner if node is not None else None
@@ -221,7 +225,15 @@ def _pattern(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...]
         counts = f"its copies go from 0 to {draft.count - 1}" if draft.runs else f"`{draft.name}` has no copies" if draft.inner is None else f"it holds {', '.join(f'`{name}`' for name in list(draft.inner.nodes)[:8])}"
         builder.say(Diagnostic("address-unknown", f"`{text}` names nothing", span, help=counts))
         return [BROKEN]
+    builder.named += len(found)
     return [node_value(builder, draft, path, span) for path in found]
+
+
+def _too_many(builder: Builder, span: Span) -> list[Ref]:
+    if builder.named <= MAX_NAMED:
+        builder.named = MAX_NAMED + 1  # said once: every later pattern is one too many
+        builder.say(Diagnostic("limit-nodes", f"patterns name more than {MAX_NAMED:,} values", span, help="read them once, join them, and let the others read the join"))
+    return [BROKEN]
 
 
 def copy_at(draft: Draft, index: int) -> Draft:

@@ -106,6 +106,8 @@ ENTRIES = [
     Entry("Q06b", "ten thousand inputs", lambda: "inputs: {" + ", ".join(f'x{i}: "[batch 16]"' for i in range(10_000)) + "}\nnodes:\n  s: {kind: add, from: [" + ", ".join(f"x{i}" for i in range(10_000)) + "]}\noutputs: {y: s}\n", OK, seconds=2.0),
     Entry("Q07", "ten thousand unknown kinds", lambda: fan(10_000, "kind: liner#, out: 16, from: x"), "unknown-kind", line=3, most=10_001, seconds=4.0, long_text=True),
     Entry("Q07b", "ten thousand unknown options", lambda: fan(10_000, "kind: linear, outt#: 16, from: x"), "unknown-option", line=3, most=20_000, seconds=4.0),
+    Entry("Q07l", "thirty thousand unknown options of one node", lambda: net("head: {kind: linear, out: 4, from: x, " + ", ".join(f"k{i}: 1" for i in range(30_000)) + "}"), "unknown-option", most=20_000, seconds=4.0, long_text=True),
+    Entry("Q06c", "five hundred patterns that name ten thousand copies each", lambda: 'inputs: {x: "[batch 16]"}\nnodes:\n  n: {kind: bus, repeat: 10000, from: x, parts: {a: {kind: mlp}}}\n' + "".join(f'  m{i}: {{kind: mean, from: "n.*"}}\n' for i in range(500)) + "outputs: {y: m0}\n", "limit-nodes", line=24, most=1, seconds=3.0),
     Entry("Q07c", "ten thousand unknown addresses", lambda: fan(10_000, "kind: linear, out: 16, from: xx#"), "address-unknown", line=3, most=10_001, seconds=4.0),
     Entry("Q07d", "ten thousand widths that do not fit", lambda: fan(10_000, "kind: linear, in: 17, out: 16, from: x"), "shape-mismatch", line=3, most=20_000, seconds=4.0, long_text=True),
     Entry("Q07e", "ten thousand unknown keys", lambda: "".join(f"nodes{i}: 1\n" for i in range(10_000)) + net("head: {kind: linear, out: 4, from: x}"), "unknown-key", line=1, most=10_001, seconds=4.0),
