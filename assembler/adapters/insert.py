@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from assembler.facts.infer import infer
 from assembler.facts.model import Bridging, Facts
+from assembler.facts.runs import runs
 from assembler.graph.env import Env
 from assembler.graph.insert import serving
 from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Scope
@@ -145,7 +146,8 @@ def _take_out(nodes: dict[str, Node], name: str) -> None:
 
 def _unneeded(scope: Scope, facts: Facts) -> list[tuple[Leaf, str]]:
     """Asked-for adapters whose two sides already agree."""
-    found: list[tuple[Leaf, str]] = []
+    found: dict[int, tuple[Leaf, str]] = {}
+    needed: set[int] = set()  # by a copy that takes other types
     todo = [(scope, facts.root)]
     while todo:
         here, known = todo.pop()
@@ -156,13 +158,15 @@ def _unneeded(scope: Scope, facts: Facts) -> list[tuple[Leaf, str]]:
                     given = inner.inputs.get("x", ())
                     stated = node.spans if node.kind.name == "permute" else ()
                     if given and _plain(inner.outputs.get("y")) == _plain(given[0]) and not stated:
-                        found.append((node, name))
+                        found[id(node)] = node, name
+                    else:
+                        needed.add(id(node))
             elif isinstance(node, Group):
                 if inner.inner is not None:
                     todo.append((node.scope, inner.inner))
             else:
-                todo.extend((run.node.scope, item.inner) for run, (_, item) in zip(node.runs, inner.runs, strict=False) if isinstance(run.node, Group) and item.inner is not None)
-    return found
+                todo.extend((proto.scope, item.inner) for _, _, proto, item in runs(node, inner) if isinstance(proto, Group) and item.inner is not None)
+    return [item for at, item in found.items() if at not in needed]
 
 
 def _plain(kind: Type | None) -> Type | None:

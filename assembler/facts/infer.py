@@ -168,7 +168,7 @@ class _Walk:
                 before = len(self.conflicts)
                 links = {port: (Arrival(_tapped(runs, tap)),) for port, tap in node.links.items()} if runs else {}
                 if not node.share:
-                    self.uses.turns.append((inside, len(starts) - 1))
+                    self.uses.turns.append((inside, len(starts) - 1, start + done))
                 facts = self.node(run.node, {**arrivals, **links, **here}, inside, None)
                 if not node.share:
                     self.uses.turns.pop()

@@ -6,15 +6,17 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 from assembler.graph.model import Group, Leaf, Node, Repeat, Scope
 from assembler_schemas.shape import Dim
 
 
-def owners(scope: Scope) -> dict[str, str]:
+def owners(scope: Scope) -> dict[str, Owner]:
     """Each address that a `same` names -> where a walk over the graph's runs meets it."""
-    found: dict[str, str] = {}
+    found: dict[str, Owner] = {}
     todo: list[Scope | Node] = [scope]
     while todo:
         item = todo.pop()
@@ -30,7 +32,20 @@ def owners(scope: Scope) -> dict[str, str]:
     return found
 
 
-def _met(scope: Scope, address: str) -> str:
+class Owner(NamedTuple):
+    """What a `same` names."""
+
+    met: str
+    """Where a walk meets it: of copies in a row the first."""
+    repeat: Repeat | None = None
+    """The copies themselves, where they are meant: each has its counterpart."""
+
+    def copy(self, index: int) -> str:
+        """Where a walk meets one of the copies."""
+        return self.met if self.repeat is None else f"{self.met.rpartition('.')[0]}.{run_at(self.repeat, index)[0]}"
+
+
+def _met(scope: Scope, address: str) -> Owner:
     """An address with the names of runs (`*`, `0:3`) in the place of copy numbers."""
     parts, met = address.split("."), []
     here: Node | None = None
@@ -45,9 +60,9 @@ def _met(scope: Scope, address: str) -> str:
             here = inner.nodes.get(part) if inner is not None else None
             met.append(part)
         inner = inside(here)
-    if isinstance(here, Repeat) and not here.share:
-        met.append(run_at(here, 0)[0])
-    return ".".join(met)
+    if isinstance(here, Repeat) and not here.share and (not parts[-1].isdigit()):
+        return Owner(".".join([*met, run_at(here, 0)[0]]), here)
+    return Owner(".".join(met))
 
 
 class Again(NamedTuple):
@@ -63,7 +78,7 @@ Turn = tuple[int, ...]
 """Which of the copies of unlike types is walked, for each repeat around a module, from the outside in."""
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Uses:
     """What a walk knows of modules with several uses: where it is, and the sizes that the first use of each fixed.
 
@@ -71,13 +86,13 @@ class Uses:
     before it gives: a module is told apart from those of other copies by its `Turn`.
     """
 
-    shared: Mapping[str, str]
-    """Address that a `same` names -> the address under which the walk meets that module."""
+    shared: Mapping[str, Owner]
+    """Address that a `same` names -> the module."""
     around: list[Again] = field(default_factory=list)
     within: int = 0
     """How many groups around what is walked are used again elsewhere."""
-    turns: list[tuple[str, int]] = field(default_factory=list)
-    """Repeats around what is walked: the address of their copies, and which of those of unlike types it is."""
+    turns: list[tuple[str, int, int]] = field(default_factory=list)
+    """Repeats around what is walked: the address of their copies, which of those of unlike types it is, its number."""
     spread: dict[str, Sequence[int]] = field(default_factory=dict)
     """Address of copies that were walked -> the numbers of those at which the types change."""
     fixed: dict[str, dict[Turn, tuple[str, Mapping[str, Dim]]]] = field(default_factory=dict)
@@ -86,11 +101,11 @@ class Uses:
     @contextmanager
     def group(self, node: Group, address: str) -> Iterator[None]:
         """While the inside of a group is walked."""
-        owned = bool(self.shared) and address in self.shared.values()
+        owned = address in self.owned
         self.within += owned
         if node.same:
-            target = self.shared.get(node.same, node.same)
-            self.around.append(Again(address, target, node, self._picked(node.same, target)))
+            target = self._target(node, address)
+            self.around.append(Again(address, target, node, self._picked(node, address, target)))
         yield
         if node.same:
             self.around.pop()
@@ -105,13 +120,13 @@ class Uses:
 
     def owner(self, node: Leaf, address: str) -> str:
         """The address of the module that a leaf uses, where it has more than one use; else nothing."""
-        owner = self.met(self.shared.get(node.same, node.same) or address)
-        return owner if owner != address or self.within or address in self.shared.values() else ""
+        owner = self.met(self._target(node, address) or address)
+        return owner if owner != address or self.within or address in self.owned else ""
 
     def first(self, node: Leaf, address: str, owner: str) -> tuple[Turn, str, Mapping[str, Dim]]:
         """The turn of a module, its first use and the sizes that this one fixed. Of like copies one turn stands for those behind it."""
-        found = {self.met(owner if inside == address and node.same else inside): turn for inside, turn in self.turns}
-        for picked in (*(use.picked for use in self.around), self._picked(node.same, owner) if node.same else {}):
+        found = {self.met(owner if inside == address and node.same else inside): turn for inside, turn, _ in self.turns}
+        for picked in (*(use.picked for use in self.around), self._picked(node, address, owner) if node.same else {}):
             found.update(picked)
         turn = tuple(found[inside] for inside in sorted(found, key=len) if owner == inside or owner.startswith(f"{inside}."))
         known = self.fixed.get(owner, {})
@@ -120,16 +135,35 @@ class Uses:
         at = turn if turn in known else max((item for item in known if item <= turn), default=min(known))
         return turn, *known[at]
 
-    def _picked(self, text: str, target: str) -> dict[str, int]:
-        """The turns of the copies that an address names by their numbers."""
+    @cached_property
+    def owned(self) -> frozenset[str]:
+        """Where the walk meets modules that are used again elsewhere."""
+        return frozenset(owner.copy(start) for owner in self.shared.values() for start in _starts(owner.repeat))
+
+    def _target(self, node: Leaf | Group, address: str) -> str:
+        """Where the walk meets what a node is one more use of: of copies its counterpart."""
+        owner = self.shared.get(node.same)
+        if owner is None:
+            return node.same
+        return owner.copy(self.turns[-1][2]) if self.turns and self.turns[-1][0] == address else owner.met
+
+    def _picked(self, node: Leaf | Group, address: str, target: str) -> dict[str, int]:
+        """The turns of the copies that an address names by their numbers, or that are counterparts of the one that is walked."""
         if not self.spread:
             return {}
-        found, met = {}, target.split(".")
-        for place, word in enumerate(text.split(".")):
+        found, met, words = {}, target.split("."), node.same.split(".")
+        if len(words) < len(met) and self.turns and self.turns[-1][0] == address:
+            words.append(str(self.turns[-1][2]))
+        for place, word in enumerate(words):
             starts = self.spread.get(".".join(met[: place + 1])) if word.isdigit() else None
             if starts is not None:
                 found[".".join(met[: place + 1])] = bisect_right(starts, int(word)) - 1
         return found
+
+
+def _starts(repeat: Repeat | None) -> list[int]:
+    """The first copy of each run."""
+    return [0] if repeat is None else [*accumulate((run.count for run in repeat.runs[:-1]), initial=0)]
 
 
 def inside(node: Node | None) -> Scope | None:

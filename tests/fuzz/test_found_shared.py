@@ -130,3 +130,19 @@ def test_a_stream_that_a_broken_part_writes_is_still_there(part: str, repeat: st
     nodes = f"  one: {{kind: bus, {repeat}from: {{x: x, z: x}}, parts: {{a: {{kind: mlp}}, b: {{{part}, stream: z}}}}}}"
     report = assembler.check(spec(nodes, y="one", z="one.z"))
     assert len([item for item in report.diagnostics if item.level == "error"]) == 1
+
+
+@pytest.mark.parametrize("which", ONE)
+@pytest.mark.parametrize("at", ["one.::2", "one.1:", "one.0"])
+def test_copies_that_a_rule_tells_apart_have_their_counterparts_in_one_more_use(which: str, at: str) -> None:
+    """Every copy of the second use was held against the first run of copies."""
+    recipe = {**spec(f"{ONE[which]}\n  two: {{same: one, from: x}}", y="one", z="two"), "rules": {"some": {"at": at, "set": {"seed": 3}}}}
+    out = run(recipe)
+    assert torch.equal(out["y"], out["z"])
+
+
+def test_a_graft_on_one_copy_of_several_whose_types_differ_is_found_where_it_stands() -> None:
+    """Runs of copies and runs of types were taken for one another: `check` raised KeyError."""
+    nodes = "  p: {kind: softmax, from: x}\n  one: {kind: bus, repeat: 3, from: p, parts: {a: {kind: dropout}}}"
+    recipe = {**spec(nodes, y="one"), "grafts": {"side": {"write": "one.2", "mode": "add", "part": {"kind": "mlp"}}}}
+    assert run(recipe).shape == (2, 3, 12)
