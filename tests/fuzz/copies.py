@@ -79,8 +79,9 @@ def _whole(made: Made) -> bool:
 
 
 def _differs(made: Made) -> bool:
-    """Whether another use would not be the same: what drops rows must stand on a stream."""
-    return "capacity" in repr(made.spec)
+    """Whether another use would not be the same: what drops rows must stand on a stream; and the keys of copies that hold
+    a leaf and its norm are the first use's, so that addresses do not foretell them."""
+    return "capacity" in repr(made.spec) or (made.rule is not None and {"norm", "repeat"} <= made.spec.keys())
 
 
 def streams(grower: Grower, feature: str) -> bool:
