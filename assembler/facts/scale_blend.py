@@ -13,7 +13,7 @@ from assembler.facts.scale_join import gathered, rest
 from assembler.facts.scale_mix import MOST
 from assembler.facts.scale_part import Part, common, few, part, refined, sum_of
 from assembler.facts.scale_place import Run, broadcast, fit, shapes_of, signal_of
-from assembler.facts.scale_pointwise import kappa, uneven
+from assembler.facts.scale_pointwise import far, kappa, uneven
 from assembler.facts.scale_signal import Given, Signal, Unknown, Value
 
 
@@ -90,7 +90,7 @@ def _beyond(weight: Signal, by: str | None) -> str:
     """Why a blend by these weights is not predicted."""
     if by in ("share", "sigmoid"):
         return f"a blend by `{by}` of values"
-    if by == "softmax" and weight.bent:
+    if by == "softmax" and far(weight):
         return "`softmax` of what is far from Gaussian"
     most = max(item.v for item in weight.parts)
     return (

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from assembler.facts.moments_row import harmonic_like
 
-EACH, GROWTH = 16, 1.25
+EACH, GROWTH = 12, 1.3
 """Positions that count one by one; from there on runs of positions stand for themselves, each so many times as long as the one before."""
 
 
@@ -29,7 +29,17 @@ class Course(NamedTuple):
     @property
     def bend(self) -> float:
         """What f(t) is multiplied by."""
-        return self.share * self.n / (self.a * harmonic_like(self.n, self.a))
+        return self.share / self.mean if self.share else 0.0
+
+    @property
+    def mean(self) -> float:
+        """E f."""
+        return self.a * harmonic_like(self.n, self.a) / self.n
+
+    @property
+    def later(self) -> float:
+        """E f of the later of two positions."""
+        return 2 * self.a / (self.n * (self.n - 1)) * (self.n - self.a * harmonic_like(self.n, self.a))
 
     def inverse(self) -> float:
         """E 1/w."""
@@ -84,18 +94,18 @@ def readers(n: float, a: float, common: float) -> Course:
 def divided(course: Course, c: float, by: Course) -> tuple[float, float]:
     """Of values of this course and of c, mean square and mean product of two, once each is divided by the root of `by`."""
     bend = course.bend * course.common
-    base = c - bend * sums(course).shared
+    base = c - bend * course.later if bend else c
     found = sums(course._replace(under=by))
     return found.whole, base * found.pairs + bend * found.shared
 
 
 def read(course: Course, c: float, a: float) -> tuple[float, float]:
     """What causal attention reads of a gradient of this course and of c, for one of an even course: at one position, and in pairs."""
-    found, even = sums(course, a), sums(Course(course.n, 1.0, 0.0), a)
+    found, even = sums(course, a), Course(course.n, a, 0.0)
     bend = course.bend * course.common
     base = (c * found.whole - bend * found.shared) / found.pairs
     pairs = base * found.pairs_read + bend * found.shared_read
-    return found.read / (found.whole * even.read), pairs / (found.whole * even.pairs_read)
+    return found.read / (found.whole * even.mean), pairs / (found.whole * even.later)
 
 
 @lru_cache(maxsize=256)
@@ -111,7 +121,6 @@ def _runs(n: float) -> tuple[tuple[float, float], ...]:
 
 def summed(a: Course | None, b: Course | None, share: float) -> Course | None:
     """Of a sum of two, of which the first is so much."""
-    if a is None or b is None:
-        return b and b._replace(share=(1 - share) * b.share) if a is None else a._replace(share=share * a.share)
-    larger = a if share * a.share >= (1 - share) * b.share else b
-    return larger._replace(share=share * a.share + (1 - share) * b.share)
+    first, second = share * a.share if a else 0.0, (1 - share) * b.share if b else 0.0
+    larger = a if first >= second else b
+    return larger._replace(share=first + second) if larger is not None else None

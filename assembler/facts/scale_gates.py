@@ -236,7 +236,7 @@ def row_mean_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Va
 
 
 def logsumexp(run: Run, at: Mapping[str, Any], x: Value) -> Value:
-    if not isinstance(x, Signal) or x.roles[-1] != "f" or x.bent:
+    if not isinstance(x, Signal) or x.roles[-1] != "f" or scale_pointwise.far(x):
         return x if isinstance(x, Unknown) else Unknown("a logsumexp of what is far from Gaussian")
     n, label, parts = x.shape[-1], run.fresh.next(), []
     for item in x.parts:

@@ -149,10 +149,19 @@ def kappa(s2: float, n: float) -> float:
     return e / (n - 1 + e)
 
 
+SLIGHT = 0.1
+"""Variance of scores up to which a softmax feels no more of them: their third moment counts for as little as its root cubed."""
+
+
+def far(x: Signal) -> bool:
+    """Whether the softmax of such scores is not that of Gaussian ones."""
+    return x.bent and max(item.v for item in x.parts) > SLIGHT
+
+
 def softmax(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if not isinstance(x, Signal):
         return Unknown("`softmax` of a parameter")
-    if x.bent:
+    if far(x):
         return Unknown("`softmax` of what is far from Gaussian")
     axis = at.get("axis", -1)
     n, role, label = x.shape[axis], x.roles[axis], run.fresh.next()
@@ -163,7 +172,8 @@ def softmax(run: Run, at: Mapping[str, Any], x: Value) -> Value:
         square = uneven(s2, n, x.ripple)[0]
         parts.append(part(item.n, label, square, min(both, square), min(square, max(1 / n**2, kappa(max(0.0, item.b - item.m**2), n) / n)), 1 / n))
     run.softmaxes[label] = tuple(_spread(item, role)[0] for item in x.parts)
-    return Signal(x.shape, x.roles, tuple(parts), 0.0, x.noise, bent=True)
+    # Of small scores a softmax is nearly linear: (1 + z) / n.
+    return Signal(x.shape, x.roles, tuple(parts), 0.0, x.noise, bent=max(run.softmaxes[label]) > SLIGHT)
 
 
 def uneven(s2: float, n: int, ripple: float) -> tuple[float, float]:

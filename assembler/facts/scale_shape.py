@@ -49,7 +49,10 @@ def _reshaped(pattern: str, sizes: tuple[tuple[str, int], ...], shape: tuple[int
             size[open_names[0]] = whole // prod(size[name] for name in names if name in size)
         role.update(dict.fromkeys(names, old))
     right = [(prod(size[name] for name in names), _joined([role[name] for name in names if size[name] > 1] or [role[name] for name in names])) for names in parsed.right]
-    return (*shape[:cut], *(whole for whole, _ in right)), roles[:cut] + "".join(old for _, old in right)
+    moved = roles[:cut] + "".join(old for _, old in right)
+    if "f" not in moved and any(role[name] == "f" for name in parsed.right[-1]):
+        moved = moved[:-1] + "f"  # A row with its one channel: places are features now.
+    return (*shape[:cut], *(whole for whole, _ in right)), moved
 
 
 def _joined(roles: Sequence[str]) -> str:

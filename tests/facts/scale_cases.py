@@ -117,6 +117,7 @@ STATIC: list[Case] = [
 
 SHIPPED: list[Case] = [
     Case("digits", "digits", {"batch": 16}),
+    Case("ensemble", "ensemble", {"batch": 16}),
     Case("two_towers", "two_towers", {"batch": 16, "seq": 16, "patches": 16}),
     Case("bert", "bert", {"batch": 8, "seq": 24}, ("vars.vocab=200", "vars.length=32", "vars.width=64", "vars.heads=4", "vars.depth=3")),
     Case("gpt2", "gpt2", {"batch": 8, "seq": 32}, ("vars.vocab=200", "vars.length=64", "vars.width=64", "vars.heads=4", "vars.depth=3")),

@@ -181,6 +181,23 @@ def test_a_softmax_of_what_is_far_from_gaussian_is_not_predicted() -> None:
     assert "Gaussian" in found["b.y"].reason
 
 
+def test_a_softmax_of_scores_that_hardly_vary_does_not_ask_how_they_are_spread() -> None:
+    """(1 + z) / n: of relu's values too, which are far from Gaussian."""
+    nodes = {
+        "a": {"kind": "linear", "out": 24, "init": "normal(0.05)", "from": "x"},
+        "b": {"kind": "activation", "activation": "relu", "from": "a"},
+        "c": {"kind": "softmax", "from": "b"},
+    }
+    rows = tried(*checked(recipe({"inputs": {"x": "[batch 32]"}, "nodes": nodes, "outputs": {"y": "c"}})), {"batch": 256})
+    assert not [row for row in rows if row.predicted is None or not row.inside]
+
+
+def test_an_image_of_one_channel_laid_out_is_a_row_of_features() -> None:
+    found = _named({"a": {"kind": "flatten", "from": "x"}, "b": {"kind": "softmax", "from": "a"}}, {"y": "b"}, "image [batch 1 8 8]")
+    assert found["b.y"].c is None
+    assert found["b.y"].m == pytest.approx(1 / 64)
+
+
 def test_an_average_pool_behind_one_that_overlaps_is_not_predicted() -> None:
     nodes = {"a": {"kind": "avg_pool2d", "kernel": 3, "stride": 1, "from": "x"}, "b": {"kind": "avg_pool2d", "kernel": 2, "from": "a"}}
     found = _named(nodes, {"y": "b"}, "[batch 4 16 16]")
