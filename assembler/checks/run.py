@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assembler.checks import cost, guards, learning, norms, optional, shares, slots, starts, types
+from assembler.checks import alike, cost, guards, learning, norms, optional, shares, slots, starts, types
 from assembler.facts.count import leaves
 from assembler.facts.flow import MAX_USES
 from assembler.facts.model import Facts
@@ -39,6 +39,7 @@ def prove(graph: Graph, facts: Facts, signals: Signals | None) -> list[Diagnosti
     # A norm of one value gives zeros, so its gain does not learn: one cause, one finding.
     single = {item.span for item in found if item.code == "norm-of-one"}
     found += [item for item in learning.check(signals.flow, signals.zero) if item.span not in single]
+    found += alike.check(signals.flow)
     if any(use.node.kind.name == "gating" for use in signals.flow.uses):
         from assembler.checks import mixtures
 

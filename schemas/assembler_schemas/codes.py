@@ -191,6 +191,7 @@ CODES: dict[str, Code] = {
     """),
     **_table("warning", """
         cut-parameter            a trainable parameter that the recipe lets no gradient reach
+        twin-parameter           members that start with the same values and learn the same
     """),
     **_table("note", """
         late-parameter           a parameter whose first gradient comes after two steps or more
