@@ -135,7 +135,7 @@ def give(text: str, target: str | None, suffix: str, force: bool, inputs: tuple[
         if problem.diff:
             write("\n".join(map(clean, problem.diff.split("\n"))))
         raise UsageError(str(problem)) from problem
-    say(f"{done} {target}")
+    say(f"{done} {clean(target)}")
     return OK
 
 

@@ -7,6 +7,7 @@ from assembler.commands.common import (
     OK,
     OVERRIDES,
     UsageError,
+    clean,
     exit_code,
     give,
     one_recipe,
@@ -67,7 +68,7 @@ def _check(path: str, target: str, overrides: list[str]) -> int:
     paths = stale(path, overrides)
     if paths:
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        say(f"nothing moved, but `{paths[0]}`{more} of the recipe is not what {target} notes: `assembler lock {path} --force`")
+        say(f"nothing moved, but `{paths[0]}`{more} of the recipe is not what {clean(target)} notes: `assembler lock {clean(path)} --force`")
         return FINDINGS
-    say(f"{target} holds")
+    say(f"{clean(target)} holds")
     return OK

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from assembler import assemble
 from assembler.lab.inputs import InputError, given
 from assembler.lab.rows import table
@@ -27,6 +29,8 @@ def run(path: str, overrides: Sequence[str], sizes: Mapping[str, int], inputs: s
     try:
         found = verify(recipe, batch, seed, sizes=sizes)
     except (RuntimeError, TypeError, ValueError) as problem:
+        if isinstance(problem, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(problem):
+            raise InputError("the model at these sizes takes more memory than there is: ask for smaller ones, `--size NAME=N`") from problem
         if not inputs or isinstance(problem, (assemble.RecipeError, InputError)):
             raise
         raise InputError(f"{inputs} does not fit: {str(problem).splitlines()[0]}") from problem

@@ -17,6 +17,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ from assembler.weights.report import WeightsMismatch
 VERIFIED = 16 * 2**20
 """Bytes up to which a file is hashed and looked through unasked: some 15 ms. Half a gigabyte takes 0.4 s."""
 MAX_LOCK = 4 * 2**20
+FAR, LITTLE = 16, 1_000_000
+"""A recipe with more than so many times the parameters that its file holds is not laid out; nor is that asked of little ones,
+where a list of what does not fit says more."""
 OURS = (WEIGHTS, RECIPE, LOCK)
 
 
@@ -198,6 +202,7 @@ def load_model(
     if changed:
         warnings.warn(f"{place} was saved by another release: {'; '.join(changed)}; its weights are taken where names and shapes still fit", OlderFolder, stacklevel=2)
     planned = plan(found.graph, found.facts)
+    _plausible(planned.parameters, header, path)
     hold(planned, given, dtype)
     model = build(planned, dtype=dtype, values=False, given=given)
     about = known(model, found)
@@ -209,6 +214,13 @@ def load_model(
     _assign(model, [(mine[key], value) for key, value in values.items()], dtype is not None)
     remember(model, found)
     return model if device is None else model.to(device)
+
+
+def _plausible(parameters: int, header: Header, path: Path) -> None:
+    """WeightsError for a file that is nowhere near what its recipe wants, before memory and time are spent on that."""
+    held = sum(prod(item.shape) for item in header.entries.values())
+    if parameters > FAR * max(held, LITTLE):
+        raise WeightsError(f"{printable(str(path))} holds {held:,} numbers, and the recipe beside it has {parameters:,} parameters: one of the two is not what was saved")
 
 
 def _assign(model: nn.Module, values: Sequence[tuple[Place, Tensor]], cast: bool) -> None:

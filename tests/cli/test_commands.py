@@ -226,6 +226,11 @@ def test_what_is_an_override(argument: str, is_override: bool) -> None:
     assert bool(paths) != is_override
 
 
+def test_the_name_of_what_was_written_does_not_steer_the_terminal(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eject", "good.yaml", "-o", "a\x1bb.py"]) == 0
+    assert capsys.readouterr().err == "wrote a\\x1bb.py\n"
+
+
 def test_a_recipe_in_a_folder_that_a_sweep_named_is_no_override(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "lr=0.1").mkdir()
     (here / "lr=0.1" / "recipe.yaml").write_text((here / "good.yaml").read_text())

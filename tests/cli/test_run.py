@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from assembler import cli
+from assembler.lab.run import InputError, run
 from assembler.report.starter import starter
 
 torch.set_num_threads(1)
@@ -70,3 +71,9 @@ def test_a_wrong_prediction_is_found(here: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(verify, "totals", lambda graph, facts: (102_857, 102_858))
     assert cli.main(["run", "tiny.yaml"]) == 1
     assert "DIFFERS" in capsys.readouterr().out
+
+
+def test_sizes_that_no_memory_holds_are_a_usage_error_and_no_bug_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text('inputs: {x: "[batch 16]"}\nnodes: {a: {kind: linear, out: 16, from: x}}\noutputs: {y: a}\n')
+    with pytest.raises(InputError, match="more memory than there is"):
+        run(str(tmp_path / "r.yaml"), [], {"batch": 999_999_999_999}, None, 0)

@@ -352,3 +352,12 @@ def test_a_moved_part_of_an_old_folder_is_found_by_the_recipe(run: Path) -> None
         assembler.load_model(run)
     (run / "recipe.yaml").write_text(text + "moved: {a: think}\n")
     assert torch.equal(assembler.load_model(run).think.up.weight, assembler.build(PLAIN, seed=1).a.up.weight)
+
+
+def test_a_recipe_that_wants_far_more_than_the_file_holds_is_refused_before_it_is_laid_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assembler.save(assembler.build(PLAIN, seed=0), tmp_path / "run")
+    place = tmp_path / "run" / "recipe.yaml"
+    place.write_text(place.read_text().replace("kind: mlp", "kind: mlp, hidden: 2000000" if "{kind: mlp" in place.read_text() else "kind: mlp\n    hidden: 2000000"))
+    monkeypatch.setattr(folder, "build", None)
+    with pytest.raises(WeightsError, match=r"holds \d+ numbers, and the recipe beside it has 34,000,0\d\d parameters"):
+        assembler.load_model(tmp_path / "run")
