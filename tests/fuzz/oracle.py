@@ -166,8 +166,11 @@ def _probing(plan: Plan, probe: Callable[[str, torch.Tensor | None], None], seed
 
 
 def _group_norm(module: torch.nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
-    """torch 2.13 crashes in the backward of GroupNorm where x lies channels-last and needs no gradient."""
-    return torch.nn.functional.group_norm(x.contiguous(), module.num_groups, module.weight, module.bias, module.eps)
+    """torch 2.13 crashes in the backward of GroupNorm where x lies channels-last and needs no gradient.
+
+    An axis of one lets x lie both ways, and `contiguous` then leaves it as it is."""
+    x = x.clone(memory_format=torch.contiguous_format)
+    return torch.nn.functional.group_norm(x, module.num_groups, module.weight, module.bias, module.eps)
 
 
 def _backward(out: Any) -> None:
