@@ -53,23 +53,37 @@ def _sum(run: Run, a: Signal, b: Signal) -> Signal:
         sizes, label = common(a.parts, b.parts), run.fresh.next()
         cut = zip(refined(a.parts, sizes, label), refined(b.parts, sizes, label), strict=True)
         parts = tuple(sum_of(pair, run.fresh) for pair in cut)
-    total = a.q + b.q
-    share = a.q / total if total > 0 else 1.0
-    noise, band = share * a.noise + (1 - share) * b.noise, share * a.band + (1 - share) * b.band
-    ripple = (share * sqrt(a.ripple) + (1 - share) * sqrt(b.ripple)) ** 2 if a.ripple or b.ripple else 0.0
-    skew = _skewed(a, b) if a.skew or b.skew else 0.0
-    source, together = (a.source, a.together) if b.c >= b.q else (None, 0.0)  # a bias, the same for all tokens
-    bent = (a.bent and share > FEW_BENT) or (b.bent and share < 1 - FEW_BENT)
-    hollow = share * a.hollow + (1 - share) * b.hollow > HOLLOW
-    course = summed(a.course, b.course, share) if a.course or b.course else None
-    narrow = share * a.lean + (1 - share) * b.lean if a.narrow or b.narrow else 0.0
-    if source is not None:
-        narrow = a.narrow
-    law = ("passed", share * _passed(a) + (1 - share) * _passed(b), (a.law or b.law or ("", 0.0, 0.0))[2], 0.0, 0.0) if _passed(a) or _passed(b) else None
-    larger = a if a.q >= b.q else b
+    own, other = a.q, b.q
+    share = own / (own + other) if own + other > 0 else 1.0
+    left = 1 - share
+    source, together = (a.source, a.together) if b.c >= other else (None, 0.0)  # a bias, the same for all tokens
+    narrow = a.narrow if source is not None else share * a.lean + left * b.lean if a.narrow or b.narrow else 0.0
+    return Signal(
+        a.shape,
+        a.roles,
+        parts,
+        a.curve if a.curve > b.curve else b.curve,
+        share * a.noise + left * b.noise,
+        share * a.band + left * b.band,
+        (share * sqrt(a.ripple) + left * sqrt(b.ripple)) ** 2 if a.ripple or b.ripple else 0.0,
+        _skewed(a, b) if a.skew or b.skew else 0.0,
+        source=source,
+        together=together,
+        narrow=narrow,
+        bent=(a.bent and share > FEW_BENT) or (b.bent and left > FEW_BENT),
+        hollow=share * a.hollow + left * b.hollow > HOLLOW,
+        course=summed(a.course, b.course, share) if a.course or b.course else None,
+        law=_law(a, b, share) if a.law or b.law else None,
+    )
+
+
+def _law(a: Signal, b: Signal, share: float) -> tuple[str, float, float, float, float] | None:
+    """Of a sum of gradients; what is said of a value's moments is not said of a sum."""
+    larger = a if share >= 0.5 else b
     if larger.law is not None and larger.law[0] == "scores":  # Beside it comes what a loss says of the batch: next to nothing.
-        law = larger.law
-    return Signal(a.shape, a.roles, parts, max(a.curve, b.curve), noise, band, ripple, skew, law=law, source=source, together=together, narrow=narrow, bent=bent, hollow=hollow, course=course)
+        return larger.law
+    first, second = _passed(a), _passed(b)
+    return ("passed", share * first + (1 - share) * second, (a.law or b.law or ("", 0.0, 0.0))[2], 0.0, 0.0) if first or second else None
 
 
 def _passed(g: Signal) -> float:
