@@ -64,6 +64,9 @@ SMALL: dict[str, tuple[str, ...]] = {
     "vq": ("vars.width=16", "vars.codes=32"),
 }
 """Overrides that make each recipe small enough for a test."""
+_STAGES = re.compile(r"vars\.depth(\d?)=\d")
+BRIEF = {name: tuple(_STAGES.sub(lambda m: f"vars.depth{m[1]}={2 if m[1] else 1}", word) for word in words) for name, words in SMALL.items()}
+"""The same with as few layers as there can be, for the compiler: it writes every copy of a layer out once more."""
 
 
 def batch(name: str, size: int = 3, length: int = 7) -> dict[str, Tensor]:
