@@ -49,6 +49,8 @@ class RecipeError(ValueError):
 # --- reading ---
 def read(source: Source, overrides: Sequence[str] = ()) -> tuple[Recipe | None, list[Diagnostic]]:
     """The recipe that a path, a mapping or a DictConfig holds, with its overrides, and what is wrong with its text."""
+    if isinstance(overrides, str):
+        raise TypeError(f"overrides are a list of texts: write [{overrides!r:.60}]")
     if isinstance(source, Recipe):
         if not overrides:
             return source, []

@@ -387,3 +387,10 @@ def test_cross_attention_has_no_positions_of_its_own(option: str) -> None:
     assert kind is not None
     assert option not in kind.options.model_fields
     assert not kind.define(kind.options.model_validate({"heads": 2})).inputs["memory"].optional
+
+
+@pytest.mark.parametrize("shape", [(0, SEQ, WIDTH), (0, 2, SEQ, WIDTH)])
+def test_an_empty_batch_has_empty_results_as_in_torch(shape: tuple[int, ...]) -> None:
+    x, memory = torch.zeros(shape), torch.zeros(*shape[:-2], MEM, WIDTH)
+    assert Attention(WIDTH, WIDTH, heads=HEADS)(x).shape == shape
+    assert CrossAttention(WIDTH, WIDTH, WIDTH, heads=HEADS)(x, memory).shape == shape

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assembler import assemble
 from assembler.source import grammar, hydra_bridge
 from assembler.source.override import apply
 from assembler.source.tree import Value, value_of
@@ -310,3 +311,8 @@ def test_plain_overrides_are_read_as_the_grammar_reads_them(text: str) -> None:
 def test_the_plain_overrides_of_a_sweep_need_no_grammar() -> None:
     assert all(hydra_bridge._plain(text) is not None for text in ("vars.width=96", "vars.shift=-4", "vars.zero=0", "slots/ffn=mlp", "nodes.a.norm=pre", "+a.p=0.1", "++a=1e-05", "a=-2.5e3"))
     assert not any(hydra_bridge._plain(text) for text in ("a=null", "a=true", "a=nan", "a=-0", "a=1.", "a=.5", "a=007", "+++a=1", "~a", "a.b/c=d", "a=b,c", "a='b'"))
+
+
+def test_one_override_that_is_not_in_a_list_is_no_list_of_letters() -> None:
+    with pytest.raises(TypeError, match=r"write \['vars.width=96'\]"):
+        assemble.check("recipe.yaml", "vars.width=96")

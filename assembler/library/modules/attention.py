@@ -51,7 +51,7 @@ class Attention(nn.Module):
         if x.dim() != 3:
             # The fused kernels want exactly one leading axis; with any other number they are a third slower.
             y = self.forward(_one_lead(x, 2), None if mask is None else _one_lead(mask, 1), bias)
-            return y.reshape(*x.shape[:-1], -1)
+            return y.reshape(*x.shape[:-1], y.shape[-1])
         q = _split_heads(self.q(x), self.head_dim, self.q_norm)
         k = _split_heads(self.k(x), self.head_dim, self.k_norm)
         v = _split_heads(self.v(x), self.head_dim)
@@ -110,7 +110,7 @@ class CrossAttention(nn.Module):
         if x.dim() != 3:
             mask = None if mask is None else _one_lead(mask, 1)
             y = self.forward(_one_lead(x, 2), _one_lead(memory, 2), mask, bias)
-            return y.reshape(*x.shape[:-1], -1)
+            return y.reshape(*x.shape[:-1], y.shape[-1])
         q = _split_heads(self.q(x), self.head_dim, self.q_norm)
         k = _split_heads(self.k(memory), self.head_dim, self.k_norm)
         v = _split_heads(self.v(memory), self.head_dim)
@@ -141,7 +141,7 @@ def _head_norm(kind: str | None, head_dim: int) -> nn.Module | None:
 
 def _split_heads(x: Tensor, head_dim: int, norm: nn.Module | None = None) -> Tensor:
     """[... seq heads*head_dim] -> [... heads seq head_dim], a view unless there is a norm."""
-    x = x.view(*x.shape[:-1], -1, head_dim)
+    x = x.view(*x.shape[:-1], x.shape[-1] // head_dim, head_dim)  # no -1: a batch may be empty
     return (x if norm is None else norm(x)).transpose(-3, -2)
 
 
