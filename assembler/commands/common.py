@@ -38,12 +38,12 @@ class UsageError(Exception):
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Recipes and overrides: an argument with `=`, or that begins with `+` or `~`, is an override; but what can only be
     a path, or is a YAML file that is there, is a recipe (a sweep keeps its runs in folders such as `runs/lr=0.1`)."""
-    overrides = [item for item in arguments if ("=" in item or item.startswith(("+", "~"))) and not _path(item)]
+    overrides = [item for item in arguments if ("=" in item or (item.startswith(("+", "~")) and not item.startswith("~/"))) and not _path(item)]
     return [item for item in arguments if item not in set(overrides)], overrides
 
 
 def _path(text: str) -> bool:
-    return text.startswith(("./", "../", "~/")) or os.path.isabs(text) or (text.endswith((".yaml", ".yml")) and os.path.isfile(text))
+    return text.startswith(("./", "../")) or os.path.isabs(text) or (text.endswith((".yaml", ".yml")) and os.path.isfile(text))
 
 
 def exit_code(report: Report, strict: bool = False) -> int:
