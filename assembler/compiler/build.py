@@ -12,6 +12,7 @@ import linecache
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import index
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -54,6 +55,7 @@ def build(
     `given`: the modules that the caller hands over, by address; they stay as they are.
     What a plugin's constructor computes is in no file, so that its class is always run on the CPU, with values.
     """
+    seed = None if seed is None else index(seed)
     made = getattr(load(emit(plan)), model_class(plan))
     parts = handed(plan, given)
     with ALONE, _default_dtype(dtype):
@@ -99,7 +101,7 @@ def initialize(model: nn.Module, seed: int | None = None) -> nn.Module:
     materialize((module for module in model.modules() if module not in theirs), lambda tensor: tensor.is_meta)
     module = sys.modules[type(model).__module__]
     with ALONE:
-        module.initialize(model, int(torch.randint(2**63 - 1, (), device="cpu")) if seed is None else seed)
+        module.initialize(model, int(torch.randint(2**63 - 1, (), device="cpu")) if seed is None else index(seed))
     return model
 
 

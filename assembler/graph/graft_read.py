@@ -86,8 +86,10 @@ def _from_copy(builder: Builder, overlay: Overlay, target: Target, depth: int, r
         return BROKEN
     chosen = copies(rest[1], container.count)
     if chosen and chosen[0] >= level.start:
+        after = chosen[0] + 1
+        mend = f"write it into later copies: `{container.name}.{after}`" if after < container.count else f"read an earlier copy, or write it behind `{container.name}`"
         builder.say(Diagnostic("graph-cycle", f"the graft `{overlay.name}` stands in copy {level.start} of `{container.name}` and reads copy {chosen[0]}, which comes later", span,
-                               label="not there yet", help=f"write it into later copies: `{container.name}.{chosen[0] + 1}`"))  # fmt: skip
+                               label="not there yet", help=mend))  # fmt: skip
         return BROKEN
     tap = output(builder, container, rest[1:], span)
     if not tap:

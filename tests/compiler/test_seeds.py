@@ -99,3 +99,8 @@ def test_two_threads_that_build_at_once_do_not_draw_under_one_anothers_seed_nor_
     assert all(torch.equal(value, alone[seed][key]) for seed, found in together.items() for key, value in found.items())
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_seed_is_a_whole_number_because_one_and_a_half_would_be_a_seed_of_its_own() -> None:
+    with pytest.raises(TypeError, match="integer"):
+        build(plan_of(DIGITS), seed=1.5)  # type: ignore[arg-type]

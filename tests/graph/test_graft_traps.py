@@ -92,3 +92,16 @@ def test_24_no_projection_is_put_in_unsaid():
 
 def test_25_readers_are_checked_again_after_a_concat():
     bad(HOST.replace("out: 4, from: body}", "in: 16, out: 4, from: body}   #~ shape-mismatch") + "  side: {write: body, mode: concat, part: {kind: linear, out: 6}}")
+
+
+@pytest.mark.parametrize(("read", "help"), [("2", "write it into later copies: `stack.3`"), ("3", "read an earlier copy, or write it behind `stack`")])
+def test_a_copy_read_too_late_is_not_offered_a_copy_that_does_not_exist(read: str, help: str):
+    found = bad(f"""
+inputs: {{x: "[batch 8]"}}
+nodes:
+  stack: {{kind: sequence, repeat: 4, from: x, parts: {{a: {{kind: linear, out: 8}}, b: {{kind: mlp, hidden: 8}}}}}}
+outputs: {{y: stack}}
+grafts:
+  side: {{read: stack.{read}.b, write: stack.1.a, mode: add, part: {{kind: linear, out: 8}}}}   #~ graph-cycle
+""")
+    assert found.help == help
