@@ -173,10 +173,11 @@ def _norms_one(use: Use) -> str:
 def _wanted(flow: Flow, norm: Norm, names: _Names) -> Found:
     """A module without a body says itself what it wants. Exactly that: who takes either norm says `rms_norm`, for `ln` is `rms`."""
     for use in flow.uses:
-        if not isinstance(use.definition.build, Given):
+        build = use.definition.build
+        if not isinstance(build, Given):
             continue
         for port, numbers in use.inputs.items():
-            text = use.definition.inputs[port].norm
+            text = use.definition.inputs[port].norm if port != build.back else ""  # of a site `norm` says what the module gives
             wrong = [number for number in numbers if text and not below(norm.states[number], read(text))]
             if wrong:
                 yield hash((id(use.node), port)), _unmet(flow, norm, use, port, wrong[0], names)

@@ -56,14 +56,15 @@ def build(
     What a plugin's constructor computes is in no file, so that its class is always run on the CPU, with values.
     """
     seed = None if seed is None else index(seed)
-    made = getattr(load(emit(plan)), model_class(plan))
+    made: type[nn.Module] = getattr(load(emit(plan)), model_class(plan))
     parts = handed(plan, given)
     with ALONE, _default_dtype(dtype):
         if device is not None and torch.device(device).type == "meta":
             with torch.device("meta"):
-                model = _laid_out(made, parts)
-                if plan.plugged:
-                    restartable(model, plan)
+                if not plan.plugged:
+                    return _laid_out(made, parts)
+                model = made(seed=0, **parts)
+                restartable(model, plan)
                 return model
         if plan.plugged:
             with torch.device("cpu"):

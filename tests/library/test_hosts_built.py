@@ -58,5 +58,5 @@ def test_a_host_is_built_by_its_card_and_a_graft_in_it_is_silent_and_learns(fami
 
 
 def test_a_host_that_is_not_what_its_card_says_is_refused() -> None:
-    with pytest.raises(assembler.RecipeError, match=r"stated as \[batch seq 18\], and the module gives \[2, 3, 15\]"):
+    with pytest.raises(assembler.RecipeError, match="is not the one that its `host` describes: `n_embd` is 15"):
         assembler.build(_recipe(config_of("gpt2", n_embd=18)), given={"host": model_of(config_of("gpt2"))})
