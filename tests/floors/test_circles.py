@@ -5,45 +5,36 @@ What a check leaves is not scanned when it ends (`assemble.no_collection`), so a
 
 from __future__ import annotations
 
-import gc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-import assembler
-from assembler.report.text import render
+from tests.floors.circles import left
 from tests.fuzz.generate import generate
 from tests.recipes import shipped
 
 
-def left(path: Path) -> list[str]:
-    """What of ours only the collector can find, once a report was printed and dropped. (Hydra leaves some of its own.)"""
-    render(assembler.check(path))  # what is kept for the next check is made once
-    gc.collect()
-    gc.disable()
-    try:
-        render(assembler.check(path))
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        return sorted({type(item).__name__ for item in gc.garbage if type(item).__module__.startswith("assembler")})
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
+@pytest.fixture(scope="module")
+def apart() -> Iterator[Callable[[Path], list[str]]]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        yield lambda path: pool.submit(left, path).result()
 
 
 @pytest.mark.parametrize("name", shipped.NAMES)
-def test_a_shipped_recipe_leaves_no_circle(name: str) -> None:
+def test_a_shipped_recipe_leaves_no_circle(name: str, apart: Callable[[Path], list[str]]) -> None:
     """But for the entries of a defaults list, which Hydra ties to their parents: a few, however large the recipe."""
-    assert set(left(shipped.path(name))) <= {"ConfigEntry", "GroupEntry", "Span"}
+    assert set(apart(shipped.path(name))) <= {"ConfigEntry", "GroupEntry", "Span"}
 
 
 @pytest.mark.parametrize("seed", range(70, 100))
-def test_a_random_recipe_leaves_no_circle(seed: int, tmp_path: Path) -> None:
+def test_a_random_recipe_leaves_no_circle(seed: int, tmp_path: Path, apart: Callable[[Path], list[str]]) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(generate(seed).text)
-    assert left(path) == []
+    assert apart(path) == []
 
 
-def test_a_broken_recipe_leaves_no_circle() -> None:
-    assert left(shipped.RECIPES.parent / "examples" / "broken.yaml") == []
+def test_a_broken_recipe_leaves_no_circle(apart: Callable[[Path], list[str]]) -> None:
+    assert apart(shipped.RECIPES.parent / "examples" / "broken.yaml") == []
