@@ -41,6 +41,36 @@ def milliseconds(run: Callable[[], Any], times: int, warm: int = 1) -> list[floa
     return found
 
 
+FULL = 1.1
+"""Milliseconds of `pace` while nobody else has the machine: the best of thousands."""
+
+
+def pace() -> float:
+    """Milliseconds that a fixed piece of an interpreter's work takes now."""
+    start = time.perf_counter()
+    known: dict[tuple[str, int], int] = {}
+    for number in range(8000):
+        key = ("node", number % 97)
+        known[key] = known.get(key, 0) + len(str(number))
+    return (time.perf_counter() - start) * 1e3
+
+
+def paced(run: Callable[[], Any], times: int, warm: int = 1) -> tuple[list[float], list[float]]:
+    """Milliseconds of each run, and what they come to at the machine's full speed: by what `pace` takes around each."""
+    around: list[float] = []
+
+    def timed() -> None:
+        before = pace()
+        start = time.perf_counter()
+        run()
+        spent = (time.perf_counter() - start) * 1e3
+        around.extend((spent, (before + pace()) / 2))
+
+    milliseconds(timed, times, warm)
+    spent, paces = around[2 * warm :: 2], around[2 * warm + 1 :: 2]
+    return spent, [each * FULL / there for each, there in zip(spent, paces, strict=True)]
+
+
 def in_turns(first: Callable[[], Any], second: Callable[[], Any], times: int) -> tuple[float, float, float]:
     """Median milliseconds of both, and the median of the ratios first / second of neighbouring runs."""
     for _ in range(3):
