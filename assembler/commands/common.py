@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from assembler.report.terminal import style_of, write
 
@@ -58,6 +58,12 @@ def parser_of(command: str, about: str, more: str = "") -> argparse.ArgumentPars
 
     class Parser(argparse.ArgumentParser):
         """argparse, whose complaints are escaped before they reach a terminal."""
+
+        def parse_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+            """argparse's loses what follows `--`; what begins with a dash there is a path."""
+            words = list(args or ())
+            end = words.index("--") if "--" in words else len(words)
+            return super().parse_intermixed_args([*words[:end], *(f"./{word}" if word.startswith("-") and word != "-" else word for word in words[end + 1 :])], namespace)
 
         def error(self, message: str) -> NoReturn:
             raise UsageError(f"{message}\n{self.format_usage().rstrip()}")

@@ -241,3 +241,9 @@ def test_a_recipe_in_a_folder_that_a_sweep_named_is_no_override(here: Path, caps
 def test_words_without_options_mean_what_argparse_makes_of_them() -> None:
     words = ["good.yaml", "vars.width=9", "+new=1", "~gone", "", "a b"]
     assert checking(words) == checking(["--", *words]) == Checking(words)
+
+
+def test_a_file_whose_name_begins_with_a_dash_stands_behind_two_because_argparse_loses_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "-dash.yaml").write_text(GOOD)
+    assert cli.main(["check", "--strict", "--", "-dash.yaml", "vars.width=4"]) == 0
+    assert capsys.readouterr().out == "good: ok, 35 parameters\n"
