@@ -44,31 +44,25 @@ def check(flow: Flow) -> Iterator[Diagnostic]:
 def _forward(flow: Flow, apart: Mapping[int, tuple[int, ...]]) -> list[list[int]]:
     """Uses that give equal values at the start, in groups of two and more."""
     colors = list(range(len(flow.makers)))
-    groups: dict[tuple[object, ...], list[list[int]]] = {}
+    texts: dict[int, str] = {}  # equal options are mostly one object
+    groups: dict[tuple[object, ...], list[int]] = {}
     for number, use in enumerate(flow.uses):
         if not use.inputs or _random(use):
             continue
-        key = (apart.get(number), use.node.kind.name, tuple((port, tuple(colors[value] for value in values)) for port, values in use.inputs.items()))
-        for group in groups.setdefault(key, []):
-            if _same(flow, flow.uses[group[0]], use):
-                for port, value in use.outputs.items():
-                    colors[value] = colors[flow.uses[group[0]].outputs[port]]
-                group.append(number)
-                break
-        else:
-            groups[key].append([number])
-    return [group for found in groups.values() for group in found if len(group) > 1]
+        node = use.node
+        options = texts.get(id(node.options)) or texts.setdefault(id(node.options), repr(node.options))
+        read = tuple((port, tuple(colors[value] for value in values)) for port, values in use.inputs.items())
+        starts = frozenset((key, _start(flow, weight)) for key, weight in use.weights.items())
+        group = groups.setdefault((apart.get(number), node.kind.name, options, node.dtype, read, starts, frozenset(use.outputs)), [])
+        if group:
+            for port, value in use.outputs.items():
+                colors[value] = colors[flow.uses[group[0]].outputs[port]]
+        group.append(number)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _random(use: Use) -> bool:
     return any(step.attributes.get("fn") in RANDOM for step in use.definition.body) or not use.definition.body
-
-
-def _same(flow: Flow, one: Use, two: Use) -> bool:
-    """Whether two uses of a kind on equal values do the same with the same numbers."""
-    if one.node.options != two.node.options or one.weights.keys() != two.weights.keys() or one.node.dtype != two.node.dtype or one.outputs.keys() != two.outputs.keys():
-        return False
-    return all(_start(flow, number) == _start(flow, two.weights[key]) for key, number in one.weights.items())
 
 
 def _start(flow: Flow, number: int) -> tuple[object, ...]:

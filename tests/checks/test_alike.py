@@ -9,6 +9,7 @@ import torch
 import yaml
 
 import assembler
+from assembler.checks import alike
 
 COPY = "init: {copy: base}"
 TWINS = {
@@ -67,3 +68,14 @@ def test_what_falls_apart_in_training_is_not_said_to_stay(which: str) -> None:
 
 def test_frozen_copies_are_meant() -> None:
     assert assembler.check(spec(f"freeze: true, {TWINS['members']}")).diagnostics == ()
+
+
+def test_many_of_a_kind_on_one_value_are_told_apart_at_once_because_two_thousand_took_eight_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"n{number}" for number in range(300)]
+    nodes: dict[str, Any] = {name: {"kind": "linear", "out": 4, "from": "x"} for name in names}
+    nodes |= {"still": {"kind": "linear", "out": 4, "init": "zero", "from": "x"}, "all": {"kind": "add", "from": {"x": [*names, "still"]}}}
+    looked: list[int] = []
+    start = alike._start
+    monkeypatch.setattr(alike, "_start", lambda flow, number: (looked.append(number), start(flow, number))[1])
+    assert assembler.check({"inputs": {"x": "[batch 4]"}, "nodes": nodes, "outputs": {"y": "all"}}).ok
+    assert len(looked) == 2 * 301  # each weight and each bias once
