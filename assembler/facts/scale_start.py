@@ -51,36 +51,16 @@ def _holds(guard: Guard, sizes: Mapping[str, int]) -> bool:
 
 def givens(flow: Flow, first: int) -> list[Given | Unknown]:
     """Every weight of the flow; weight i is atom first + i where it is used as a value."""
-    known = {item.address: item for item in flow.weights}
-    return [_given(index, first + index, item, _origin(item, known)) for index, item in enumerate(flow.weights)]
+    known = {item.address: item.init for item in flow.weights}
+    return [_given(index, first + index, item, known.get(item.init[5:-1], "") if item.init.startswith("copy(") else item.init) for index, item in enumerate(flow.weights)]
 
 
-def _origin(weight: Weight, known: Mapping[str, Weight]) -> Weight:
-    """The weight whose start a copy takes."""
-    seen: set[str] = set()
-    while weight.init.startswith("copy(") and weight.address not in seen:
-        seen.add(weight.address)
-        address = weight.init[5:-1]
-        found = known.get(address) or known.get(_own_copy(address, weight.address))
-        if found is None:
-            return weight
-        weight = found
-    return weight
-
-
-def _own_copy(address: str, own: str) -> str:
-    """`*` is the number of the copy that asks."""
-    numbers = [part for part in own.split(".") if part.isdecimal()]
-    parts = address.split(".")
-    return ".".join(numbers.pop(0) if part == "*" and numbers else part for part in parts)
-
-
-def _given(index: int, label: int, weight: Weight, origin: Weight) -> Given | Unknown:
-    if origin.init == UNKNOWN:
-        return Unknown(f"nobody states how `{origin.address}` starts")
-    found = _start(origin.init, weight.shape)
+def _given(index: int, label: int, weight: Weight, init: str) -> Given | Unknown:
+    if not init or init == UNKNOWN or init.startswith("copy("):  # copies in a circle are nobody's
+        return Unknown(f"nobody states how `{weight.address}` starts")
+    found = _start(init, weight.shape)
     if found is None:
-        raise ValueError(f"{weight.address}: how `{origin.init}` starts is not known here")
+        raise ValueError(f"{weight.address}: how `{init}` starts is not known here")
     return found._replace(number=index, label=label)
 
 
@@ -92,7 +72,7 @@ def _start(init: str, shape: tuple[int, ...]) -> Given | None:
         entries = tuple(float(item) for item in rest[:-1].split(","))
         mean = sum(entries) / len(entries)
         return Given(shape, mean, sum(item * item for item in entries) / len(entries) - mean**2, entries=entries)
-    value = float(rest[:-1]) if rest and name != "copy" else 0.0
+    value = float(rest[:-1]) if rest else 0.0
     mean, var = 0.0, 0.0
     if name in ("ones", "constant"):
         mean = 1.0 if name == "ones" else value

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from assembler.assemble import checked, recipe
+from assembler.assemble import check, checked, recipe
 from assembler.facts.flow import Flow, flow
 from assembler.facts.scale import Scale, scale
 from assembler.facts.scale_why import derivation
@@ -58,6 +58,15 @@ def _scaled(source: dict[str, Any], **sizes: int) -> tuple[Flow, Scale]:
 def _one(node: dict[str, Any], x: str = "[batch 64]", **sizes: int) -> Any:
     unfolded, found = _scaled({"inputs": {"x": x}, "nodes": {"a": {**node, "from": "x"}}, "outputs": {"y": "a"}}, **sizes)
     return found.values[unfolded.outputs["y"]], found.values[unfolded.inputs["x"]]
+
+
+def test_copies_in_a_circle_are_of_no_size_and_no_traceback_where_scales_are_asked_for_beside_the_error() -> None:
+    nodes = {"a": {"kind": "linear", "out": 8, "init": {"copy": "b"}, "from": "x"}, "b": {"kind": "linear", "out": 8, "init": {"copy": "a"}, "from": "a"}}
+    report = check(recipe({"inputs": {"x": "[batch 8]"}, "nodes": nodes, "outputs": {"y": "b"}}))
+    assert report.signals is not None
+    assert report.facts is not None
+    unfolded = report.signals.flow
+    assert scale(unfolded, report.facts).values[unfolded.outputs["y"]].reason == "nobody states how `a.weight` starts"
 
 
 def test_a_default_linear_map() -> None:
