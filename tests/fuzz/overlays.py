@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tests.fuzz.draw import Draw
 from tests.fuzz.sizes import size
-from tests.fuzz.starts import Claim, Tree, lent
+from tests.fuzz.starts import Claim, Tree, lent, put
 from tests.fuzz.steps import Grower
 from tests.fuzz.value import Made, Type, Value
 
@@ -35,14 +35,7 @@ class Place(NamedTuple):
 
 def lay(grower: Grower, tree: Tree, closing: list[str]) -> list[Claim]:
     """Put grafts onto a recipe; what is demanded to be silent must leave its host as it is."""
-    claims: list[Claim] = []
-    for feature, maker in MAKERS.items():
-        if feature in closing or grower.draw.chance(0.04):
-            found = maker(grower, tree)
-            if found is not None:
-                claims += found
-                grower.scope.covers["feature", feature] += 1
-    return claims
+    return put(MAKERS, 0.04, grower, tree, closing)
 
 
 # --- places ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tests.fuzz.decorate import words
@@ -22,9 +22,14 @@ COPIED = (*WRITERS, "low_rank", "conv1d", "conv2d", "embedding", "patch_embed")
 
 def start(grower: Grower, tree: Tree, closing: list[str]) -> list[Claim]:
     """Put `init` here and there; what it promises of values."""
+    return put(MAKERS, 0.05, grower, tree, closing)
+
+
+def put(makers: Mapping[str, Callable[[Grower, Tree], list[Claim] | None]], chance: float, grower: Grower, tree: Tree, closing: list[str]) -> list[Claim]:
+    """Let some makers add to a recipe, and those that are still wanted; what they promise of values."""
     claims: list[Claim] = []
-    for feature, maker in MAKERS.items():
-        if feature in closing or grower.draw.chance(0.05):
+    for feature, maker in makers.items():
+        if feature in closing or grower.draw.chance(chance):
             found = maker(grower, tree)
             if found is not None:
                 claims += found
@@ -193,4 +198,4 @@ MAKERS: dict[str, Callable[[Grower, Tree], list[Claim] | None]] = {
 }
 """Feature -> what puts it into a recipe; None where there is no place for it."""
 
-__all__ = ["MAKERS", "Claim", "frozen", "lent", "specs", "start"]
+__all__ = ["MAKERS", "Claim", "frozen", "lent", "put", "specs", "start"]

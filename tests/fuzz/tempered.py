@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
+
+from tests.fuzz.starts import specs
 
 LINEAR = frozenset(
     {"linear", "mlp", "swiglu", "geglu", "reglu", "low_rank", "conv1d", "conv2d", "attention", "cross_attention"}
@@ -15,8 +16,8 @@ SOFT = frozenset({"softmax", "straight_through", "gumbel", "gating"})
 
 def temper(tree: dict[str, Any]) -> None:
     """Every softmax of a recipe, but those that only ever read a linear map or an input of the recipe."""
-    named = {str(node[key]) for node in _mappings(tree) for key in ("same", "like") if key in node}
-    for node in _mappings(tree):
+    named = {str(node[key]) for node in specs(tree) for key in ("same", "like") if key in node}
+    for node in specs(tree):
         if node.get("adapt") == "softmax":
             node["adapt"] = {"kind": "softmax", "temperature": 2.0}
         if node.get("kind") in SOFT and "temperature" not in node and not _plain(node, tree, named):
@@ -30,14 +31,3 @@ def _plain(node: dict[str, Any], tree: dict[str, Any], named: set[str]) -> bool:
         return False
     before = tree["nodes"].get(source, {})
     return before.get("kind") in LINEAR or (source in tree["inputs"] and "probs" not in str(tree["inputs"][source]))
-
-
-def _mappings(tree: Any) -> Iterator[dict[str, Any]]:
-    todo = [tree]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, dict):
-            yield item
-            todo.extend(item.values())
-        elif isinstance(item, list):
-            todo.extend(item)
