@@ -100,10 +100,14 @@ def initialize(model: nn.Module, seed: int | None = None) -> nn.Module:
     """
     theirs = {module for item in _foreign(model) for module in item.modules()}
     materialize((module for module in model.modules() if module not in theirs), lambda tensor: tensor.is_meta)
-    module = sys.modules[type(model).__module__]
-    with ALONE:
-        module.initialize(model, int(torch.randint(2**63 - 1, (), device="cpu")) if seed is None else index(seed))
+    start_values(model, seed)
     return model
+
+
+def start_values(model: nn.Module, seed: int | None) -> None:
+    """Values for all of a model of compiled text that has memory; `None` draws the seed from torch's generator."""
+    with ALONE:
+        sys.modules[type(model).__module__].initialize(model, int(torch.randint(2**63 - 1, (), device="cpu")) if seed is None else index(seed))
 
 
 def compile_blocks(model: nn.Module, **options: Any) -> nn.Module:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.facts.runs import runs
 from assembler.facts.signature import signature
+from assembler.graph.address import copies_text
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler_schemas.expression import ExpressionError
 
@@ -123,8 +124,7 @@ def _unfold(node: Node, facts: NodeFacts, address: str, copies: int, same: bool)
             if node.share:
                 yield from _unfold(proto, inner, address, copies, same or which.start > 0)
             else:
-                shown = "*" if len(which) == node.count else f"{which.start}:{which.stop}" if len(which) > 1 else str(which.start)
-                yield from _unfold(proto, inner, f"{address}.{shown}", copies * len(which), same)
+                yield from _unfold(proto, inner, f"{address}.{copies_text(which.start, which.stop, node.count)}", copies * len(which), same)
     elif isinstance(node, Group):
         if facts.inner is not None:
             yield node.scope, facts.inner, address, copies, same or bool(node.same)

@@ -9,6 +9,7 @@ a round bind together, so the order of nodes and edges never matters.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -30,6 +31,7 @@ from assembler.facts.model import Bridging, Conflict, Facts, Guard, NodeFacts, S
 from assembler.facts.owners import Again, Uses, owners
 from assembler.facts.signature import Signature, signature
 from assembler.facts.unify import Unifier
+from assembler.graph.address import copies_text
 from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Scope
 from assembler_schemas.dim import DimLimit, show, variables
 from assembler_schemas.dim import name as dim_name
@@ -130,10 +132,7 @@ class _Walk:
         given = {port: values[0].type for port, values in arrivals.items() if values}
         inside = self._declared(node, given, address)
         given_inside = {name: inside.get(name) for name in node.scope.inputs if name in inside}
-        if self.uses.shared:
-            with self.uses.group(node, address):
-                inner = self.scope(node.scope, given_inside, address)
-        else:
+        with self.uses.group(node, address) if self.uses.shared else nullcontext():
             inner = self.scope(node.scope, given_inside, address)
         inputs = {port: (kind,) for port, kind in given.items() if kind is not None}
         return NodeFacts(inputs, inner.outputs, {}, None, inner)
@@ -160,8 +159,7 @@ class _Walk:
         runs: list[tuple[int, NodeFacts]] = []
         start, copies = 0, node.count
         for run in node.runs:
-            shown = "*" if run.count == copies else f"{start}:{start + run.count}" if run.count > 1 else str(start)
-            inside = address if node.share else f"{address}.{shown}"
+            inside = address if node.share else f"{address}.{copies_text(start, start + run.count, copies)}"
             done, starts = 0, list[int]()
             while done < run.count:
                 starts.append(start + done)

@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
+from assembler.graph.address import copies_text
 from assembler.graph.model import Group, Leaf, Node, Repeat, Scope
 from assembler_schemas.shape import Dim
 
@@ -178,7 +179,6 @@ def run_at(node: Repeat, index: int) -> tuple[str, Node]:
     start = 0
     for run in node.runs:
         if index % node.count < start + run.count:
-            shown = "*" if run.count == node.count else f"{start}:{start + run.count}" if run.count > 1 else str(start)
-            return shown, run.node
+            return copies_text(start, start + run.count, node.count), run.node
         start += run.count
     raise IndexError(index)

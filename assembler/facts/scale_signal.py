@@ -157,5 +157,3 @@ def tokens(shape: tuple[int, ...], roles: str) -> int:
 def counted(shape: tuple[int, ...], roles: str, of: str) -> int:
     """Elements along the axes of one role."""
     return prod(size for size, role in zip(shape, roles, strict=True) if role == of)
-
-

@@ -84,6 +84,11 @@ def show(address: tuple[Segment, ...]) -> str:
     return ".".join("*" if segment == ALL else str(segment) for segment in address)
 
 
+def copies_text(start: int, stop: int, count: int) -> str:
+    """Some of so many copies as addresses show them: `*`, `0:3`, `4`."""
+    return "*" if stop - start == count else f"{start}:{stop}" if stop - start > 1 else str(start)
+
+
 def own_copy(target: str, address: str) -> str:
     """What an address means to the node at `address`: `*` in it is the copy in which that node stands."""
     here = address.split(".")

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from assembler.graph import accept, container, finish, init, wire
+from assembler.graph.address import copies_text
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env, wrong_expression
 from assembler.graph.feed import read_feeds
@@ -383,7 +384,7 @@ class Builder:
 
             breaks = sorted({*breaks, *(cut for overlay in self.overlays for cut in splits(overlay, at.path, at.counts, count))})
         for start, stop in pairwise(breaks):
-            shown = "*" if stop - start == count else str(start) if stop - start == 1 else f"{start}:{stop}"
+            shown = copies_text(start, stop, count)
             here = at if shared.share else at.below(start, count, shown)
             copy, own = resolved, shared
             if self.rules.rules and not shared.share:

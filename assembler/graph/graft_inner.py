@@ -5,7 +5,7 @@ It ends as parameters and steps in the host's definition (`graft_splice.py`); th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -138,9 +138,8 @@ def _parts(builder: Builder, overlay: Overlay, target: Target, at: At, place: Ma
     around = {word: norm_node(builder, scope, f"{name}_{word}_norm", shared, f"{word} norm of graft {name}", part) for word in ("pre", "out") if overlay.norm in (word, "both")}
     chain = [draft for draft in (around.get("pre"), part, around.get("out")) if draft is not None]
     start, learned = factor(overlay, plan)
-    made: Draft | float = start
-    if learned:
-        made = _ours(builder, overlay, scope, "scale", {"value": start, "learned": True, **({"channel": True} if overlay.scale.channel else {})})
+    options = {"value": start, "learned": True, **({"channel": True} if overlay.scale.channel else {})}
+    made = _ours(builder, overlay, scope, "scale", options) if learned else start
     gate = _ours(builder, overlay, scope, "gate", {"form": overlay.form}) if overlay.mode == "gate" else None
     found = Parts(tuple(chain), made, gate)
     if any(draft.broken for draft in (*chain, *(item for item in (made, gate) if isinstance(item, Draft)))) or not _starts(builder, overlay, part, around.get("out"), plan):
@@ -148,10 +147,11 @@ def _parts(builder: Builder, overlay: Overlay, target: Target, at: At, place: Ma
     taken = _taken(overlay, target, place, found)
     if taken is not None:
         builder.say(taken)
-    return found if taken is None else None
+        return None
+    return found
 
 
-def _ours(builder: Builder, overlay: Overlay, scope: ScopeDraft, kind: str, options: dict[str, object]) -> Draft:
+def _ours(builder: Builder, overlay: Overlay, scope: ScopeDraft, kind: str, options: Mapping[str, object]) -> Draft:
     span = overlay.scale.span if kind == "scale" else overlay.span("mode")
     fields = {key: (value_of(item, span), overlay.env) for key, item in options.items()}
     return insert(builder, scope, f"{overlay.name}_{kind}", kind, fields, f"{kind} of graft {overlay.name}", span)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from assembler.graph.address import ALL, Segment, copies
+from assembler.graph.address import ALL, Segment, copies, copies_text
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.finish import find_draft
 from assembler.graph.graft_spec import Overlay
@@ -130,7 +130,7 @@ def _copies(state: _State, draft: Draft, chosen: range) -> Iterator[_State]:
     start = 0
     for count, run in draft.runs:
         if start in chosen:
-            shown = "*" if count == draft.count else str(start) if count == 1 else f"{start}:{start + count}"
+            shown = copies_text(start, start + count, draft.count)
             levels = (*state.levels, _inside(state.levels[-1], draft, run, start, start + count))
             yield _State(levels, run, True, f"{state.shown}.{shown}")
         start += count

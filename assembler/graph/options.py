@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from assembler.graph.env import Env, Say
 from assembler.library import registry
-from assembler.source.parse import did_you_mean, nearest
+from assembler.source.parse import MAX_HINTS, did_you_mean, nearest
 from assembler.source.recipe import PLACE_KEYS
 from assembler.source.tree import Value
 from assembler_schemas.diagnostic import Diagnostic, Edit, Fix
@@ -28,8 +28,6 @@ class Chosen(NamedTuple):
     spans: Mapping[str, Span]
 
 
-MAX_HINTS = 200
-"""Findings at one node after which no more names are compared: each is compared with the options of every kind."""
 _KNOWN: dict[tuple[Any, ...], tuple[Kind, Options, Definition]] = {}
 """Options and definitions already made, by kind and plain options; equal nodes share them.
 

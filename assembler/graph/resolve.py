@@ -8,7 +8,7 @@ from assembler.graph.address import Slice, copies, is_pattern, parse_address
 from assembler.graph.draft import ANY, Draft, ScopeDraft
 from assembler.graph.insert import insert
 from assembler.graph.model import Ref
-from assembler.source.parse import did_you_mean
+from assembler.source.parse import MAX_HINTS, did_you_mean
 from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.kind import Port
 from assembler_schemas.span import Span
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 LOSSES = "losses"
 MAX_NAMED = 200_000
 """Values that all patterns of a recipe may name together: as many as nodes may unfold."""
-MAX_HINTS = 200
-"""Findings after which no more names are compared: each comparison looks at every name of the recipe."""
 BROKEN = Ref("?", "")
 """Stands for a value whose fault is already said."""
 LATER = Ref("?", "later")

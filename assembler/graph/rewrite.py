@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from typing import NamedTuple
 
 from assembler.graph.address import parse_address
@@ -41,11 +41,11 @@ def prune(scope: Scope) -> Scope:
     What `same`, `tie` or `init: {copy: ...}` of something that stays names stays, whoever reads it: it owns
     the weights. A group that is used in several places has all its outputs in each.
     """
-    naming = dict(_naming(scope))
+    naming = _naming(scope)
     read = _pruned(scope, scope.outputs, (), frozenset(), frozenset())
     if not naming:
         return read
-    same, others = _needed(naming, {names for names, _ in _naming(read)})
+    same, others = _needed(naming, _naming(read))
     owners = {names[:end] for names in same | others for end in range(1, len(names) + 1)}
     return _pruned(scope, scope.outputs, (), owners, same)
 
@@ -72,7 +72,7 @@ def _needed(naming: Mapping[Names, _Named], read: Iterable[Names]) -> tuple[set[
     while todo:
         found = naming[todo.pop()]
         for target in found.same | found.others:
-            more = [names for names in below.get(target, ()) if names not in seen]
+            more = [names for names in below.pop(target, ()) if names not in seen]  # once: then all of them are
             seen.update(more)
             todo.extend(more)
         same |= found.same
@@ -136,7 +136,7 @@ def _of_copies(node: Repeat, read: Set[str], copies: range) -> set[str]:
     return found
 
 
-def _naming(scope: Scope) -> Iterator[tuple[Names, _Named]]:
+def _naming(scope: Scope) -> dict[Names, _Named]:
     """Every node with a `same`, a `tie` or an `init: {copy: ...}`. Copies that are unlike are one."""
     found: dict[Names, _Named] = {}
     todo: list[tuple[Names, Node]] = [((name,), node) for name, node in scope.nodes.items()]
@@ -153,7 +153,7 @@ def _naming(scope: Scope) -> Iterator[tuple[Names, _Named]]:
         if node.same or any(others):
             before = found.get(at, _Named(frozenset(), frozenset()))
             found[at] = _Named(before.same | _named((node.same,)), before.others | _named(others))
-    return iter(found.items())
+    return found
 
 
 def _named(addresses: Iterable[str]) -> frozenset[Names]:

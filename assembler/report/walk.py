@@ -12,6 +12,7 @@ from typing import NamedTuple
 from assembler.facts.count import parameters, shapes, trained
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.facts.runs import runs
+from assembler.graph.address import copies_text
 from assembler.graph.mixture import KINDS, mixture_of
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler.graph.rewrite import prune
@@ -107,7 +108,7 @@ def _below(visit: _Visit, index: int) -> list[_Visit]:
         return []
     found = []
     for span, run, inner, facts in _copies(node, known):
-        name = "*" if len(span) == node.count else str(span.start) if len(span) == 1 else f"{span.start}:{span.stop}"
+        name = copies_text(span.start, span.stop, node.count)
         built = kept.runs[run].node if isinstance(kept, Repeat) else None
         found.append(_Visit(name, index, inner, facts, built, span, node.share))
     return found[::-1]

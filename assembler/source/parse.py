@@ -70,6 +70,10 @@ def _one_slip_away(word: str) -> Iterator[str]:
             yield word[:i] + letter + word[i + 1 :]
 
 
+MAX_HINTS = 200
+"""Findings after which no more names are compared: each is compared with every name of a recipe, or of all kinds."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     words = known if isinstance(known, (Mapping, Set)) else list(known)
     small = word.lower()

@@ -6,15 +6,13 @@ differ, the twin's moves in, with every tensor that survives in it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from assembler.compiler.alone import ALONE
-from assembler.compiler.build import PACKAGE, materialize
+from assembler.compiler.build import PACKAGE, materialize, start_values
 from assembler.facts.weights import Held, Survey
 from assembler.graph.address import Address, upwards
 from assembler.library.modules.given import Sites
@@ -83,8 +81,7 @@ def start(twin: nn.Module, kept: Survey, after: Iterable[Held], seed: int | None
         return
     new = {id(tensor) for key, tensor in tensors(twin).items() if not fresh.isdisjoint(upwards(key))}
     materialize(twin.modules(), lambda tensor: id(tensor) in new)
-    with ALONE:
-        sys.modules[type(twin).__module__].initialize(twin, int(torch.randint(2**63 - 1, (), device="cpu")) if seed is None else seed)
+    start_values(twin, seed)
 
 
 def survivors(kept: Survey, real: dict[str, torch.Tensor], twin: nn.Module) -> dict[int, torch.Tensor]:
