@@ -238,18 +238,16 @@ class _Walk:
         self.run.chance = 0.0
 
     def step_back(self, step: Ready, g: Signal, out: Signal, row: Sequence[Value], back: list[Signal | None], blocked: list[str]) -> None:
-        for place, found in zip(step.reads, step.back(self.run, step.at, g, out, *[row[place] for place in step.reads]), strict=True):
+        reached = [*zip(step.reads, step.back(self.run, step.at, g, out, *[row[place] for place in step.reads]), strict=True)]
+        if self.run.extra:
+            reached += [(self.run.places[name], item) for name, item in self.run.extra.items()]
+            self.run.extra.clear()
+        for place, found in reached:
             if isinstance(found, Unknown):
                 blocked.append(found.reason)
             elif found is not None:
                 before = back[place]
                 back[place] = found if before is None else gathered(self.run, [before, found])
-        if self.run.extra:
-            for name, found in self.run.extra.items():
-                place = self.run.places[name]
-                before = back[place]
-                back[place] = found if before is None else gathered(self.run, [before, found])
-            self.run.extra.clear()
 
     # --- results ---
     def estimate(self, value: int) -> Estimate:
