@@ -14,9 +14,9 @@ from assembler.adapters.insert import adapt
 from assembler.checks.echoes import folded, once, without_doubts, without_echoes
 from assembler.checks.run import check as run_checks
 from assembler.checks.run import prove
-from assembler.facts.infer import infer
 from assembler.facts.model import Facts
 from assembler.facts.signals import Signals, signals
+from assembler.facts.types.infer import infer
 from assembler.graph.build import build as build_graph
 from assembler.graph.model import Graph
 from assembler.graph.rewrite import prune
@@ -175,7 +175,7 @@ def examine(found_recipe: Recipe, found: Sequence[Diagnostic] = (), frozen: bool
 
 def _estimated(facts: Facts, known: Signals) -> list[Diagnostic]:
     from assembler.checks import scales
-    from assembler.facts.scale import scale
+    from assembler.facts.scale.analysis import scale
 
     return scales.check(known.flow, scale(known.flow, facts))
 

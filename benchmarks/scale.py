@@ -17,11 +17,11 @@ import torch  # noqa: E402
 
 from assembler.assemble import checked, load  # noqa: E402
 from assembler.facts.flow import flow  # noqa: E402
-from assembler.facts.scale import scale  # noqa: E402
+from assembler.facts.scale.analysis import scale  # noqa: E402
 from assembler.lab.moments import Moment, tried  # noqa: E402
 from benchmarks.common import milliseconds  # noqa: E402
 from benchmarks.written import place  # noqa: E402
-from tests.facts.scale_cases import SHIPPED, STATIC  # noqa: E402
+from tests.facts.scale.scale_cases import SHIPPED, STATIC  # noqa: E402
 
 HEAD = """# Signal scale: predicted against measured
 

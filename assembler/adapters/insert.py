@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from assembler.facts.infer import infer
 from assembler.facts.model import Bridging, Facts
 from assembler.facts.runs import runs
+from assembler.facts.types.infer import infer
 from assembler.graph.env import Env
 from assembler.graph.insert import serving
 from assembler.graph.model import Edge, Graph, Group, Leaf, Node, Ref, Repeat, Scope

@@ -1,6 +1,6 @@
 """The certificate of every graft: silent at the start (proved, or the first node that disturbs), and alive.
 
-What is asked is whether the value that stands for the host's is the host's (`facts/zero.py`), and at
+What is asked is whether the value that stands for the host's is the host's (`facts/zero/analysis.py`), and at
 which SGD step each of the graft's parameters first has a gradient. Only a graft whose recipe demands
 silence is an error where it is loud.
 """
@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from assembler.facts.flow import Flow, Use
-from assembler.facts.zero import Level, Zero
+from assembler.facts.zero.analysis import Level, Zero
 from assembler.graph.model import Graft, Graph, Match
 from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.span import NOWHERE, Span

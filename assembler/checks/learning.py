@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from assembler.facts.flow import Flow
-from assembler.facts.zero import Zero
+from assembler.facts.zero.analysis import Zero
 from assembler.graph.address import starred
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.span import NOWHERE
 
 if TYPE_CHECKING:
-    from assembler.facts.zero_why import End
+    from assembler.facts.zero.why import End
 
 LATE = 2
 """The first step with a gradient of which a reader should know."""
@@ -33,7 +33,7 @@ def _dead(flow: Flow, zero: Zero) -> Iterator[Diagnostic]:
     dead = [number for number in dead if flow.weights[number].trainable and not flow.weights[number].buffer]
     if not dead:
         return
-    from assembler.facts.zero_why import Reader  # a network that learns needs no reasons
+    from assembler.facts.zero.why import Reader  # a network that learns needs no reasons
 
     reader = Reader(flow, zero)
     groups: dict[tuple[object, ...], tuple[End, list[int]]] = {}
@@ -78,7 +78,7 @@ def _finding(flow: Flow, end: End, numbers: Sequence[int]) -> Diagnostic:
     every = _patterns(flow, numbers)
     names = f"`{every[0]}`" if len(every) == 1 else f"`{every[0]}` and {len(every) - 1} more"
     verb = "has" if len(every) == 1 else "have"
-    from assembler.facts.zero_why import said
+    from assembler.facts.zero.why import said
 
     cause = said(flow, end)
     notes = (Note(f"`{cause.address}` {cause.text}", cause.span),) if cause.span not in (first.node.span, NOWHERE) else ()
@@ -116,7 +116,7 @@ def _norms(flow: Flow, zero: Zero) -> Iterator[Diagnostic]:
     """
     if zero.plain:
         return
-    from assembler.facts.zero_why import Reader
+    from assembler.facts.zero.why import Reader
 
     reader, seen = Reader(flow, zero), set[int]()
     for place, use in enumerate(flow.uses):

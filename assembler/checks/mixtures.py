@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from assembler.facts.count import Counted
 from assembler.facts.flow import Flow, Use
-from assembler.facts.signature import signature
-from assembler.facts.zero import Zero
+from assembler.facts.types.signature import signature
+from assembler.facts.zero.analysis import Zero
 from assembler.graph.mixture import Mixture, mixture_of
 from assembler.graph.model import Graph, Group, Node, Repeat
 from assembler_schemas.diagnostic import Diagnostic, Note

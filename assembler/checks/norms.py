@@ -11,9 +11,9 @@ from functools import cached_property
 
 from assembler.facts.flow import Flow, Use
 from assembler.facts.model import Facts
-from assembler.facts.norm import Norm, inside
-from assembler.facts.norm_state import UNIT, below, read
-from assembler.facts.trunk import Trunks, trunks
+from assembler.facts.norm.analysis import Norm, inside
+from assembler.facts.norm.state import UNIT, below, read
+from assembler.facts.norm.trunk import Trunks, trunks
 from assembler.graph.model import Graph
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Definition, Given, Step

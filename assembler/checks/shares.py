@@ -16,7 +16,7 @@ def check(every: Sequence[Counted], graph: Graph, facts: Facts) -> list[Diagnost
     found: list[Diagnostic] = []
     if not any(item.node.ties or item.node.same for item in every):
         return found
-    from assembler.facts.why import locate
+    from assembler.facts.types.why import locate
 
     for item in every:
         mine = shapes(item.facts)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from assembler.facts.match import FLOATS, INTS, Arrival, match
 from assembler.facts.model import Facts, NodeFacts
-from assembler.facts.signature import signature
+from assembler.facts.types.match import FLOATS, INTS, Arrival, match
+from assembler.facts.types.signature import signature
 from assembler.graph.model import Accepted, Graph, Kept
 from assembler.source.parse import did_you_mean
 from assembler.source.wording import listed
@@ -38,7 +38,7 @@ def check(graph: Graph, facts: Facts) -> list[Diagnostic]:
     """Fillers that do not keep the ports of their slot, each said once: at the first place where it does not."""
     if not graph.accepted:
         return []
-    from assembler.facts.why import locate
+    from assembler.facts.types.why import locate
 
     found: dict[tuple[str, Span, tuple[Kept, ...]], list[tuple[Accepted, list[Row]]]] = {}
     for item in graph.accepted:

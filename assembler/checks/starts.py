@@ -63,7 +63,7 @@ def _why(item: Counted, kind: str) -> str:
 
 def _copy(item: Counted, graph: Graph, facts: Facts) -> Iterator[Diagnostic]:
     target = item.node.init.get("copy", "")
-    from assembler.facts.why import locate
+    from assembler.facts.types.why import locate
 
     place = locate(graph, facts, own_copy(target, item.address)) if target else None
     if place is None or not all(_known(one) for one in (item.facts, place[2])):

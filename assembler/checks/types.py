@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import ModuleType
 
-from assembler.facts.match import FLOATS
 from assembler.facts.model import Because, Conflict, Facts
+from assembler.facts.types.match import FLOATS
 from assembler.graph.model import Edge, Graph, Leaf
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.dim import show
@@ -52,7 +52,7 @@ class _Sources:
         self.graph = graph
         self.conflict = conflict
         self.frame, self.known = None, None
-        from assembler.facts.why import locate  # a graph without conflicts needs none of it
+        from assembler.facts.types.why import locate  # a graph without conflicts needs none of it
 
         place = locate(graph, facts, conflict.address)
         if place is not None:
@@ -65,7 +65,7 @@ class _Sources:
         frame, ref = self.frame, edge.source
         if ref.node and ref.node not in frame.scope.nodes:
             return None
-        from assembler.facts.why import origin
+        from assembler.facts.types.why import origin
 
         steps = origin(frame, ref, axis)
         if not steps:

@@ -15,7 +15,7 @@ from assembler.report.terminal import style_of, write
 if TYPE_CHECKING:
     import argparse
 
-    from assembler.facts.scale import Scale
+    from assembler.facts.scale.analysis import Scale
     from assembler.report import Report
 
 OK, FINDINGS, USAGE = 0, 1, 2
@@ -117,7 +117,7 @@ def about_signals(parser: argparse.ArgumentParser) -> None:
 
 
 def estimated(report: Report) -> Scale | None:
-    from assembler.facts.scale import scale
+    from assembler.facts.scale.analysis import scale
 
     return scale(report.signals.flow, report.facts) if report.signals is not None and report.facts is not None else None
 

@@ -53,7 +53,7 @@ def run(words: list[str]) -> int:
 
 def _derived(asked: argparse.Namespace, report: Report, graph: Graph, facts: Facts, address: str) -> list[str] | None:
     """The lines that are asked for, one part after another; None where errors stand in the way."""
-    from assembler.facts.why import explain
+    from assembler.facts.types.why import explain
     from assembler.graph.given import site_of
     from assembler.report.signals import COLUMNS, why
 

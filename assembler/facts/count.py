@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from assembler.facts.model import Facts, NodeFacts, ScopeFacts
 from assembler.facts.runs import runs
-from assembler.facts.signature import signature
+from assembler.facts.types.signature import signature
 from assembler.graph.address import copies_text
 from assembler.graph.model import Graph, Group, Leaf, Node, Repeat, Scope
 from assembler_schemas.expression import ExpressionError

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from assembler.facts.flow import Flow, flow
 from assembler.facts.model import Because, Facts
-from assembler.facts.norm import Norm, norm
-from assembler.facts.norm import why as norm_why
-from assembler.facts.zero import Zero, zero
+from assembler.facts.norm.analysis import Norm, norm
+from assembler.facts.norm.analysis import why as norm_why
+from assembler.facts.zero.analysis import Zero, zero
 from assembler.graph.model import Graph
 
 
@@ -67,18 +67,18 @@ def _first(part: str) -> str:
 
 # --- derivations ---
 def why_norm(found: Signals, value: int) -> Sequence[Because]:
-    from assembler.facts import norm_notes
+    from assembler.facts.norm import notes
 
-    return (*norm_why(found.flow, found.norm, value), *norm_notes.notes(found.flow, found.norm, value))
+    return (*norm_why(found.flow, found.norm, value), *notes.notes(found.flow, found.norm, value))
 
 
 def why_value(found: Signals, value: int) -> Sequence[Because]:
-    from assembler.facts import zero_why
+    from assembler.facts.zero import why as zero_why
 
     return zero_why.why_value(found.flow, found.zero, value)
 
 
 def why_weight(found: Signals, weight: int) -> Sequence[Because]:
-    from assembler.facts import zero_why
+    from assembler.facts.zero import why as zero_why
 
     return zero_why.why_weight(found.flow, found.zero, weight)

@@ -33,8 +33,8 @@ from assembler_schemas.shape import Type, parse_port_type, port_type_data
 from assembler_schemas.span import Span
 
 if TYPE_CHECKING:
-    from assembler.graph.graft_place import Placed
-    from assembler.graph.graft_spec import Overlay
+    from assembler.graph.graft.place import Placed
+    from assembler.graph.graft.spec import Overlay
 
 MAX_WRITTEN = 30_000
 """Nodes that a recipe may spell out, slots unfolded."""
@@ -73,7 +73,7 @@ def build(recipe: Recipe) -> tuple[Graph, list[Diagnostic]]:
     inputs = {name: builder.types[name] for name in recipe.graph.inputs if name in builder.types}
     grafts: tuple[Graft, ...] = ()
     if builder.grafted:  # What only grafts need is imported for them alone: a check starts that much sooner.
-        from assembler.graph.graft_record import record
+        from assembler.graph.graft.record import record
 
         grafts = record(builder, scope)
     graph = Graph(
@@ -158,9 +158,9 @@ class Builder:
             scope.nodes[name].broken = True  # said: one name for two things
         wire.wire(self, scope)
         if overlays:
-            from assembler.graph import graft
+            from assembler.graph.graft import apply
 
-            graft.apply(self, overlays, scope, at, frozenset(str(value.data) for value in spec.outputs.values()))
+            apply.apply(self, overlays, scope, at, frozenset(str(value.data) for value in spec.outputs.values()))
         wire.outputs(self, scope, spec)
         self.rules.close(mark, at.path)
         self._unused(spec, env, scope)
@@ -370,9 +370,9 @@ class Builder:
     def _open_grafts(self, spec: GraphSpec, env: Env, at: At) -> list[Overlay]:
         if not spec.grafts:
             return []
-        from assembler.graph import graft
+        from assembler.graph.graft import apply
 
-        return graft.open_grafts(self, spec.grafts, env, len(at.path))
+        return apply.open_grafts(self, spec.grafts, env, len(at.path))
 
     def _repeat(self, resolved: Resolved, shared: Shared, scope: ScopeDraft, at: At, offered: frozenset[str], find: object, in_bus: bool, beside: int | None) -> Draft:
         count = beside or shared.repeat or 1
@@ -380,7 +380,7 @@ class Builder:
         draft = Draft(name, at.address, resolved.place.span, share=shared.share, path=resolved.place.path, kind=resolved.kind)
         breaks = [0, count] if shared.share else self.rules.breaks(at.path, at.counts, count)
         if self.overlays and not shared.share:
-            from assembler.graph.graft_spec import splits
+            from assembler.graph.graft.spec import splits
 
             breaks = sorted({*breaks, *(cut for overlay in self.overlays for cut in splits(overlay, at.path, at.counts, count))})
         for start, stop in pairwise(breaks):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
 from assembler.graph.draft import Draft, ScopeDraft
-from assembler.graph.graft_place import Target
+from assembler.graph.graft.place import Target
 from assembler.graph.model import Edge, Ref
 from assembler.graph.options import Chosen
 from assembler_schemas.diagnostic import Diagnostic

@@ -13,7 +13,7 @@ from assembler.compiler.build import build, probed
 from assembler.compiler.plan import plan
 from assembler.facts.flow import Flow, flow
 from assembler.facts.model import Facts
-from assembler.facts.scale import Scale, scale
+from assembler.facts.scale.analysis import Scale, scale
 from assembler.graph.model import Graph
 from assembler.lab.inputs import generated
 

@@ -15,9 +15,9 @@ from assembler.compiler.build import build, probed
 from assembler.compiler.plan import plan
 from assembler.facts.flow import Flow
 from assembler.facts.model import Facts
-from assembler.facts.scale import scale
+from assembler.facts.scale.analysis import scale
 from assembler.facts.signals import Signals, signals
-from assembler.facts.zero import Zero
+from assembler.facts.zero.analysis import Zero
 from assembler.graph.model import Graph
 from assembler.lab.moments import Measured, Moment, assumed, compared, measure
 from assembler.lab.rows import Row

@@ -19,7 +19,7 @@ from assembler.facts.count import shapes, totals
 from assembler.facts.flow import MAX_USES, Flow, Use, flow
 from assembler.facts.model import Facts
 from assembler.facts.weights import shape_text
-from assembler.facts.zero import zero
+from assembler.facts.zero.analysis import zero
 from assembler.graph.model import Graph, Leaf
 from assembler.lab.inputs import DTYPES, InputError, generated, sizes_of
 from assembler.lab.rows import NOTHING, STARTED, Row, table

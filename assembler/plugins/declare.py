@@ -17,8 +17,8 @@ import yaml
 
 from assembler.compiler import library
 from assembler.compiler.names import camel
-from assembler.facts.signature import signature
 from assembler.facts.start import UNKNOWN
+from assembler.facts.types.signature import signature
 from assembler.library import registry
 from assembler.plugins.ports import Ports, read_ports
 from assembler.plugins.signature import Argument, arguments, constructor, options_of, size_names, stated

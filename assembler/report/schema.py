@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from assembler.graph.container import PARTS
-from assembler.graph.graft_spec import DEMANDS, FORMS, MODES
+from assembler.graph.graft.spec import DEMANDS, FORMS, MODES
 from assembler.graph.init import MODES as INIT_MODES
 from assembler.library import registry
 from assembler.report.catalogue import spelled

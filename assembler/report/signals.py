@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from assembler.checks.grafts import Certificate
 from assembler.facts.flow import Flow
 from assembler.facts.model import Because
-from assembler.facts.scale import Scale
-from assembler.facts.scale_why import derivation, shown
+from assembler.facts.scale.analysis import Scale
+from assembler.facts.scale.why import derivation, shown
 from assembler.facts.signals import Signals, value_at, weight_at, why_norm, why_value, why_weight
 from assembler.report.walk import Row
 

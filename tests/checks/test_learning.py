@@ -8,9 +8,9 @@ import pytest
 
 import assembler
 from assembler.checks.learning import check
-from assembler.facts import zero_why
 from assembler.facts.flow import flow
-from assembler.facts.zero import zero
+from assembler.facts.zero import why
+from assembler.facts.zero.analysis import zero
 from assembler.graph.rewrite import prune
 from assembler_schemas.diagnostic import Diagnostic
 from tests.fuzz.generate import generate
@@ -101,14 +101,14 @@ def test_zeros_that_stay_are_no_danger_to_a_norm() -> None:
 def test_what_stands_behind_a_weight_is_looked_at_once_for_all_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each copy of a stack that nobody reads asked anew what holds its gradients back: 1000 copies took 19 s."""
     looked = 0
-    inside = zero_why.Reader._inside
+    inside = why.Reader._inside
 
-    def counted(self: zero_why.Reader, use: int, name: str) -> object:
+    def counted(self: why.Reader, use: int, name: str) -> object:
         nonlocal looked
         looked += 1
         return inside(self, use, name)
 
-    monkeypatch.setattr(zero_why.Reader, "_inside", counted)
+    monkeypatch.setattr(why.Reader, "_inside", counted)
     nodes = {"n": {"kind": "mlp", "repeat": 100, "from": "x"}, "y": {"kind": "linear", "out": 3, "from": "x"}}
     assert assembler.check({"inputs": {"x": "[batch 8]"}, "nodes": nodes, "outputs": {"y": "y"}}).ok
     assert looked <= 5 * 100

@@ -11,7 +11,7 @@ from assembler.assemble import checked, recipe
 from assembler.checks.scales import DECADES, check
 from assembler.facts.flow import flow
 from assembler.facts.model import Facts
-from assembler.facts.scale import scale
+from assembler.facts.scale.analysis import scale
 from assembler.graph.model import Graph
 from assembler.lab.moments import tried
 from assembler_schemas.diagnostic import Diagnostic

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import assembler
-from assembler.facts.scale import scale
+from assembler.facts.scale.analysis import scale
 from assembler.facts.signals import value_at
 
 HOST: dict[str, Any] = {"h": {"kind": "linear", "out": 8, "from": "x"}, "top": {"kind": "linear", "out": 4, "from": "h"}}

@@ -8,8 +8,8 @@ import yaml
 from assembler.adapters.insert import adapt
 from assembler.compiler.model import Plan
 from assembler.compiler.plan import plan
-from assembler.facts.infer import infer
 from assembler.facts.model import Facts
+from assembler.facts.types.infer import infer
 from assembler.graph.build import build
 from assembler.graph.model import Graph
 from assembler.source.parse import parse

@@ -15,7 +15,7 @@ import assembler
 from assembler.assemble import origin
 from assembler.checks.grafts import certificates
 from assembler.facts.flow import flow
-from assembler.facts.zero import zero
+from assembler.facts.zero.analysis import zero
 from assembler.library.hosts import card, host
 
 torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from torch import nn
 import assembler
 from assembler.assemble import origin
 from assembler.facts.flow import flow
-from assembler.graph.graft_inner import RESERVED
+from assembler.graph.graft.inner import RESERVED
 from assembler.library.modules.graft import GraftedLinear
 from assembler.testing.reference import run_body
 from tests.compiler.test_grafts import built, certified, certified_as_measured, first_steps

@@ -16,7 +16,7 @@ import assembler
 from assembler.assemble import origin
 from assembler.checks.grafts import Certificate, certificates
 from assembler.facts.flow import flow
-from assembler.facts.zero import zero
+from assembler.facts.zero.analysis import zero
 from tests.graph.recipes import check
 
 HOST = """

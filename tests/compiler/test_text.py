@@ -50,7 +50,7 @@ def test_compiling_to_text_needs_no_torch() -> None:
     code = (
         "import sys\n"
         "from assembler.compiler import emit, eject, plan\n"
-        "from assembler.graph.build import build; from assembler.facts.infer import infer\n"
+        "from assembler.graph.build import build; from assembler.facts.types.infer import infer\n"
         "from assembler.source.parse import parse; from assembler.source.tree import value_of\n"
         "recipe = {'name': 'm', 'inputs': {'x': '[batch 4]'}, 'nodes': {'a': {'kind': 'mlp', 'from': 'x'}}, 'outputs': {'y': 'a'}}\n"
         "graph, _ = build(parse(value_of(recipe))[0])\n"

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from assembler.assemble import checked, recipe
-from assembler.facts.norm import norm
-from assembler.facts.zero import step_by_step, zero
+from assembler.facts.norm.analysis import norm
+from assembler.facts.zero.analysis import step_by_step, zero
 from assembler.lab.moments import tried
-from tests.facts.zero_truth import NOISE, fed, flow_of, made, measured, values
+from tests.facts.zero.zero_truth import NOISE, fed, flow_of, made, measured, values
 
 torch.set_num_threads(1)
 

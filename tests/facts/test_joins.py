@@ -11,11 +11,11 @@ import assembler
 from assembler.adapters.bridges import gradient
 from assembler.assemble import checked, recipe
 from assembler.facts.flow import Flow
-from assembler.facts.norm import norm
-from assembler.facts.zero import Level, step_by_step, zero
+from assembler.facts.norm.analysis import norm
+from assembler.facts.zero.analysis import Level, step_by_step, zero
 from assembler.lab.moments import tried
 from assembler.library import registry
-from tests.facts.zero_truth import NOISE, fed, flow_of, made, measured, values
+from tests.facts.zero.zero_truth import NOISE, fed, flow_of, made, measured, values
 
 torch.set_num_threads(1)
 

@@ -15,7 +15,7 @@ from assembler.compiler.build import build, probed
 from assembler.compiler.plan import plan
 from assembler.facts.flow import flow
 from assembler.facts.signals import value_at
-from assembler.facts.zero import Zero, zero
+from assembler.facts.zero.analysis import Zero, zero
 
 WIDE, STEPS, NOISE = 6, 3, 1e-9
 ROWS = 96

@@ -102,8 +102,8 @@ def test_nothing_but_run_imports_torch(here: Path, words: list[str]) -> None:
 
 
 SPARED = {
-    "argparse", "difflib", "html", "assembler.facts.why", "assembler.facts.zero_why", "assembler.facts.scale", "assembler.checks.grafts",
-    "assembler.checks.scales", "assembler.adapters.offers", "assembler.report.data", "assembler.report.signals", "assembler.graph.graft", "assembler.compiler.plan",
+    "argparse", "difflib", "html", "assembler.facts.types.why", "assembler.facts.zero.why", "assembler.facts.scale.analysis", "assembler.checks.grafts",
+    "assembler.checks.scales", "assembler.adapters.offers", "assembler.report.data", "assembler.report.signals", "assembler.graph.graft.apply", "assembler.compiler.plan",
 }  # fmt: skip
 
 

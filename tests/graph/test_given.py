@@ -8,10 +8,10 @@ import pytest
 
 import assembler
 from assembler.facts.flow import flow
-from assembler.facts.norm import norm
-from assembler.facts.norm_state import read
-from assembler.facts.why import explain
-from assembler.facts.zero import zero
+from assembler.facts.norm.analysis import norm
+from assembler.facts.norm.state import read
+from assembler.facts.types.why import explain
+from assembler.facts.zero.analysis import zero
 from assembler.graph.given import handed, site_of
 from assembler.library.hosts import card
 from tests.graph.recipes import bad, check, good

@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor
 
 import assembler
-from assembler.facts.scale_choice import agreement
+from assembler.facts.scale.choice import agreement
 from assembler.lab.verify import verify
 from assembler.library.modules import GumbelSoftmax, StraightThrough, VectorQuantize
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import assembler
-from assembler.facts.norm_state import RAW, STREAM, State
+from assembler.facts.norm.state import RAW, STREAM, State
 from assembler.library.hosts import HostError, card, families, host
 from tests.graph.recipes import MARK, bad, good
 from tests.library.hosts import SIZES, Seen, config_of, inputs_of, model_of, sizes_of

@@ -8,7 +8,7 @@ import pytest
 
 import assembler
 from assembler.cli import main
-from assembler.facts.scale import scale
+from assembler.facts.scale.analysis import scale
 from assembler.report.data import to_data
 from assembler.report.signals import columns, why
 from assembler.report.walk import walk

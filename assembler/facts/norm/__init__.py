@@ -1,0 +1,1 @@
+"""Analysis N: which values are normed, and how. analysis.py is its way in."""
