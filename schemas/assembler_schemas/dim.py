@@ -1,7 +1,7 @@
 """Sizes: an integer, or a polynomial over names, kept in one normal form.
 
 What lives here is arithmetic only. How sizes are spelled is in `expression`, what a port
-holds in `shape`, which unknown equals what in `assembler.facts.unify`.
+holds in `shape`, which unknown equals what in `assembler.facts.types.unify`.
 """
 
 from __future__ import annotations
