@@ -207,8 +207,11 @@ class _Walk:
             if not node.beside:
                 fed = {**fed, **{into: (last[out],) for into, out in node.streams if out in last}}
             result.update({f"{index}.{port}": value for port, value in last.items()})
-        losses = {port: self.total(f"{address}.{port}", node, [result[f"{index}.{port}"] for index in range(node.count)]) for port in node.losses if port in last}
-        return {**result, **last, **losses}
+        for port in node.losses:  # Not every copy need have one.
+            given = [result[here] for index in range(node.count) if (here := f"{index}.{port}") in result]
+            if given:
+                last = {**last, port: self.total(f"{address}.{port}", node, given)}
+        return {**result, **last}
 
     def total(self, address: str, node: Repeat, values: list[int]) -> int:
         """The losses of all copies are one loss."""

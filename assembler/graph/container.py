@@ -406,7 +406,7 @@ def _hand_on(draft: Draft) -> None:
 
 
 def join_runs(builder: Builder, draft: Draft, resolved: Resolved) -> None:
-    """A repeat's ports: those of all its runs together; its outputs: those of the last."""
+    """A repeat's ports: those of all its runs together; its outputs: those of the last, and every run's losses."""
     for _, node in draft.runs:
         draft.ports.update(node.ports)
     first, chosen = next(iter(draft.ports), ""), draft.runs[0][1].chosen
@@ -414,7 +414,8 @@ def join_runs(builder: Builder, draft: Draft, resolved: Resolved) -> None:
         draft.ports[first] = draft.ports[first]._replace(many=False)  # As a module, each copy takes what the one before it gives.
     _hand_on(draft)
     last = draft.runs[-1][1]
-    draft.gives, draft.main = dict(last.gives), last.main
+    losses = {name: port for _, node in draft.runs for name, port in node.gives.items() if port.loss}
+    draft.gives, draft.main = {**last.gives, **losses}, last.main
     builder.weigh(draft)
     if not draft.main:
         no_main(builder, draft, draft.span.at(draft.path), "cannot be repeated")

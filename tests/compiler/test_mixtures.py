@@ -251,3 +251,22 @@ def test_the_losses_of_mixtures_of_two_dtypes_have_a_sum() -> None:
     assert (out["y"].dtype, out["aux"].dtype) == (torch.bfloat16, torch.float32)
     out["aux"].backward()
     assert all(model.get_parameter(f"{name}.router.weight").grad is not None for name in ("a", "b"))
+
+
+@pytest.mark.parametrize("dense", [0, 1, 2])
+def test_copies_that_a_rule_makes_dense_take_no_loss_from_the_others(dense: int) -> None:
+    """DeepSeek's first layer is dense: a loss that not every copy has was looked for in each, or lost if the last had none."""
+    sparse = {"kind": "moe", "experts": 4, "top_k": 2, "expert": {"kind": "mlp", "hidden": 8}}
+    model = assembler.build(
+        {
+            "inputs": {"x": "[batch seq 16]"},
+            "slots": {"dense": {"kind": "mlp"}, "sparse": sparse},
+            "nodes": {"t": {"kind": "bus", "repeat": 3, "norm": "pre", "from": "x", "parts": {"think": {"slot": "sparse"}}}},
+            "rules": {"some": {"at": f"t.{dense}.think", "set": {"slot": "dense"}}},
+            "outputs": {"y": "t", "aux": "losses", "own": f"t.{(dense + 1) % 3}.think.losses", "other": f"t.{(dense + 2) % 3}.think.losses"},
+        },
+        seed=0,
+    )
+    out = model(torch.randn(2, 5, 16))
+    assert out["own"].item() > 0.0
+    torch.testing.assert_close(out["aux"], out["own"] + out["other"])

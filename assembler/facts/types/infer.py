@@ -190,6 +190,8 @@ class _Walk:
                 self.uses.spread[inside] = starts
         last = runs[-1][1]
         outputs: dict[str, Type | None] = dict(last.outputs)
+        for port in node.losses:  # Which the last copy need not have.
+            outputs[port] = next((facts.outputs[port] for _, facts in runs if port in facts.outputs), None)
         for tap in node.taps:
             index, _, port = tap.partition(".")
             outputs[tap] = _copy(runs, int(index)).outputs.get(port)
