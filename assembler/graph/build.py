@@ -264,7 +264,8 @@ class Builder:
         if beside is not None and shared.repeat is not None:
             self.say(Diagnostic("place-conflict", f"`{place.name}` stands beside others: its copies in a row are a sequence inside it", resolved.span("repeat"), help="write `kind: sequence, parts: {...}`, with `repeat` at its part"))
             return self._broken(place, scope, at)
-        if beside == 0:
+        copy = beside == 0 or (shared.repeat is None and beside is None and self._is_copy(resolved, scope, at))
+        if copy:
             draft = container.copy_of(self, resolved, shared, scope, at, offered, called=True)
         elif beside is not None or shared.repeat is not None:
             draft = self._repeat(resolved, shared, scope, at, offered, find, in_bus, beside)
@@ -277,9 +278,17 @@ class Builder:
         scope.add(draft)
         if resolved.slot and not draft.broken:
             accept.keep(self, resolved, draft, scope)
-        if not draft.broken and shared.repeat is None and beside is None:
+        if not draft.broken and shared.repeat is None and beside is None and not copy:
             container.norms(self, draft, shared, scope)
         return draft
+
+    @staticmethod
+    def _is_copy(resolved: Resolved, scope: ScopeDraft, at: At) -> bool:
+        """Whether a place is one more use of one copy of several, which has norms inside: its own, or those of the bus around both."""
+        if resolved.same is None or resolved.held:
+            return resolved.held
+        name, _, copy = resolved.same[0].rpartition(".")
+        return copy.lstrip("-").isdigit() and name in scope.places and "norm" in at.inherited
 
     @staticmethod
     def _broken(place: Place, scope: ScopeDraft, at: At) -> Draft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import graphlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -337,11 +338,12 @@ def copy_of(builder: Builder, resolved: Resolved, shared: Shared, scope: ScopeDr
     if resolved.kind.container or (shared.norm not in ("pre", "out", "both") and not (called and _gives_no_value(resolved))):
         copy = builder.single(resolved, shared, scope, at, offered)
         if copy.inner is not None and not copy.broken and not _is_bus(copy):
-            _norms_inside(builder, copy, copy.inner, shared)
+            _norms_inside(builder, copy, copy.inner, shared, resolved.module)
         return copy
     inner = ScopeDraft(at.address, resolved.env, scope, policy=scope.policy)
     builder.nested.append(inner)
-    leaf = builder.single(resolved, shared, inner, at.below(resolved.place.name), offered)
+    within = replace(resolved, place=replace(resolved.place, name=resolved.module))  # One more use holds what its module does.
+    leaf = builder.single(within, shared, inner, at.below(resolved.module), offered)
     group = Draft(resolved.place.name, at.address, resolved.place.span, kind=registry.kind("graph"), inner=inner, broken=leaf.broken, path=leaf.path)
     inner.add(leaf)
     if leaf.broken:
@@ -371,11 +373,11 @@ def _gives_no_value(resolved: Resolved) -> bool:
     return chosen is None or isinstance(chosen.definition.build, Inline) or len(chosen.definition.outputs) > 1
 
 
-def _norms_inside(builder: Builder, copy: Draft, inner: ScopeDraft, shared: Shared) -> None:
-    """The norms of one copy of a container, at its own borders."""
+def _norms_inside(builder: Builder, copy: Draft, inner: ScopeDraft, shared: Shared, name: str) -> None:
+    """The norms of one copy of a container, at its own borders. `name`: what its module is called."""
     stream = Ref("", copy.first)
     if shared.norm in ("pre", "both"):
-        norm = norm_node(builder, inner, f"{copy.name}_pre_norm", shared, f"pre norm of {copy.address}", copy)
+        norm = norm_node(builder, inner, f"{name}_pre_norm", shared, f"pre norm of {copy.address}", copy)
         if not norm.broken:
             behind = Ref(norm.name, norm.main)
             for draft in inner.nodes.values():
@@ -383,7 +385,7 @@ def _norms_inside(builder: Builder, copy: Draft, inner: ScopeDraft, shared: Shar
                     draft.edges[port] = [edge._replace(source=behind) if edge.source == stream else edge for edge in edges]
             norm.edges["x"] = [Edge(stream, copy.span)]
     if shared.norm in ("out", "both") and copy.main:
-        norm = norm_node(builder, inner, f"{copy.name}_out_norm", shared, f"out norm of {copy.address}", copy)
+        norm = norm_node(builder, inner, f"{name}_out_norm", shared, f"out norm of {copy.address}", copy)
         if not norm.broken:
             norm.edges["x"] = [Edge(inner.outputs[copy.main], copy.span)]
             inner.outputs[copy.main] = Ref(norm.name, norm.main)

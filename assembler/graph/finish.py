@@ -11,6 +11,7 @@ from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env
 from assembler.graph.model import Ref
 from assembler.graph.resolve import BROKEN, copy_at
+from assembler.graph.reuse import module, share
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec, Place
 from assembler_schemas.diagnostic import Diagnostic, Note
@@ -30,7 +31,7 @@ def finish(builder: Builder) -> None:
         if found is None or found.draft.broken:
             draft.broken = True
             continue
-        _share(builder, draft, found, text, span)
+        share(builder, draft, found.draft, found.address, text, span)
     for draft, where, own, text, span in builder.tied:
         _tie(builder, draft, where, own, text, span)
     _tied_circles(builder)
@@ -44,49 +45,6 @@ class Found(NamedTuple):
 
     draft: Draft
     address: str
-
-
-def _share(builder: Builder, draft: Draft, found: Found, text: str, span: Span) -> None:
-    if found.address == draft.address:
-        builder.say(Diagnostic("share-cycle", f"`{draft.name}` is the same as itself", span))
-        return
-    if found.draft.runs and draft.runs and found.draft.count != draft.count:
-        builder.say(Diagnostic("share-mismatch", f"`{draft.name}` has {draft.count} copies, and `{text}` has {found.draft.count}", span,
-                               help=f"drop `repeat`, or name one copy: `same: {text}.0`"))  # fmt: skip
-    _same_options(builder, draft, found.draft, text, span)
-    _same_dtype(builder, draft, found.draft, text, span)
-    nodes = [node for _, node in draft.runs] or [draft]
-    for node in nodes:
-        node.said["same"] = _module(found)
-
-
-def _module(found: Found) -> str:
-    """The address of the module itself, also where a use of it is named."""
-    return str(found.draft.said.get("same") or found.address)
-
-
-def _same_options(builder: Builder, draft: Draft, other: Draft, text: str, span: Span) -> None:
-    """One module has one set of options: what is said beside `same` cannot change it."""
-    mine, theirs = (item.runs[0][1] if item.runs else item for item in (draft, other))
-    if mine.chosen is None or theirs.chosen is None or mine.chosen.options == theirs.chosen.options:
-        return
-    one, two = mine.chosen.options.model_dump(by_alias=True), theirs.chosen.options.model_dump(by_alias=True)
-    sizes = mine.kind.size_options if mine.kind is not None else frozenset()
-    key = next((name for name in one if one[name] != two.get(name) and name not in sizes), "")
-    if not key:
-        return  # a width that is stated is an assertion: facts hold it against the module's
-    builder.say(Diagnostic("share-mismatch", f"`{draft.name}` is one more use of `{text}`: `{key}` cannot be {one.get(key)!r} here and {two.get(key)!r} there",
-                           mine.chosen.spans.get(key, span), related=(Note("the module", other.span),), help="drop it here, or write `like:` for weights of its own"))  # fmt: skip
-
-
-def _same_dtype(builder: Builder, draft: Draft, other: Draft, text: str, span: Span) -> None:
-    """One module has one dtype, whether it is said at a use of it or around one."""
-    if any(item.shared is None and item.chosen is None for item in (draft, other)):
-        return  # one copy of a container: what is inside says it
-    mine, theirs = ((item.said if item.shared is None else item.shared.said).get("dtype", "f32") for item in (draft, other))
-    if mine != theirs:
-        builder.say(Diagnostic("share-mismatch", f"`{draft.name}` is one more use of `{text}`: `dtype` cannot be {mine} here and {theirs} there",
-                               span, related=(Note("the module", other.span),), help="let both be of one dtype, or write `like:` for weights of its own"))  # fmt: skip
 
 
 def _tie(builder: Builder, draft: Draft, where: ScopeDraft, own: str, text: str, span: Span) -> None:
@@ -113,7 +71,7 @@ def _tie(builder: Builder, draft: Draft, where: ScopeDraft, own: str, text: str,
         text = text.removesuffix(f".{parameter}")
         builder.say(Diagnostic("share-unknown", f"`{text}` has no parameter `{parameter}`", span, help=did_you_mean(parameter, theirs) or f"it has {', '.join(theirs) or 'none of its own'}"))
         return
-    draft.said["ties"] = {**draft.said.get("ties", {}), own: f"{_module(found)}.{parameter}"}
+    draft.said["ties"] = {**draft.said.get("ties", {}), own: f"{module(found.draft, found.address)}.{parameter}"}
 
 
 def _copy(builder: Builder, draft: Draft, where: ScopeDraft, text: str, span: Span) -> None:
@@ -135,7 +93,7 @@ def _copy(builder: Builder, draft: Draft, where: ScopeDraft, text: str, span: Sp
         builder.say(Diagnostic("init-copy", f"`{draft.name}` is a {draft.kind.name}, and `{text}` is {f'a {owner.kind.name}' if owner.kind else 'another kind'}", span,
                                related=(Note("this node", owner.span),), help="copy the values of a node of the same kind and sizes"))  # fmt: skip
     else:
-        draft.said["init"] = {**draft.said["init"], "copy": _module(found)}
+        draft.said["init"] = {**draft.said["init"], "copy": module(found.draft, found.address)}
 
 
 def _tied_circles(builder: Builder) -> None:

@@ -38,6 +38,10 @@ class Resolved:
     slot: str = ""
     same: tuple[str, Span] | None = None
     """The address that `same` names: this place is one more use of its module."""
+    module: str = ""
+    """The name that the module has where it stands; of a place with a module of its own, its name."""
+    held: bool = False
+    """It is one copy of several, which hold their norms inside."""
     hops: tuple[str, ...] = ()
     """Paths of the fillers and shared places that stand here: nothing inside may lead back to them."""
 
@@ -109,6 +113,7 @@ class Resolver:
         arguments: dict[str, Field] = {}
         parts, graph, slot, inner = place.parts, place.graph, "", env
         same: tuple[str, Span] | None = None
+        module, lone, held = place.name, True, False
         hops = [place.path]
         seen: dict[str, Span] = {}
         for _ in range(MAX_HOPS):
@@ -136,6 +141,10 @@ class Resolver:
                 if found is None:
                     return None
                 filler, inner = found
+                lone &= word == "same"
+                if lone:
+                    module = filler.name
+                    held |= str(value.data).rpartition(".")[2].lstrip("-").isdigit() and "norm" in filler.fields
                 mark = f"{word} {value.data}"
             else:
                 break
@@ -158,7 +167,7 @@ class Resolver:
             return None
         resolved = self._kind(place, fields, parts, graph, inner, arguments, slot)
         if resolved is not None:
-            resolved.same, resolved.hops = same, tuple(hops)
+            resolved.same, resolved.hops, resolved.module, resolved.held = same, tuple(hops), module, held
         return resolved
 
     def say_endless(self) -> None:

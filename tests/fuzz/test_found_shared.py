@@ -11,6 +11,8 @@ import yaml
 import assembler
 from assembler.assemble import origin_of
 from assembler.facts.count import totals
+from assembler.facts.flow import flow
+from assembler.facts.weights import held
 
 
 def spec(nodes: str, **outputs: str) -> dict[str, Any]:
@@ -146,3 +148,53 @@ def test_a_graft_on_one_copy_of_several_whose_types_differ_is_found_where_it_sta
     nodes = "  p: {kind: softmax, from: x}\n  one: {kind: bus, repeat: 3, from: p, parts: {a: {kind: dropout}}}"
     recipe = {**spec(nodes, y="one"), "grafts": {"side": {"write": "one.2", "mode": "add", "part": {"kind": "mlp"}}}}
     assert run(recipe).shape == (2, 3, 12)
+
+
+SEQUENCE = "kind: sequence, parts: {a: {kind: mlp}}"
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "one: {kind: mlp, norm: out, repeat: 2, from: x}\n  two: {same: one, from: x}",
+        "one: {kind: mlp, norm: pre, repeat: 2, from: x}\n  two: {same: one.1, repeat: 3, from: x}",
+        f"one: {{{SEQUENCE}, norm: both, repeat: 2, from: x}}\n  two: {{same: one, from: x}}\n  three: {{same: one.0, from: x}}",
+        "one: {kind: bus, norm: pre, parts: {a: {kind: mlp, repeat: 2}, b: {same: a.1}}, from: x}\n  two: {same: one, from: x}",
+        "one: {kind: moe, top_k: 1, experts: {a: {kind: mlp, norm: out}, b: {same: a}}, from: x}\n  two: {same: one, from: x}",
+    ],
+)
+def test_one_more_use_of_copies_with_norms_holds_the_norms_of_the_copies(nodes: str) -> None:
+    """They were named after the use, so that nobody knew whose they were; one more use of one copy was normed twice."""
+    recipe = spec(f"  {nodes}", y="one", z="two")
+    found, model = origin_of(recipe), assembler.build(recipe, seed=0)
+    assert {item.key for item in held(flow(found.graph, found.facts))} <= model.state_dict().keys()
+    assert totals(found.graph, found.facts)[0] == sum(item.numel() for item in model.parameters())
+    assert "two_" not in repr(model)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ("one: {kind: mlp, norm: out, from: x}\n  two: {same: one, repeat: 2, from: x}", "`one_out_norm` stands inside it only here"),
+        ("one: {kind: mlp, norm: pre, repeat: 2, from: x}\n  two: {same: one, norm_kind: rms_norm, from: x}", "`one_pre_norm` cannot be of kind rms_norm here and layer_norm there"),
+        ("one: {kind: mlp, repeat: 2, from: x}\n  two: {kind: bus, norm: pre, parts: {b: {same: one}}, from: x}", "`one_pre_norm` stands inside it only here"),
+        ("one: {kind: bus, norm: pre, parts: {a: {kind: mlp}}, from: x}\n  two: {same: one, norm: post, from: x}", "`a_post_norm` stands inside it only here"),
+    ],
+)
+def test_norms_that_the_module_has_not_are_refused_at_one_more_use(nodes: str, said: str) -> None:
+    """They were predicted, and dropped when the module was called."""
+    found = assembler.check(spec(f"  {nodes}", y="one", z="two"))
+    assert [(item.code, said in item.message) for item in found.diagnostics if item.level == "error"] == [("share-mismatch", True)]
+
+
+@pytest.mark.parametrize("where", ["rules", "vars"])
+def test_what_is_said_inside_one_use_of_a_group_cannot_make_another_of_it(where: str) -> None:
+    """A rule let the first use hold a swiglu, and the second was predicted as the mlp that it is not."""
+    recipe = spec(f"  one: {{{SEQUENCE}, from: x}}\n  two: {{same: one, from: x}}", y="one", z="two")
+    if where == "rules":
+        recipe["rules"] = {"some": {"at": "one.a", "set": {"kind": "swiglu"}}}
+    else:
+        recipe["nodes"] = {"one": {"slot": "s", "from": "x"}, "two": {"same": "one", "vars": {"act": "tanh"}, "from": "x"}}
+        recipe["slots"] = {"s": {"vars": {"act": "relu"}, "inputs": {"h": "[... d]"}, "nodes": {"a": {"kind": "mlp", "activation": "act", "from": "h"}}, "outputs": {"y": "a"}}}
+    said = {"rules": "`a` cannot be of kind mlp here and swiglu there", "vars": "`activation` of `a` cannot be 'tanh' here and 'relu' there"}[where]
+    assert [item.message for item in assembler.check(recipe).diagnostics] == [f"`two` is one more use of `one`: {said}"]
