@@ -198,3 +198,18 @@ def test_what_is_said_inside_one_use_of_a_group_cannot_make_another_of_it(where:
         recipe["slots"] = {"s": {"vars": {"act": "relu"}, "inputs": {"h": "[... d]"}, "nodes": {"a": {"kind": "mlp", "activation": "act", "from": "h"}}, "outputs": {"y": "a"}}}
     said = {"rules": "`a` cannot be of kind mlp here and swiglu there", "vars": "`activation` of `a` cannot be 'tanh' here and 'relu' there"}[where]
     assert [item.message for item in assembler.check(recipe).diagnostics] == [f"`two` is one more use of `one`: {said}"]
+
+
+@pytest.mark.parametrize("mode", ["add", "gate", "blend"])
+def test_a_graft_of_another_width_does_not_decide_the_width_of_its_host(mode: str) -> None:
+    """The host's reader wanted 8; the part's 4 was taken for the host's width, and the reader refused it."""
+    nodes = "  lin: {kind: linear, from: x}\n  drop: {kind: dropout, from: lin}\n  read: {kind: mlp, in: 8, out: 6, from: drop}\n  side: {kind: linear, out: 4, from: x}"
+    recipe = {**spec(nodes, y="read", z="side"), "grafts": {"more": {"write": "drop", "read": "side", "mode": mode, "part": {"kind": "mlp"}}}}
+    report = assembler.check(recipe)
+    assert [item.code for item in report.diagnostics if "adapter" in item.code or item.level == "error"] == ["adapter-inserted"]
+    assert run(recipe)["y"].shape == (2, 3, 6)
+
+
+def test_what_is_written_onto_a_stream_decides_its_width_where_nothing_else_does() -> None:
+    nodes = "  lin: {kind: linear, from: x}\n  one: {kind: bus, parts: {a: {kind: mlp, out: 8}}, from: lin}"
+    assert run(spec(nodes, y="one")).shape == (2, 3, 8)

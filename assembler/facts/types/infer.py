@@ -318,8 +318,20 @@ class _Walk:
         unifier = Unifier()
         for one, two in self.equal:
             unifier.equal(one, two)
+        found = self._claimed(unifier, [item for item in self.claims if not item[2].weak])
+        if not found and not self.ambiguous:
+            found = self._claimed(unifier, [item for item in self.claims if item[2].weak])
+        if not found and not self.ambiguous:
+            for variable, width in self.hints.items():
+                width = unifier.resolve(width)
+                if not variables(width):
+                    found[self.open[variable]] = width
+        return found
+
+    def _claimed(self, unifier: Unifier, claims: Sequence[tuple[str, Leaf, Claim]]) -> dict[tuple[str, str], Dim]:
+        """The open widths that the equations and these claims fix."""
         wanted: dict[Dim, dict[Dim, list[tuple[str, Leaf, Claim]]]] = {}
-        for item in self.claims:
+        for item in claims:
             unknown, value = unifier.resolve(item[2].unknown), unifier.resolve(item[2].value)
             if is_open(value):
                 if not is_open(unknown):
@@ -339,11 +351,6 @@ class _Walk:
             value = unifier.resolve(dim_name(variable))
             if not variables(value):
                 found[place] = value
-        if not found and not self.ambiguous:
-            for variable, width in self.hints.items():
-                width = unifier.resolve(width)
-                if not variables(width):
-                    found[self.open[variable]] = width
         return found
 
     def _rivals(self, unknown: Dim, values: Mapping[Dim, list[tuple[str, Leaf, Claim]]]) -> None:

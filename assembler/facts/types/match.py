@@ -52,6 +52,8 @@ class Claim(NamedTuple):
     value: Dim
     port: str
     at: int
+    weak: bool = False
+    """What is known follows: it says the width only where nothing else does."""
 
 
 class Bridge(NamedTuple):
@@ -281,8 +283,9 @@ def _differ(found: Match, port: str, index: int, axis: int, actual: Dim, wanted:
     if is_open(actual) or is_open(wanted):
         if axis == -1:
             known, unknown = (wanted, actual) if is_open(actual) else (actual, wanted)
-            found.claims.append(Claim(unknown, known, port, index))
-            if is_open(wanted) and name in found.sizes and not is_open(actual):
+            weak = follows and not is_open(actual)
+            found.claims.append(Claim(unknown, known, port, index, weak))
+            if is_open(wanted) and name in found.sizes and not is_open(actual) and not weak:
                 found.sizes[name] = actual
         else:
             found.equal.append((actual, wanted, port, index))
