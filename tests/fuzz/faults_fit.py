@@ -7,6 +7,7 @@ from torch import nn
 
 from tests.fuzz.breaking import Broken, Site, tensor
 from tests.fuzz.breaking import known_source as _source
+from tests.fuzz.overlays import widened
 
 
 def tie_shapes(site: Site) -> Broken | None:
@@ -75,7 +76,7 @@ def stated_over(site: Site) -> Broken | None:
 
 def refused(site: Site) -> Broken | None:
     """An adapter that would be put in, under a policy that forbids it."""
-    if site.sample.covers["feature", "adapter_auto"]:
+    if site.sample.covers["feature", "adapter_auto"] or widened(site.tree):
         return None  # Those would be refused too, and come first.
     asks = "'adapt'" in repr(site.tree)  # `never` refuses those as well, and they come first.
     site.tree["adapters"] = {"policy": "explicit" if asks else site.rng.choice(("never", "explicit"))}

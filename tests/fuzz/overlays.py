@@ -35,7 +35,12 @@ class Place(NamedTuple):
 
 def lay(grower: Grower, tree: Tree, closing: list[str]) -> list[Claim]:
     """Put grafts onto a recipe; what is demanded to be silent must leave its host as it is."""
-    return put(MAKERS, 0.04, grower, tree, closing)
+    claims = put(MAKERS, 0.04, grower, tree, closing)
+    text = repr(tree.get("grafts"))
+    spelled = {name: value for name, value in grower.draw.vars.items() if name not in tree.get("vars", {}) and re.search(rf"\b{name}\b", text)}
+    if spelled:  # Vars that nothing before used.
+        tree["vars"] = {**tree.get("vars", {}), **spelled}
+    return claims
 
 
 # --- places ---

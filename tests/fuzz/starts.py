@@ -155,7 +155,9 @@ def _identity(grower: Grower, tree: Tree) -> list[Claim] | None:
         return None
     name = grower.draw.pick(fit)
     tree["nodes"][name]["init"] = grower.draw.pick(("identity", {"write": "identity"}, {"write": "identity", "weights": _mode(grower, tree)}))
-    return [("equal", name, tree["nodes"][name]["from"])]
+    source = tree["nodes"][name]["from"]
+    normed = {"norm", "same", "like"} & tree["nodes"].get(source, {}).keys()  # Then what stands under its address is not yet normed.
+    return [("equal", name, source)] if not normed else []
 
 
 def _square(made: Made | None) -> bool:
