@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import product
 
 from assembler.facts.flow import Flow, Use
 from assembler.facts.model import Facts
@@ -65,12 +66,9 @@ class _Names:
 
 # --- a softmax of a softmax ---
 def _softmaxes(flow: Flow, norm: Norm, names: _Names) -> Found:
-    has: dict[int, list[Step]] = {}
-    for use in flow.uses:
-        steps = has.get(id(use.definition))
-        if steps is None:
-            steps = has[id(use.definition)] = [step for step in use.definition.body if step.op == "softmax"]
-        for step in steps:
+    for sort in flow.sorts:
+        steps = [step for step in sort[0].definition.body if step.op == "softmax"]
+        for use, step in product(sort, steps):
             state = inside(norm, use).get(step.inputs[0])
             if state is None or state.kind != "simplex" or step.attributes.get("axis", -1) not in state.axes or state.gain != 1.0 or state.trained:
                 continue
@@ -108,12 +106,7 @@ def _readers(flow: Flow) -> list[int]:
 
 def _in_series(flow: Flow, norm: Norm, names: _Names) -> Found:
     readers: list[int] = []
-    leading: dict[int, Step | None] = {}
-    for use in flow.uses:
-        at = id(use.definition)
-        step = leading[at] if at in leading else leading.setdefault(at, _leading(use.definition))
-        if step is None:
-            continue
+    for use, step in ((use, step) for sort in flow.sorts if (step := _leading(sort[0].definition)) is not None for use in sort):
         (number,) = use.inputs[step.inputs[0]]
         state = norm.states[number]
         if state.kind not in UNIT or state.zero or state.axes != tuple(sorted(step.attributes.get("axes", (-1,)))):
@@ -150,7 +143,7 @@ def _first_norm(flow: Flow, number: int, readers: Sequence[int]) -> Use | None:
 def _of_one(flow: Flow, names: _Names) -> Found:
     """Norms over axes that hold a single value. (Group and batch norms demand two of their sizes.)"""
     known: dict[int, str] = {}  # By the identity of facts, which alike leaves share.
-    for use in flow.uses:
+    for use in (use for sort in flow.sorts if _leading(sort[0].definition) is not None for use in sort):
         kind = known.get(id(use.facts))
         if kind is None:
             kind = known[id(use.facts)] = _norms_one(use)
@@ -172,10 +165,9 @@ def _norms_one(use: Use) -> str:
 # --- what an input of a given module states ---
 def _wanted(flow: Flow, norm: Norm, names: _Names) -> Found:
     """A module without a body says itself what it wants. Exactly that: who takes either norm says `rms_norm`, for `ln` is `rms`."""
-    for use in flow.uses:
+    for use in (use for sort in flow.sorts if isinstance(sort[0].definition.build, Given) for use in sort):
         build = use.definition.build
-        if not isinstance(build, Given):
-            continue
+        assert isinstance(build, Given)
         for port, numbers in use.inputs.items():
             text = use.definition.inputs[port].norm if port != build.back else ""  # of a site `norm` says what the module gives
             wrong = [number for number in numbers if text and not below(norm.states[number], read(text))]

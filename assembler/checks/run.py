@@ -40,7 +40,7 @@ def prove(graph: Graph, facts: Facts, signals: Signals | None) -> list[Diagnosti
     single = {item.span for item in found if item.code == "norm-of-one"}
     found += [item for item in learning.check(signals.flow, signals.zero) if item.span not in single]
     found += alike.check(signals.flow)
-    if any(use.node.kind.name == "gating" for use in signals.flow.uses):
+    if any(sort[0].node.kind.name == "gating" for sort in signals.flow.sorts):
         from assembler.checks import mixtures
 
         found += mixtures.prove(signals.flow, signals.zero)

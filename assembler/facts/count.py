@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ class Counted(NamedTuple):
     trainable: int
 
 
+_count: Callable[[tuple[str, Leaf, NodeFacts, int, int, int]], Counted] = partial(tuple.__new__, Counted)
 _SHAPES: dict[int, tuple[NodeFacts, dict[str, tuple[int, ...]]]] = {}
 """By the identity of facts, which all leaves that are alike share."""
 
@@ -56,13 +58,15 @@ def _shapes(facts: NodeFacts) -> dict[str, tuple[int, ...]]:
 
 
 class _Sizes(NamedTuple):
-    """Parameters of all leaves that share their facts: how many elements each has, and all together."""
+    """Elements of the parameters of all leaves that share their facts."""
 
     each: tuple[tuple[str, int, bool | None], ...]
     """(key, elements, whether it learns whatever `freeze` says)."""
     whole: int
-    plain: bool
-    """No parameter is trained whatever `freeze` says."""
+    learns: int
+    """Those that learn."""
+    frozen: int
+    """Those that learn though `freeze` is said: what a graft inside a kind brought into it."""
 
 
 _SIZES: dict[int, tuple[NodeFacts, _Sizes]] = {}
@@ -75,28 +79,36 @@ def _sizes(facts: NodeFacts) -> _Sizes:
     if len(_SIZES) > 5_000:
         _SIZES.clear()
     cards = facts.definition.parameters if facts.definition is not None else {}
-    each = tuple((name, prod(shape), cards[name].trains) for name, shape in shapes(facts).items() if not cards[name].buffer)
-    found = _Sizes(each, sum(number for _, number, _ in each), all(trains is None for _, _, trains in each))
+    found = _summed([(name, prod(shape), cards[name].trains) for name, shape in shapes(facts).items() if not cards[name].buffer])
     _SIZES[id(facts)] = (facts, found)
     return found
 
 
+def _summed(each: Sequence[tuple[str, int, bool | None]]) -> _Sizes:
+    always, else_ = (sum(number for _, number, trains in each if trains is wanted) for wanted in (True, None))
+    return _Sizes(tuple(each), sum(number for _, number, _ in each), always + else_, always)
+
+
+def _owned(node: Leaf, facts: NodeFacts) -> _Sizes:
+    """Of what one copy of a leaf owns: nothing of a `same`, nothing that is tied."""
+    if node.same:
+        return _NOTHING
+    found = _sizes(facts)
+    return _summed([item for item in found.each if item[0] not in node.ties]) if node.ties else found
+
+
+_NOTHING = _summed([])
+
+
 def parameters(node: Leaf, facts: NodeFacts) -> int:
     """Parameters that one copy of a leaf owns: nothing for a `same`, nothing for what is tied."""
-    if node.same or facts.definition is None or not facts.definition.parameters:
-        return 0
-    found = _sizes(facts)
-    return sum(number for name, number, _ in found.each if name not in node.ties) if node.ties else found.whole
+    return _owned(node, facts).whole
 
 
 def trained(node: Leaf, facts: NodeFacts) -> int:
-    """Those of them that learn. A graft inside a kind learns though its host is frozen."""
-    if node.same or facts.definition is None or not facts.definition.parameters:
-        return 0
-    found = _sizes(facts)
-    if found.plain and not node.ties:
-        return 0 if node.freeze else found.whole
-    return sum(number for name, number, trains in found.each if name not in node.ties and (not node.freeze if trains is None else trains))
+    """Those of them that learn. What a graft brought inside a kind learns though its host is frozen."""
+    owned = _owned(node, facts)
+    return owned.frozen if node.freeze else owned.learns
 
 
 def leaves(graph: Graph, facts: Facts) -> Iterator[Counted]:
@@ -133,8 +145,8 @@ def _unfold(node: Node, facts: NodeFacts, address: str, copies: int, same: bool)
 
 
 def _counted(node: Leaf, facts: NodeFacts, address: str, copies: int, same: bool) -> Counted:
-    number = 0 if same else parameters(node, facts)
-    return Counted(address, node, facts, copies, number, trained(node, facts) if number else 0)
+    owned = _NOTHING if same else _owned(node, facts)
+    return _count((address, node, facts, copies, owned.whole, owned.frozen if node.freeze else owned.learns))
 
 
 def totals(graph: Graph, facts: Facts) -> tuple[int, int]:

@@ -7,7 +7,7 @@ number. Analyses read the bodies of the uses (docs/primitives.md) and nothing el
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -77,6 +77,8 @@ class Flow(NamedTuple):
     """For each value the use that makes it; -1 for an input of the recipe."""
     places: Mapping[str, int]
     """Address of every output of every node, copies and groups included -> value."""
+    sorts: tuple[Sequence[Use], ...]
+    """The uses once more, those of one definition together: what only a few definitions are asked is soon asked."""
 
 
 def flow(graph: Graph, facts: Facts) -> Flow | None:
@@ -88,7 +90,7 @@ def flow(graph: Graph, facts: Facts) -> Flow | None:
     except _TooMany:
         return None
     weights = walk.owned()
-    return Flow(tuple(walk.uses), weights, inputs, {name: given[name] for name in graph.scope.outputs if name in given}, tuple(walk.makers), walk.places)
+    return Flow(tuple(walk.uses), weights, inputs, {name: given[name] for name in graph.scope.outputs if name in given}, tuple(walk.makers), walk.places, tuple(walk.sorts.values()))
 
 
 def named(found: Flow) -> dict[int, str]:
@@ -134,6 +136,8 @@ class _Walk:
     """The weights of each use, which are known in the end."""
     makers: list[int] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
+    sorts: dict[int, list[Use]] = field(default_factory=dict)
+    """By the identity of definitions."""
 
     def value(self, maker: int) -> int:
         self.makers.append(maker)
@@ -188,7 +192,12 @@ class _Walk:
             outputs[port] = len(self.makers)
             self.makers.append(number)
         weights: dict[str, int] = {}
-        self.uses.append(_use((address, node, facts, definition, fed, outputs, weights)))
+        use = _use((address, node, facts, definition, fed, outputs, weights))
+        self.uses.append(use)
+        sort = self.sorts.get(id(definition))
+        if sort is None:
+            sort = self.sorts[id(definition)] = []
+        sort.append(use)
         self.owners.append(owner)
         self.numbers.append(weights)
         return outputs

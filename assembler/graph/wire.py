@@ -9,7 +9,7 @@ from assembler.graph.circle import cut_circles
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.feed import Feed
 from assembler.graph.insert import ask, insert
-from assembler.graph.model import Edge, Ref
+from assembler.graph.model import Edge, Ref, new_edge, new_ref
 from assembler.graph.resolve import BROKEN, LATER, LOSSES, resolve_many, take
 from assembler.source.parse import did_you_mean
 from assembler.source.recipe import GraphSpec
@@ -32,10 +32,12 @@ def wire(builder: Builder, scope: ScopeDraft) -> None:
             if ref is not None:
                 if feed.detach or feed.adapt is not None or draft.reads or draft.sees:
                     connect(builder, scope, draft, port, feed, [ref])
-                elif port in draft.edges:
-                    draft.edges[port].append(Edge(ref, feed.span))
+                    continue
+                edge = new_edge((ref, feed.span, False, False))
+                if port in draft.edges:
+                    draft.edges[port].append(edge)
                 else:
-                    draft.edges[port] = [Edge(ref, feed.span)]
+                    draft.edges[port] = [edge]
                 continue
             refs = resolve_many(builder, scope, feed.address, feed.span.at(f"{draft.path}.from"))
             if LATER in refs:
@@ -54,7 +56,7 @@ def wire(builder: Builder, scope: ScopeDraft) -> None:
             break
         waiting = left
     for draft in list(scope.nodes.values()):
-        if not draft.broken:
+        if not (draft.broken or _fed(draft)):
             complete(builder, scope, draft)
     cut_circles(builder, scope)
 
@@ -66,7 +68,7 @@ def _plain_value(scope: ScopeDraft, address: str) -> Ref | None:
         return Ref("", address) if address in scope.inputs else None
     if draft.broken or not draft.main:
         return None
-    return draft.after or Ref(address, draft.main)
+    return draft.after or new_ref((address, draft.main))
 
 
 def _feeds(builder: Builder, draft: Draft) -> list[tuple[str, Feed]]:
@@ -154,10 +156,13 @@ def connect(builder: Builder, scope: ScopeDraft, draft: Draft, port: str, feed: 
         target.edges.setdefault(name, []).append(Edge(ref, feed.span))
 
 
+def _fed(draft: Draft) -> bool:
+    """Whether it is said of every input what feeds it."""
+    return not draft.reads and len(draft.edges) >= len(draft.ports) and [] not in draft.edges.values()
+
+
 def complete(builder: Builder, scope: ScopeDraft, draft: Draft) -> None:
     """What the recipe leaves unsaid: the place's own stream, inputs passed by name; then what is missing."""
-    if not draft.reads and len(draft.edges) >= len(draft.ports) and all(draft.edges.values()):
-        return
     for name, port in list(draft.ports.items()):
         target, into = (scope.nodes[draft.reads], "x") if name == draft.first and draft.reads else (draft, name)
         if target.edges.get(into):

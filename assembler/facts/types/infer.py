@@ -26,6 +26,7 @@ from assembler.facts.types.match import (
     is_open,
     judge,
     match,
+    new_arrival,
     results,
     static,
 )
@@ -109,6 +110,9 @@ class _Walk:
         for name, node in scope.nodes.items():
             arrivals: Types = {}
             for port, edges in node.inputs.items():
+                if len(edges) == 1 and not edges[0].follows:
+                    arrivals[port] = (values.get(edges[0].source, UNKNOWN),)
+                    continue
                 found = [values.get(edge.source, UNKNOWN) for edge in edges]
                 for place, edge in enumerate(edges):
                     if edge.follows:
@@ -117,7 +121,7 @@ class _Walk:
             facts = self.leaf(node, arrivals, prefix + name, scope) if type(node) is Leaf else self.node(node, arrivals, prefix + name, scope)
             nodes[name] = facts
             for port, kind in facts.outputs.items():
-                values[name, port] = Arrival(kind)
+                values[name, port] = new_arrival((kind, False))
         outputs = {name: values.get(ref, UNKNOWN).type for name, ref in scope.outputs.items()}
         return ScopeFacts(inputs, nodes, outputs)
 
@@ -208,9 +212,9 @@ class _Walk:
 
     # --- leaves ---
     def leaf(self, node: Leaf, arrivals: Types, address: str, scope: Scope | None) -> NodeFacts:
-        definition = _ranked(node, arrivals)
+        definition = _ranked(node, arrivals) if node.kind.by_rank else node.definition
         owner = self.uses.owner(node, address) if self.uses.shared else ""
-        solved = self.solved.get(address, {})
+        solved = self.solved.get(address, {}) if self.solved else {}
         key = None
         if not owner and not solved:
             key = (id(definition), node.dtype, node.adapter, *arrivals.items())
@@ -370,9 +374,7 @@ class _Walk:
 
 
 def _ranked(node: Leaf, arrivals: Types) -> Definition:
-    """The definition for the rank that arrives."""
-    if not node.kind.by_rank:
-        return node.definition
+    """The definition of a `by_rank` kind for the rank that arrives."""
     first = next(iter(arrivals.values()), (UNKNOWN,))
     kind = first[0].type if first else None
     if kind is None:

@@ -7,8 +7,9 @@ variable, and the walk in `infer.py` settles those and comes back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from assembler.facts.types.signature import Pattern, Side, Signature
@@ -28,6 +29,9 @@ class Arrival(NamedTuple):
 
     type: Type | None
     follows: bool = False
+
+
+new_arrival: Callable[[tuple[Type | None, bool]], Arrival] = partial(tuple.__new__, Arrival)
 
 
 class Finding(NamedTuple):
