@@ -34,6 +34,10 @@ class Moment(NamedTuple):
     reason: str = ""
     error: float = 0.0
     """Relative standard error of the measurement: few numbers were drawn for it."""
+    over: tuple[str, ...] = ()
+    """The edges whose mean it is: one, or all experts of a mixture."""
+    sure: float = 2.0
+    """Standard errors that the measurement may lie beyond its band."""
 
     @property
     def inside(self) -> bool:
@@ -42,8 +46,12 @@ class Moment(NamedTuple):
             return True
         if self.predicted == 0:
             return self.measured == 0
-        most = self.band * math.exp(2 * self.error)
-        return self.predicted / most <= self.measured <= self.predicted * most
+        return self.predicted / self.band * self.least <= self.measured <= self.predicted * self.band * math.exp(self.sure * self.error)
+
+    @property
+    def least(self) -> float:
+        """How much of a mean chance leaves at least: sums of squares are Gamma's, down to 0 where few rows choose an expert (Wilson and Hilferty 1931)."""
+        return max(0.0, 1 - self.error**2 / 9 - self.sure * self.error / 3) ** 3
 
 
 def assumed(facts: Facts, sizes: Mapping[str, int], seed: int, floating: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -85,21 +93,38 @@ def _second(value: Tensor) -> float:
 
 
 def compared(flow: Flow, scale: Scale, runs: Sequence[Measured]) -> list[Moment]:
-    """Predictions against the mean of several measurements (other seeds of the same model, or one), address by address."""
+    """Predictions against the mean of several measurements (other seeds of the same model, or one), address by address.
+
+    How many rows choose an expert is chance, so a mixture has one row more: the mean gradient of all its experts, at the
+    port that they feed, where chance has cancelled.
+    """
     rows: list[Moment] = []
+    shown: dict[int, str] = {}
     for address in runs[0] if runs else ():
         number = flow.inputs.get(address, flow.places.get(address))
         if number is None:
             continue
+        shown.setdefault(number, address)
         known = scale.values[number]
         values = [run[address] for run in runs]
         squares = [q for q, _ in values if q is not None]
         slopes = [g for _, g in values if g is not None]
         if squares:
-            rows.append(Moment("q", address, known.q, known.band, sum(squares) / len(squares), known.reason, known.doubt / math.sqrt(len(squares))))
+            rows.append(Moment("q", address, known.q, known.band, sum(squares) / len(squares), known.reason, known.doubt / math.sqrt(len(squares)), (address,)))
         if slopes:
-            rows.append(Moment("g", address, known.g, known.gradient_band, sum(slopes) / len(slopes), known.no_gradient, known.gradient_doubt / math.sqrt(len(slopes))))
-    return rows
+            rows.append(Moment("g", address, known.g, known.gradient_band, sum(slopes) / len(slopes), known.no_gradient, known.gradient_doubt / math.sqrt(len(slopes)), (address,)))
+    return rows + _experts(flow, scale, shown, {row.address: row for row in rows if row.what == "g"})
+
+
+def _experts(flow: Flow, scale: Scale, shown: Mapping[int, str], rows: Mapping[str, Moment]) -> list[Moment]:
+    found: list[Moment] = []
+    for use in flow.uses:
+        for port, values in use.inputs.items():
+            if len(values) > 1 and all(value in shown and scale.values[value].gradient_doubt > 0 for value in values):
+                each = [rows[shown[value]] for value in values]
+                predicted, measured = (sum(numbers) / len(each) for numbers in ([row.predicted or 0.0 for row in each], [row.measured for row in each]))
+                found.append(Moment("g", f"{use.address}.{port}", predicted, max(row.band for row in each), measured, over=tuple(row.address for row in each)))
+    return found
 
 
 def tried(graph: Graph, facts: Facts, sizes: Mapping[str, int] | None = None, seeds: Sequence[int] = (0, 1, 2)) -> list[Moment]:

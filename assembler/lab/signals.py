@@ -166,11 +166,10 @@ def _sizes(model: nn.Module, graph: Graph, facts: Facts, stated: Mapping[str, in
         return  # nothing is estimated behind a module that is not ours, and there is one of it, not many draws
     few = text.parameters > SMALL
     draws = [run(model, 0)] + [run(build(text, device=device, dtype=own, seed=seed + number), number) for number in range(1, 3 if few else DRAWS)]
-    errors = _spread(draws)
     shown = draws[:1] if alone else draws
     for item in compared(flow, estimated, shown):
-        error = errors.get((item.what, item.address), 0.0) / (1 if alone else math.sqrt(len(draws)))
-        yield _moment(item._replace(error=SURE / 2 * max(error, item.error)))
+        error = _spread(draws, item) / (1 if alone else math.sqrt(len(draws)))
+        yield _moment(item._replace(error=max(error, item.error), sure=SURE))
 
 
 def _training(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, Tensor], seed: int) -> Measured:
@@ -181,15 +180,12 @@ def _training(model: nn.Module, graph: Graph, facts: Facts, batch: Mapping[str, 
         model.train(before)
 
 
-def _spread(draws: Sequence[Measured]) -> dict[tuple[str, str], float]:
-    """Relative standard deviation of each second moment over the draws."""
-    found: dict[tuple[str, str], float] = {}
-    for address in draws[0]:
-        for place, what in enumerate(("q", "g")):
-            values = [value for draw in draws if (value := draw.get(address, (None, None))[place]) and math.isfinite(value)]
-            if len(values) > 1:
-                found[what, address] = statistics.stdev(values) / statistics.fmean(values)
-    return found
+def _spread(draws: Sequence[Measured], of: Moment) -> float:
+    """Relative standard deviation of a second moment over the draws."""
+    place = ("q", "g").index(of.what)
+    rows = [[value for address in of.over if (value := draw.get(address, (None, None))[place]) is not None] for draw in draws]
+    values = [mean for row in rows if row and (mean := statistics.fmean(row)) and math.isfinite(mean)]
+    return statistics.stdev(values) / statistics.fmean(values) if len(values) > 1 else 0.0
 
 
 def _moment(item: Moment) -> Row:

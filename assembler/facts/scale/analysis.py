@@ -30,8 +30,6 @@ LEAD = 2
 """The one axis that stands for `...`, as in generated inputs."""
 LARGEST = 1e76
 """Second moments beyond it are beyond float32."""
-CHANCE = 0.75
-"""Relative deviation of a gradient from one initialisation to the next from which none is promised."""
 WIDEST = 9.0
 """A band beyond it promises nothing."""
 
@@ -57,7 +55,8 @@ class Estimate(NamedTuple):
     doubt: float = 0.0
     """Relative standard deviation of q as one initialisation shows it: what all samples share is drawn once for each feature."""
     gradient_doubt: float = 0.0
-    """The same of g: how many rows choose an expert hangs on its router's weights."""
+    """The same of g: how many rows choose an expert hangs on its router's weights, so g is the mean over initialisations (or over
+    the experts of one), and any single expert may be far from it."""
 
 
 class Score(NamedTuple):
@@ -267,9 +266,8 @@ class _Walk:
             return Estimate(found.q, c, found.m, 0.0, 0.0 if c is not None else None, band, size=math.prod(found.shape), doubt=doubt)
         if not gradient.q < LARGEST:
             return Estimate(found.q, c, found.m, None, None, band, no_gradient="beyond what float32 holds", size=math.prod(found.shape), doubt=doubt)
-        loose = "only a loss over the batch reaches it" if gradient.band > WIDEST else "how many rows choose this expert is chance" if self.doubts.get(value, 0.0) > CHANCE else ""
-        if loose:
-            return Estimate(found.q, c, found.m, None, None, band, no_gradient=loose, size=math.prod(found.shape), doubt=doubt)
+        if gradient.band > WIDEST:
+            return Estimate(found.q, c, found.m, None, None, band, no_gradient="only a loss over the batch reaches it", size=math.prod(found.shape), doubt=doubt)
         wide = gradient.band * math.exp(2 * math.sqrt(gradient.noise))
         return Estimate(
             found.q, c, found.m, gradient.q, gradient.c if c is not None else None, band, wide, size=math.prod(found.shape), doubt=doubt, gradient_doubt=self.doubts.get(value, 0.0)

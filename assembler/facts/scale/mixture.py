@@ -134,7 +134,7 @@ def matmul_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, a: Valu
     assert isinstance(b, Signal)
     assert b.rows is not None
     assert a.plan is not None
-    run.chance = sqrt(chance(a))
+    run.chance = max(sqrt(chance(a)), 1.0 if any(law.dropout for law in a.plan.laws) else 0.0)  # An expert that is dropped gets nothing.
     backs = _experts_back(run, g, a, len(b.rows))
     found = tuple(
         x.reached(g, refined(back.parts, [item.n for item in x.parts], run.fresh.next()))

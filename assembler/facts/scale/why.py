@@ -8,6 +8,8 @@ from assembler.facts.flow import Flow
 from assembler.facts.scale.analysis import Estimate, Scale
 
 HOPS = 3
+LARGE = 0.25
+"""Relative deviation of a gradient from which it is said that it is a mean."""
 
 
 def shown(item: Estimate) -> str:
@@ -17,7 +19,7 @@ def shown(item: Estimate) -> str:
     words = [f"q {_with_band(item.q, item.band)}"]
     if item.c is not None:
         words.append(f"c {item.c:.3g}")
-    words.append(f"g not predicted: {item.no_gradient}" if item.g is None else f"g {_with_band(item.g, item.gradient_band)}")
+    words.append(f"g not predicted: {item.no_gradient}" if item.g is None else f"g {_with_band(item.g, item.gradient_band)}{', a mean: how many rows choose this expert is chance' if item.gradient_doubt > LARGE else ''}")
     return ", ".join(words)
 
 

@@ -84,6 +84,27 @@ def test_every_edge_of_a_shipped_mixture_is_inside_its_band(name: str) -> None:
     assert not [row for row in rows if row.predicted is None]
 
 
+def test_where_tokens_choose_alike_the_mean_of_the_experts_is_inside_the_band_in_every_single_model() -> None:
+    """One expert alone is nowhere near its mean there: that hangs on chance, and is said as a doubt."""
+    graph, facts = checked(recipe(shipped.path("experts"), shipped.SMALL["experts"]))
+    for seed in range(3):
+        rows = tried(graph, facts, {"batch": 4, "seq": 24}, [seed])
+        mean = _named(rows, "g", "stream.mix.mix.x")
+        experts = [_named(rows, "g", f"stream.mix.expert.{place}.y") for place in range(len(mean.over))]
+        assert mean.error == 0
+        assert mean.band < 1.6
+        assert mean.inside
+        assert mean.measured == pytest.approx(sum(row.measured for row in experts) / len(experts))
+        assert min(row.error for row in experts) > 0.5
+        assert [row for row in experts if not 1 / 1.5 < row.measured / (row.predicted or 0.0) < 1.5]
+
+
+def test_an_expert_that_no_row_chose_is_inside_where_chance_is_large_and_outside_where_it_is_not() -> None:
+    assert Moment("g", "expert.y", 1.0, 1.5, 0.0, error=1.0, sure=3.0).inside
+    assert not Moment("g", "expert.y", 1.0, 1.5, 0.0, error=0.5, sure=3.0).inside
+    assert not Moment("g", "expert.y", 1.0, 1.5, 50.0, error=1.0, sure=3.0).inside
+
+
 def _named(rows: list[Moment], what: str, address: str) -> Moment:
     (row,) = [row for row in rows if (row.what, row.address) == (what, address)]
     return row
