@@ -128,11 +128,14 @@ class _Call:
         self.sites = {value: port for item in self.stretches for port, value in item.outputs.items() if port in item.build.sites}
         self.keys = dict(self.sites)
         """Value from inside -> what it is called there."""
+        self.own: set[int] = set()
+        """The values that are made inside: what a graft puts in the place of a site's may be there before."""
         self.marks = {value: self.draft.made_by[value] for item in self.stretches for value in item.outputs.values()}
         """Value of a stretch -> its probes, as long as they have no place."""
 
     def close(self) -> None:
         stages = list(self._stages())
+        self.own.update(self.sites, *(stage.made for stage in stages))
         self.inner = [op for place, op in enumerate(self.inner) if place not in self.taken]
         outside, taken = self._read_outside(), {value for stage in stages for value in stage.takes}
         names = set(self.keys.values())
@@ -144,7 +147,7 @@ class _Call:
                     self.keys[value] = fresh(variable(op.name if op is not None else "value"), names)
                     names.add(self.keys[value])
         last = self.stretches[-1]
-        kept = [value for value in self.keys if value in outside]
+        kept = [value for value in self.keys if value in outside and value in self.own]
         direct = {port: value for port, value in last.outputs.items() if port not in last.build.sites}
         sites = {*(stage.site for stage in stages), *(site for value, site in self.sites.items() if value in outside or value in taken)}
         self._module(sites)
@@ -246,8 +249,8 @@ class _Call:
     # --- what runs inside ---
     def _stage(self, stage: Stage) -> list[Piece]:
         """`"h3": (self._at_bert_h3, ("h3",), (x,), ("side_add",))`, and the method itself."""
-        inside = [value for value in stage.takes if value in self.keys]
-        others = [value for value in stage.takes if value not in self.keys]
+        inside = [value for value in stage.takes if value in self.own]
+        others = [value for value in stage.takes if value not in self.own]
         stage.takes = [*inside, *others]
         names: dict[int, str] = {}
         for value in stage.takes:

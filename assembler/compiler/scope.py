@@ -21,6 +21,7 @@ from assembler.facts.count import parameters
 from assembler.facts.model import NodeFacts, ScopeFacts
 from assembler.facts.start import stated
 from assembler.graph.model import Group, Leaf, Node, Ref, Repeat, Scope
+from assembler.graph.rewrite import reads
 from assembler_schemas.kind import Given, Inline, Module
 from assembler_schemas.span import Span
 
@@ -83,20 +84,6 @@ def place_of(span: Span) -> str:
     return comment(f"{span.file}:{span.line}") if span.file and span.line else ""
 
 
-def alive(scope: Scope, wanted: Sequence[str]) -> tuple[set[str], dict[str, set[str]]]:
-    """The nodes that the wanted outputs need, and which ports of each are read."""
-    nodes: set[str] = set()
-    ports: dict[str, set[str]] = {}
-    todo = [scope.outputs[name] for name in wanted]
-    while todo:
-        ref = todo.pop()
-        ports.setdefault(ref.node, set()).add(ref.port)
-        if ref.node and ref.node not in nodes:
-            nodes.add(ref.node)
-            todo.extend(edge.source for edges in scope.nodes[ref.node].inputs.values() for edge in edges)
-    return nodes, ports
-
-
 class ScopeBuilder:
     """Visits the nodes of one scope in order."""
 
@@ -110,22 +97,22 @@ class ScopeBuilder:
             self.draft.values[Ref("", name)] = self.draft.new()
 
     def run(self) -> Draft:
-        nodes, ports = alive(self.scope, self.wanted.outputs)
-        self.alive = nodes
+        ports = reads(self.scope, self.wanted.outputs)
+        self.alive = set(ports)
         experts = self.mixture.experts if self.mixture is not None else ()
         ensemble = None if self.planner.dense or self.mixture is not None else folded(self.scope)
         members: dict[str, Members] = {}
         for name, node in self.scope.nodes.items():
             identifier(name)
-            if name in nodes and name in experts:
+            if name in ports and name in experts:
                 self._module(node, self.facts.nodes[name], self._fed(node), ports[name])
-            elif name in nodes and self.mixture is not None and node is self.mixture.mix:
+            elif name in ports and self.mixture is not None and node is self.mixture.mix:
                 call_mixture(self, self.mixture, ports)
-            elif name in nodes and ensemble is not None and name in ensemble.parts:
+            elif name in ports and ensemble is not None and name in ensemble.parts:
                 members[name] = members_of(self, node, self.facts.nodes[name], self._fed(node), ports[name])
-            elif name in nodes and ensemble is not None and node is ensemble.join:
+            elif name in ports and ensemble is not None and node is ensemble.join:
                 call_ensemble(self, ensemble.join, self.facts.nodes[name], list(members.values()))
-            elif name in nodes:
+            elif name in ports:
                 self._node(node, self.facts.nodes[name], ports[name])
             elif self.planner.is_owner((*self.draft.path, name)):
                 self._module(node, self.facts.nodes[name], {}, ports.get(name, set()))

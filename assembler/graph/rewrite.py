@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from typing import NamedTuple
 
 from assembler.graph.address import parse_address
-from assembler.graph.model import Group, Node, Repeat, Run, Scope
+from assembler.graph.model import Group, Leaf, Node, Ref, Repeat, Run, Scope
+from assembler_schemas.kind import Given
 
 Change = Callable[[Scope, dict[str, Node]], dict[str, Node]]
 """The old scope and its nodes (already rewritten inside) -> its new nodes, in order."""
@@ -83,15 +84,27 @@ def _needed(naming: Mapping[Names, _Named], read: Iterable[Names]) -> tuple[set[
 def reads(scope: Scope, wanted: Iterable[str]) -> dict[str, set[str]]:
     """The nodes that the wanted outputs need -> the ports of each that are read."""
     found: dict[str, set[str]] = {}
+    ends: dict[tuple[str, str], Ref] = {}
     todo = [scope.outputs[name] for name in wanted]
     while todo:
         ref = todo.pop()
         if ref.node not in scope.nodes:
             continue  # an input of the scope, or a value that an error stands for
         if ref.node not in found:
-            todo.extend(edge.source for edges in scope.nodes[ref.node].inputs.values() for edge in edges)
+            node = scope.nodes[ref.node]
+            todo.extend(edge.source for edges in node.inputs.values() for edge in edges)
+            build = node.definition.build if type(node) is Leaf else None
+            if isinstance(build, Given) and build.back:  # The module runs up to that site, though another value takes the place of its own.
+                ends = ends or _ends(scope)
+                todo.append(ends[build.node or node.name, build.back])
         found.setdefault(ref.node, set()).add(ref.port)
     return found
+
+
+def _ends(scope: Scope) -> dict[tuple[str, str], Ref]:
+    """A module that is handed over, and a site at which one of its stretches ends -> that stretch's value."""
+    leaves = ((name, node.definition) for name, node in scope.nodes.items() if type(node) is Leaf)
+    return {(item.build.node, item.main): Ref(name, item.main) for name, item in leaves if isinstance(item.build, Given) and item.build.node}
 
 
 def _pruned(scope: Scope, wanted: Collection[str], at: Names, owners: Set[Names], shared: Set[Names]) -> Scope:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from assembler import assemble
 from assembler.compiler.build import probed
 from assembler.compiler.plan import plan
-from assembler.compiler.scope import alive
 from assembler.compiler.shapes import predicted
 from assembler.facts.count import shapes, totals
 from assembler.facts.flow import MAX_USES, Flow, Use, flow
@@ -21,6 +20,7 @@ from assembler.facts.model import Facts
 from assembler.facts.weights import shape_text
 from assembler.facts.zero.analysis import zero
 from assembler.graph.model import Graph, Leaf
+from assembler.graph.rewrite import reads
 from assembler.lab.inputs import DTYPES, InputError, generated, sizes_of
 from assembler.lab.rows import NOTHING, STARTED, Row, table
 from assembler.lab.signals import at_the_start
@@ -225,12 +225,12 @@ def _edges(graph: Graph, facts: Facts, seen: Mapping[str, str], spell: _Speller)
     for address, measured in seen.items():
         if address not in facts.root.inputs:
             yield Row("edge", address, spell(kinds[address]) if address in kinds else NOTHING, measured)
-    nodes, ports = alive(graph.scope, tuple(graph.scope.outputs))
-    for name in graph.scope.nodes:
-        node = graph.scope.nodes[name]
-        for port in ports.get(name, ()) if name in nodes and isinstance(node, Leaf) else ():
-            if f"{name}.{port}" not in seen:
-                yield Row("edge", f"{name}.{port}", spell(kinds.get(f"{name}.{port}")), NOTHING)
+    nodes = graph.scope.nodes
+    read = {edge.source for name in reads(graph.scope, graph.scope.outputs) for edges in nodes[name].inputs.values() for edge in edges}
+    read.update(graph.scope.outputs.values())
+    for name, port in sorted(read):
+        if isinstance(nodes.get(name), Leaf) and f"{name}.{port}" not in seen:
+            yield Row("edge", f"{name}.{port}", spell(kinds.get(f"{name}.{port}")), NOTHING)
 
 
 def _keys(model: nn.Module, every: Sequence[Use]) -> Iterator[Row]:

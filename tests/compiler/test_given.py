@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import assembler
 from assembler.assemble import RecipeError
+from assembler.lab.verify import verify
 
 torch.set_num_threads(1)
 Pair = namedtuple("Pair", ["y", "z"])
@@ -579,3 +580,25 @@ def test_what_is_predicted_around_a_module_is_measured_so() -> None:
     model, _ = with_sites("side: {write: host.b, read: host.a, mode: add, init: zero, part: {kind: mlp, hidden: 4}}")
     found = assembler.verify(model)
     assert [row for row in found.rows if row.agrees is False] == []
+
+
+@pytest.mark.parametrize("site", ["h0", "h1"])
+def test_what_takes_the_place_of_a_site_need_not_read_it(site: str) -> None:
+    """The stretch before was taken for unread: the module was measured with the site as an argument, and never written."""
+    sites = '{h0: "layers.0 [batch seq 8]", h1: "layers.1 [batch seq 8]"}'
+    made = recipe(f"""
+inputs: {{x: "[batch seq 6]"}}
+nodes:
+  host: {{kind: given, ports: {{in: {{x: "[batch seq 6]"}}, out: {{y: "[batch seq 5]"}}}}, sites: {sites}, from: x}}
+outputs: {{y: host, side: side}}
+grafts: {{side: {{read: x, write: host.{site}, mode: replace, part: {{kind: linear, out: 8}}}}}}
+""")
+    host, x = foreign(), torch.randn(2, 3, 6)
+    model = assembler.build(made, given={"host": host}, seed=0)
+    h = host.first(x)
+    for name, layer in zip(("h0", "h1", "h2"), host.layers, strict=True):
+        h = h + (model.side(x) if name == site else layer(h))
+    out = model(x)
+    assert torch.equal(out["y"], host.last(h))
+    assert torch.equal(out["side"], model.side(x))
+    assert verify(model).ok
