@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from assembler.graph import accept, container, finish, init, wire
+from assembler.graph import accept, container, copies, finish, init, norms, wire
 from assembler.graph.address import copies_text
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.env import Env, wrong_expression
@@ -266,7 +266,7 @@ class Builder:
             return self._broken(place, scope, at)
         copy = beside == 0 or (shared.repeat is None and beside is None and self._is_copy(resolved, scope, at))
         if copy:
-            draft = container.copy_of(self, resolved, shared, scope, at, offered, called=True)
+            draft = copies.copy_of(self, resolved, shared, scope, at, offered, called=True)
         elif beside is not None or shared.repeat is not None:
             draft = self._repeat(resolved, shared, scope, at, offered, find, in_bus, beside)
         else:
@@ -279,7 +279,7 @@ class Builder:
         if resolved.slot and not draft.broken:
             accept.keep(self, resolved, draft, scope)
         if not draft.broken and shared.repeat is None and beside is None and not copy:
-            container.norms(self, draft, shared, scope)
+            norms.around(self, draft, shared, scope)
         return draft
 
     @staticmethod
@@ -341,7 +341,7 @@ class Builder:
         if resolved.graph is not None:
             draft.inner = self.graph(resolved.graph, scope.env if resolved.slot else resolved.env, below, resolved.arguments)
             draft.ports = dict(draft.inner.inputs)
-            container.gives(draft)
+            draft.give()
         elif kind.container:
             container.fill(self, draft, resolved, shared, scope, below, offered)
         else:
@@ -401,12 +401,12 @@ class Builder:
                 copy = again or resolved
                 own = read_shared(copy, at.inherited, in_bus, self.say) or shared
                 accept.stands(self, copy, here.address)
-            node = container.copy_of(self, copy, own, scope, here, offered, called=beside is not None)
+            node = copies.copy_of(self, copy, own, scope, here, offered, called=beside is not None)
             if node.broken:
                 draft.broken = True
                 return draft
             draft.runs.append((stop - start, node))
-        container.join_runs(self, draft, resolved)
+        copies.join_runs(self, draft, resolved)
         if beside is not None:
             draft.beside, draft.main = draft.main, ""
             draft.gives = {name: port for name, port in draft.gives.items() if port.loss}

@@ -15,6 +15,8 @@ from assembler.source.recipe import Place
 from assembler_schemas.kind import Kind, Port
 from assembler_schemas.span import NOWHERE, Span
 
+STREAM = "x"
+"""A container's first input, whatever the label in `from`."""
 ANY = Port("")
 """A container's input or output: it has the type of what it is fed."""
 
@@ -85,6 +87,12 @@ class Draft:
         if self.beside:
             return [Ref(self.name, f"{index}.{self.beside}") for index in range(self.count)]
         return [self.after or Ref(self.name, self.main)]
+
+    def give(self) -> None:
+        """A group gives out what its scope does."""
+        assert self.inner is not None
+        self.gives = {name: Port("", loss=name in self.inner.losses) for name in self.inner.outputs}
+        self.main = self.inner.main
 
     def freeze(self) -> Node:
         inputs = {port: tuple(edges) for port, edges in self.edges.items() if edges}

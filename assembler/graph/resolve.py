@@ -195,6 +195,14 @@ def no_main(builder: Builder, draft: Draft, span: Span, use: str = "") -> None:
     builder.say(Diagnostic("port-ambiguous", f"`{draft.name}` {use}: it {what}" if use else f"`{draft.name}` {what}", span, help=help))
 
 
+def part_value(builder: Builder, part: Draft) -> Ref:
+    """What a part gives on. Behind a broken one nothing is known: it is not as if it did not stand there."""
+    if not part.main and not part.broken:
+        no_main(builder, part, part.span.at(part.path), "cannot be a part")
+        part.broken = True
+    return part.after or Ref(part.name, part.main)
+
+
 def _pattern(builder: Builder, draft: Draft, rest: tuple[str | int | Slice, ...], text: str, span: Span) -> list[Ref]:
     """Every value that a pattern below one node names, in order."""
     found: list[tuple[str | int | Slice, ...]] = [()]

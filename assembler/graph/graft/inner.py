@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from assembler.graph.address import parse_address
-from assembler.graph.container import norm_node
 from assembler.graph.draft import Draft, ScopeDraft
 from assembler.graph.feed import Feed
 from assembler.graph.graft.place import Placed, Target
@@ -20,6 +19,7 @@ from assembler.graph.graft.spec import Overlay
 from assembler.graph.graft.splice import Map, Maps, Parts, Splice
 from assembler.graph.insert import insert
 from assembler.graph.model import Ref
+from assembler.graph.norms import norm_node
 from assembler.graph.shared import Shared
 from assembler.source.tree import value_of
 from assembler_schemas.diagnostic import Diagnostic

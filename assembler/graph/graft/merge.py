@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from assembler.graph.container import norm_node
 from assembler.graph.draft import Draft
 from assembler.graph.graft.place import Target
 from assembler.graph.graft.silent import Plan, factor
 from assembler.graph.graft.spec import Overlay
 from assembler.graph.insert import ask, insert
 from assembler.graph.model import Edge, Ref
+from assembler.graph.norms import norm_node
 from assembler.graph.shared import Shared
 from assembler.source.tree import value_of
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from assembler.graph import wire
-from assembler.graph.container import norm_node
 from assembler.graph.draft import Draft
 from assembler.graph.feed import Feed
 from assembler.graph.graft.place import Target
@@ -14,6 +13,7 @@ from assembler.graph.graft.read import read
 from assembler.graph.graft.silent import Plan, silence
 from assembler.graph.graft.spec import Overlay
 from assembler.graph.model import Edge, Ref
+from assembler.graph.norms import norm_node
 from assembler.graph.resolve import BROKEN
 from assembler.graph.shared import Shared
 from assembler.source.parse import did_you_mean
