@@ -227,6 +227,7 @@ class Slots:
                 or not self._known(draw, name)
                 or x.dtype != "f32"
                 or rule.kind == "learned_position"
+                or (rule.kind in ("batch_norm", "group_norm") and not (x.dims and draw.positive(x.dims[0], 2)))
             ):
                 continue
             out = rule.out(old.options, {rule.first: [x]})
