@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from assembler.facts.model import Facts, NodeFacts
-from assembler.facts.types.match import FLOATS, INTS, Arrival, match
+from assembler.facts.types.found import Arrival
+from assembler.facts.types.match import FLOATS, INTS, match
 from assembler.facts.types.signature import signature
 from assembler.graph.model import Accepted, Graph, Kept
 from assembler.source.parse import did_you_mean

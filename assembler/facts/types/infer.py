@@ -15,21 +15,10 @@ from itertools import groupby
 
 from assembler.facts.model import Bridging, Conflict, Facts, Guard, NodeFacts, ScopeFacts
 from assembler.facts.owners import Again, Uses, owners
+from assembler.facts.types.found import Arrival, Bridge, Claim, Finding, Match, is_open, new_arrival
 from assembler.facts.types.guard import needed
-from assembler.facts.types.match import (
-    Arrival,
-    Bridge,
-    Claim,
-    Finding,
-    Match,
-    complete,
-    is_open,
-    judge,
-    match,
-    new_arrival,
-    results,
-    static,
-)
+from assembler.facts.types.match import match
+from assembler.facts.types.result import complete, judge, results, static
 from assembler.facts.types.signature import Signature, signature
 from assembler.facts.types.unify import Unifier
 from assembler.graph.address import copies_text

@@ -7,13 +7,11 @@ variable, and the walk in `infer.py` settles those and comes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
+from assembler.facts.types.found import Arrival, Bridge, Claim, Condition, Finding, Match, is_open
 from assembler.facts.types.signature import Pattern, Side, Signature
-from assembler_schemas.dim import DimLimit, Poly, exact_divide, floor_divide, lower_bound, names, substitute, variables
+from assembler_schemas.dim import Poly, exact_divide, floor_divide, names, substitute, variables
 from assembler_schemas.dim import name as dim_name
 from assembler_schemas.expression import Expression, ExpressionError
 from assembler_schemas.shape import Dim, Type
@@ -22,87 +20,6 @@ FLOATS = frozenset({"float", "f64", "f32", "bf16", "f16"})
 INTS = frozenset({"int", "i64", "i32"})
 _WHOLE = {"float": FLOATS, "int": INTS, "bool": frozenset({"bool"})}
 _SOLVE = "?solve"
-
-
-class Arrival(NamedTuple):
-    """A value that reaches a port: its type (None: unknown) and whether it must adapt."""
-
-    type: Type | None
-    follows: bool = False
-
-
-new_arrival: Callable[[tuple[Type | None, bool]], Arrival] = partial(tuple.__new__, Arrival)
-
-
-class Finding(NamedTuple):
-    """What does not fit at one node. `port`, `at`: the edge; `axis`: from the right, -1 is last."""
-
-    code: str
-    port: str = ""
-    at: int = 0
-    axis: int = 0
-    found: object = None
-    wanted: object = None
-    name: str = ""
-    other: tuple[str, int, int] | None = None
-    """The edge and axis that claimed the size first."""
-    text: str = ""
-
-
-class Claim(NamedTuple):
-    """An unknown width that meets a known one over an edge."""
-
-    unknown: Dim
-    value: Dim
-    port: str
-    at: int
-    weak: bool = False
-    """What is known follows: it says the width only where nothing else does."""
-
-
-class Bridge(NamedTuple):
-    """An edge whose width an adapter must change."""
-
-    port: str
-    at: int
-    source: Type
-    target: Type
-
-
-class Condition(NamedTuple):
-    """A demand on run-time sizes."""
-
-    relation: str
-    left: Dim
-    right: Dim
-    about: str
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class Match:
-    """What came out of matching one node."""
-
-    sizes: dict[str, Dim]
-    stated: frozenset[str]
-    fixed: frozenset[str]
-    """Sizes that another use of the same module has fixed: known, but not stated here."""
-    inputs: dict[str, tuple[Type, ...]] = field(default_factory=dict)
-    outputs: dict[str, Type | None] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    claims: list[Claim] = field(default_factory=list)
-    equal: list[tuple[Dim, Dim, str, int]] = field(default_factory=list)
-    bridges: list[Bridge] = field(default_factory=list)
-    conditions: list[Condition] = field(default_factory=list)
-    unknown: bool = False
-    """Some required value is unknown: its cause is said elsewhere."""
-    origin: dict[str, tuple[str, int, int]] = field(default_factory=dict)
-    lead: tuple[Dim, ...] | None = None
-    lead_name: str = ""
-    dtype: str = "float"
-
-
-def is_open(dim: Dim) -> bool:
-    return type(dim) is not int and bool(variables(dim))
 
 
 def match(signature: Signature, arrivals: Mapping[str, Sequence[Arrival]], sizes: Mapping[str, Dim], stated: frozenset[str], dtype: str | None) -> Match:  # fmt: skip
@@ -223,29 +140,11 @@ def _bind(found: Match, side: Side, index: int, axis: int, pattern: Pattern, act
         return None if pattern == actual else _differ(found, side.port, index, axis, actual, pattern, "", follows)
     free = [name for name in pattern.names if name not in found.sizes]
     if not free:
-        wanted = _value(found, pattern)
+        wanted = found.value(pattern)
         return None if wanted is None or wanted == actual else _differ(found, side.port, index, axis, actual, wanted, pattern.text, follows)
     if len(free) == 1:
         _solve(found, side.port, index, axis, pattern, free[0], actual)
     return None
-
-
-def _value(found: Match, expression: Expression) -> Dim | None:
-    """What an expression comes to with the sizes that are known; None where it cannot."""
-    try:
-        return expression.evaluate(found.sizes)
-    except ExpressionError:
-        return None
-
-
-def _given(found: Match, expression: Expression) -> Dim | None:
-    """A size of an output. DimLimit where it outgrows what we compute with: nothing else would be said of it."""
-    try:
-        return expression.evaluate(found.sizes)
-    except ExpressionError as error:
-        if error.code in ("dim-range", "expression-limit"):
-            raise DimLimit("too large" if error.code == "dim-range" else "too complex") from None
-        return None
 
 
 def _solve(found: Match, port: str, index: int, axis: int, pattern: Expression, name: str, actual: Dim) -> None:
@@ -318,102 +217,3 @@ def _same_under(found: Match, one: Dim, two: Dim) -> bool:
             if len(lone) == 1 and condition.left == dim_name(lone[0]):
                 exact[lone[0]] = condition.right * floor_divide(condition.left, condition.right)
     return bool(exact) and substitute(one, exact) == substitute(two, exact)
-
-
-# --- after the inputs ---
-def complete(found: Match, signature: Signature, adapter: bool = False) -> None:
-    """Defaults of open sizes, in whatever order they can be worked out. What an adapter gives has
-    none: it follows from where it goes."""
-    waiting = [item for item in signature.defaults if item[0] not in found.sizes and not (adapter and item[0] == "out")]
-    while waiting:
-        left = []
-        for name, expression in waiting:
-            if all(item in found.sizes for item in expression.names):
-                value = _value(found, expression)
-                if value is not None:
-                    found.sizes[name] = value
-            else:
-                left.append((name, expression))
-        if len(left) == len(waiting):
-            return
-        waiting = left
-
-
-def judge(found: Match, signature: Signature) -> None:
-    """The kind's demands: broken ones are findings, those on run-time sizes become conditions."""
-    for relation, left, right, about, training in signature.requires:
-        one, two = _value(found, left), _value(found, right)
-        if one is None or two is None or is_open(one) or is_open(two):
-            continue
-        if isinstance(one, int) and isinstance(two, int):
-            good = one % two == 0 if relation == "multiple_of" and two else one <= two if relation == "at_most" else one == two
-            if not good:
-                found.findings.append(Finding("shape-constraint", "", 0, 0, one, two, left.text, None, f"{relation}|{right.text}|{about}"))
-        elif not training and not _always(relation, one, two):
-            found.conditions.append(Condition(relation, one, two, about))
-
-
-def _always(relation: str, one: Dim, two: Dim) -> bool:
-    if relation == "at_most":
-        low = lower_bound(two - one)
-        return low is not None and low >= 0
-    if relation == "equal":
-        return one == two
-    return exact_divide(one, two) is not None
-
-
-def static(found: Match, signature: Signature) -> None:
-    """Sizes of parameters are numbers."""
-    for name in signature.static:
-        value = found.sizes.get(name)
-        if value is not None and not isinstance(value, int) and not variables(value):
-            found.findings.append(Finding("dim-runtime", "", 0, 0, value, None, name, found.origin.get(name)))
-
-
-def results(found: Match, signature: Signature) -> None:
-    """The types of the outputs; None where something that they need is unknown. Raises DimLimit."""
-    for side in signature.outputs:
-        dims: list[Dim] = list(found.lead or ()) if side.lead else []
-        good = not (side.lead and found.lead is None)
-        for pattern in side.dims:
-            value: Dim | None
-            if isinstance(pattern, int):
-                value = pattern
-            elif isinstance(pattern, str):
-                value = found.sizes.get(pattern)
-            else:
-                value = _sum(found, pattern) if "#" in pattern.text else _given(found, pattern)
-            if value is None:
-                good = False
-                break
-            if isinstance(value, int):
-                if value < 1:
-                    found.findings.append(Finding("shape-empty", side.port, 0, 0, value, None, "", None, pattern if isinstance(pattern, str) else str(getattr(pattern, "text", pattern))))
-                    good = False
-                    break
-            elif not variables(value):
-                low = lower_bound(value)
-                if low is None or low < 1:
-                    found.conditions.append(Condition("at_most", 1, value, "an axis holds at least one value"))
-            dims.append(value)
-        dtype = found.dtype if side.type.dtype == "float" else side.type.dtype
-        vocabulary = _vocabulary_of(found, side)
-        found.outputs[side.port] = Type(side.type.medium, dtype, tuple(dims), found.lead_name if side.lead else "", vocabulary) if good else None
-
-
-def _sum(found: Match, pattern: Expression) -> Dim | None:
-    """`sum(d#)`: the sizes of every edge together."""
-    stem = pattern.text.removeprefix("sum(").removesuffix(")")
-    values = [found.sizes.get(f"{stem}{i}") for i in range(int(found.sizes.get("n", 0)))]  # type: ignore[arg-type]
-    total: Dim = 0
-    for value in values:
-        if value is None:
-            return None
-        total = total + value
-    return total
-
-
-def _vocabulary_of(found: Match, side: Side) -> Dim | None:
-    if side.vocabulary is None:
-        return None
-    return found.sizes.get(side.vocabulary) if isinstance(side.vocabulary, str) else side.vocabulary if isinstance(side.vocabulary, int) else _value(found, side.vocabulary)
