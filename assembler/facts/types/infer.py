@@ -58,17 +58,8 @@ def infer(graph: Graph) -> Facts:
     return Facts(root, needed(list(reversed(guards.values()))), (*walk.conflicts, *ambiguous), tuple(walk.bridges))
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class _Outcome:
-    """What one leaf came to; shared by all leaves that are alike."""
-
-    facts: NodeFacts
-    match: Match
-    clean: bool
-
-
-_MEMO: dict[tuple[object, ...], _Outcome] = {}
-"""Leaves already worked out: definition, types that reach it, dtype. Holds only clean ones."""
+_MEMO: dict[tuple[object, ...], tuple[NodeFacts, Match]] = {}
+"""Leaves already worked out, of which nothing is to be said: by definition, types that reach it, dtype."""
 _RANKED: dict[tuple[int, int], tuple[Options, Definition]] = {}
 """Definitions of `by_rank` kinds, by the identity of their options and the rank."""
 
@@ -208,10 +199,10 @@ class _Walk:
         if not owner and not solved:
             key = (id(definition), node.dtype, node.adapter, *arrivals.items())
             hit = _MEMO.get(key)
-            if hit is not None and hit.facts.definition is definition:
-                if hit.match.conditions:
-                    self._guards(hit.match, node, address)
-                return hit.facts
+            if hit is not None and hit[0].definition is definition:
+                if hit[1].conditions:
+                    self._guards(hit[1], node, address)
+                return hit[0]
         ready = signature(definition)
         turn, by, fixed = self.uses.first(node, address, owner) if owner else ((), "", {})
         if by == address:
@@ -237,7 +228,7 @@ class _Walk:
         if quiet and key is not None and not any(is_open(value) for value in found.sizes.values()):
             if len(_MEMO) > 5_000:
                 _MEMO.clear()
-            _MEMO[key] = _Outcome(facts, found, True)
+            _MEMO[key] = facts, found
         self._report(found, node, address)
         self._bridge(found, node, address, scope)
         return facts
