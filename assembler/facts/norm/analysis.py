@@ -14,7 +14,7 @@ from itertools import count
 from typing import NamedTuple
 
 from assembler.facts.flow import Flow, Use, named
-from assembler.facts.model import Because
+from assembler.facts.model import Because, NodeFacts
 from assembler.facts.norm.rules import RULES, Body
 from assembler.facts.norm.state import RAW, State, read, value
 from assembler_schemas.kind import Definition, Step
@@ -35,16 +35,17 @@ def norm(flow: Flow) -> Norm:
     tables = _Tables.now()
     codes = [UNREAD] * len(flow.makers)
     given = [RAW] * len(flow.inputs)
-    weights = _starts(flow, tables)
+    weights, answers = _starts(flow, tables), tables.answers
     for use in flow.uses:
         fed = tuple([codes[number] for numbers in use.inputs.values() for number in numbers])
-        key = (id(use.facts), id(use.definition), fed, tuple([weights[number] for number in use.weights.values()]))
-        known = tables.answers.get(key)
-        if known is None or known[0] is not use.facts or known[1] is not use.definition:
-            known = use.facts, use.definition, _learn(use, codes, key[3], given, tables)
+        own = use.weights
+        key = (id(use.facts), fed, tuple([weights[number] for number in own.values()]) if own else ())
+        known = answers.get(key)
+        if known is None or known[0] is not use.facts:
+            known = use.facts, _learn(use, codes, key[2], given, tables)
             if UNREAD not in fed:
-                tables.answers[key] = known
-        for number, code in zip(use.outputs.values(), known[2], strict=True):
+                answers[key] = known
+        for number, code in zip(use.outputs.values(), known[1], strict=True):
             codes[number] = code
     states = tables.states
     return Norm((*given, *[states[code] for code in codes[len(given) :]]), tuple([states[code] for code in weights]))
@@ -66,8 +67,8 @@ class _Tables:
         self.codes: dict[State, int] = {}
         self.starts: dict[tuple[str, bool], int] = {}
         """(how a weight starts, whether it is trained) -> its code."""
-        self.answers: dict[tuple[object, ...], tuple[object, object, tuple[int, ...]]] = {}
-        """By the identity of facts and definition (both held), the codes of inputs and weights: those of the outputs."""
+        self.answers: dict[tuple[object, ...], tuple[NodeFacts, tuple[int, ...]]] = {}
+        """By the identity of facts (they are held), the codes of inputs and weights: those of the outputs."""
 
     @classmethod
     def now(cls) -> _Tables:

@@ -17,6 +17,7 @@ from types import NoneType
 from typing import Any, Literal, NamedTuple
 
 from assembler.facts.flow import Flow, Use
+from assembler.facts.model import NodeFacts
 from assembler.facts.zero.alive import PLAIN, Gradient, Mode, merge
 from assembler.facts.zero.run import Environment, Ran, back, left, named, ones, run, source_of, starts
 from assembler.facts.zero.values import NO_AXES, ONE, Value
@@ -66,8 +67,8 @@ class _Tables:
         self.numbers: dict[_Start, int] = {}
         self.codes: dict[tuple[str, tuple[int, ...], bool], int] = {}
         """(how a weight starts, its shape, whether it is trained) -> the number of its start."""
-        self.answers: dict[tuple[Any, ...], tuple[object, object, Answer | None]] = {}
-        """By the identity of facts and definition (both held), what arrives, the codes of the weights, and how many values are read; None: not plain."""
+        self.answers: dict[tuple[Any, ...], tuple[NodeFacts, Answer | None]] = {}
+        """By the identity of facts (they are held, and say how many values a port reads), what arrives, the codes of the weights, and how many ports are fed; None: not plain."""
         self.sorts: dict[int, tuple[Definition, Hashable]] = {}
         """By the identity of definitions (held): what of them matters here."""
         self.judged: dict[Hashable, Answer | None] = {}
@@ -100,14 +101,14 @@ def plain(flow: Flow) -> Found | None:
     for number in flow.outputs.values():
         arrived[number] = PLAIN
     live, noise, still = set[int](), set[int](), set[int]()
-    given, readers = len(flow.inputs), list[Use]()
+    given, readers, answers = len(flow.inputs), list[Use](), tables.answers
     for use in reversed(flow.uses):
         own = use.weights
-        key = (id(use.facts), id(use.definition), tuple([arrived[number] for number in use.outputs.values()]), tuple([codes[number] for number in own.values()]), tuple([len(numbers) for numbers in use.inputs.values()]))
-        known = tables.answers.get(key)
-        if known is None or known[0] is not use.facts or known[1] is not use.definition:
-            known = tables.answers[key] = use.facts, use.definition, _judged(use, key[2], key[3], tables)
-        answer = known[2]
+        key = (id(use.facts), tuple([arrived[number] for number in use.outputs.values()]), tuple([codes[number] for number in own.values()]) if own else (), len(use.inputs))
+        known = answers.get(key)
+        if known is None or known[0] is not use.facts:
+            known = answers[key] = use.facts, _judged(use, key[1], key[2], tables)
+        answer = known[1]
         if answer is None:
             return None
         feeds, place = answer.feeds, 0
