@@ -359,6 +359,10 @@ class Builder:
         draft.said = dict(shared.said)
         tie = resolved.fields.get("tie")
         ties = [*tie[0].items()] if tie else []
+        if ties and resolved.same and "tie" in resolved.place.fields:
+            self.say(Diagnostic("place-conflict", f"`{draft.name}` is one more use of `{resolved.same[0]}`: `tie` would make it another module", resolved.span("tie"), help=f"write `tie` at `{resolved.same[0]}`, or `like:` for weights of its own"))
+            draft.broken = True
+            return
         if tie and tie[0].data is not None and not isinstance(tie[0].data, dict):
             self.say(Diagnostic("value-type", f"`tie` of `{draft.name}` is {tie[0].plain()!r}, where a mapping is wanted", resolved.span("tie"), help="write `tie: {weight: address.weight}`"))
         if shared.stated:

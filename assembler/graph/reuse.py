@@ -33,6 +33,8 @@ def share(builder: Builder, draft: Draft, owner: Draft, address: str, text: str,
     if owner.runs and draft.runs and owner.count != draft.count:
         builder.say(Diagnostic("share-mismatch", f"`{draft.name}` has {draft.count} copies, and `{text}` has {owner.count}", span,
                                help=f"drop `repeat`, or name one copy: `same: {text}.0`"))  # fmt: skip
+    elif owner.runs and draft.runs and draft.share and not owner.share:
+        builder.say(Diagnostic("share-mismatch", f"the copies of `{draft.name}` share one module, and those of `{text}` do not", span, help=f"drop `share`, or name one copy: `same: {text}.0`"))
     else:
         _held(builder, draft, owner, text, span)
     for node in [node for _, node in draft.runs] or [draft]:
@@ -51,6 +53,7 @@ def _held(builder: Builder, draft: Draft, owner: Draft, text: str, span: Span) -
         if found is not None:
             at = mine.chosen.spans.get(found.key, span) if mine.chosen is not None and not name else span
             builder.say(Diagnostic("share-mismatch", f"`{draft.name}` is one more use of `{text}`: {found.said}", at, related=(Note("the module", owner.span),), help=found.help))
+            draft.broken = True  # of which module it is nobody knows: what follows says nothing more
             return
     if any(item.shared is None and item.chosen is None for item in (draft, owner)):
         return  # one copy of a container: what is inside says it
@@ -68,12 +71,11 @@ def pairs(one: Draft, two: Draft) -> Iterator[tuple[str, Draft, Draft]]:
         name, a, b = todo.pop()
         if a.broken or b.broken:
             continue
+        if name or not a.runs:
+            yield name, a, b
         if a.runs:
             todo.extend((name, *pair) for pair in reversed([*_copies(a, b)]))
-            continue
-        b = b.runs[0][1] if b.runs else b
-        yield name, a, b
-        if a.inner is not None and b.inner is not None:
+        elif a.inner is not None and b.inner is not None:
             inside = b.inner.nodes
             todo.extend((f"{name}.{key}".lstrip("."), item, inside[key]) for key, item in reversed(a.inner.nodes.items()) if key in inside)
 
@@ -93,26 +95,43 @@ def _copies(a: Draft, b: Draft) -> Iterator[tuple[Draft, Draft]]:
 
 
 def _unlike(mine: Draft, theirs: Draft, name: str) -> Unlike | None:
-    """What makes a draft another module than the one that it is to be; sizes apart, which facts hold against one another."""
+    """What makes a draft another module than the one that it is to be."""
     of = f" of `{name}`" if name else ""
-    for one, two, where in ((mine, theirs, "here"), (theirs, mine, "there")):
-        more = _more(one, two)
+    if mine.runs or theirs.runs:
+        one, two = ((item.count if item.runs else 1, item.share) for item in (mine, theirs))
+        return None if one == two else Unlike(f"`{name}` cannot have {_copied(*one)} here and {_copied(*two)} there", f"let both have as many, {OWN}")
+    for first, second, where in ((mine, theirs, "here"), (theirs, mine, "there")):
+        more = _more(first, second)
         if more:
             same = "say the same `norm` at both" if more.endswith("_norm") else "let the same stand at both"
             return Unlike(f"`{more}` stands inside it only {where}", f"{same}, {OWN}")
+        fed = next((port for port in first.ports if port not in second.ports), "") if mine.inner is not None and theirs.inner is not None else ""
+        if fed:
+            return Unlike(f"`{fed}`{of} is an input of it only {where}", "feed both the same inputs, by the same names")
+    return _unlike_leaf(mine, theirs, name, of)
+
+
+def _unlike_leaf(mine: Draft, theirs: Draft, name: str, of: str) -> Unlike | None:
+    """What makes a leaf another one. The widths of the use itself facts hold against those of the module."""
     if mine.inner is not None or mine.chosen is None or theirs.chosen is None or mine.kind is None or theirs.kind is None:
         return None
     if mine.kind is not theirs.kind:
         return Unlike(f"{f'`{name}`' if name else 'it'} cannot be of kind {mine.kind.name} here and {theirs.kind.name} there", f"let both be of one kind, {OWN}")
     if mine.chosen.options != theirs.chosen.options:
-        one_, two_ = mine.chosen.options.model_dump(by_alias=True), theirs.chosen.options.model_dump(by_alias=True)
-        key = next((key for key in one_ if one_[key] != two_.get(key) and key not in mine.kind.size_options), "")
+        one, two = mine.chosen.options.model_dump(by_alias=True), theirs.chosen.options.model_dump(by_alias=True)
+        key = next((key for key in one if one[key] != two.get(key) and (name or key not in mine.kind.size_options)), "")
         if key:
-            return Unlike(f"`{key}`{of} cannot be {one_.get(key)!r} here and {two_.get(key)!r} there", f"drop it here, {OWN}", key)
+            return Unlike(f"`{key}`{of} cannot be {one.get(key)!r} here and {two.get(key)!r} there", f"drop it here, {OWN}", key)
     dtypes = [item.said.get("dtype", "f32") for item in (mine, theirs)]
     if name and dtypes[0] != dtypes[1]:
         return Unlike(f"`dtype`{of} cannot be {dtypes[0]} here and {dtypes[1]} there", f"let both be of one dtype, {OWN}")
+    if mine.said.get("freeze") and not theirs.said.get("freeze") and mine.chosen.definition.parameters:
+        return Unlike(f"`freeze`{of} cannot be true here and false there", f"freeze it where it stands, {OWN}")
     return None
+
+
+def _copied(count: int, share: bool) -> str:
+    return f"{count} {'shared ' if share else ''}cop{'y' if count == 1 else 'ies'}"
 
 
 def _more(one: Draft, two: Draft) -> str:

@@ -272,6 +272,10 @@ class _Reader:
             parts = self.named(value, "parts", f"{path}.parts", "part", self.place, "name: {kind: ...}")
         if not PART_OPTIONS.isdisjoint(fields):
             parts = self.single_parts(value, path, parts)
+        if parts and nouns and nouns[0] != "kind":
+            own = next(fields[key] for key in ("parts", *sorted(PART_OPTIONS)) if key in fields and isinstance(fields[key].data, dict))
+            self.say("place-conflict", f"`{name or path}` has `{nouns[0]}` and parts of its own: one of them says what stands there",
+                     own.key, path, related=(Note(f"`{nouns[0]}` stands here", fields[nouns[0]].key),), help="remove one")  # fmt: skip
         return Place(name, path, span, fields, parts)
 
     def single_parts(self, value: Value, path: str, parts: dict[str, Place] | None) -> dict[str, Place] | None:
