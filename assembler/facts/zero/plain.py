@@ -68,7 +68,7 @@ class _Tables:
         self.codes: dict[tuple[str, tuple[int, ...], bool], int] = {}
         """(how a weight starts, its shape, whether it is trained) -> the number of its start."""
         self.answers: dict[tuple[Any, ...], tuple[NodeFacts, Answer | None]] = {}
-        """By the identity of facts (they are held, and say how many values a port reads), what arrives, the codes of the weights, and how many ports are fed; None: not plain."""
+        """By the identity of facts (they are held), what arrives, the codes of the weights, and how many values each port reads (of copies of a join the first reads more); None: not plain."""
         self.sorts: dict[int, tuple[Definition, Hashable]] = {}
         """By the identity of definitions (held): what of them matters here."""
         self.judged: dict[Hashable, Answer | None] = {}
@@ -104,7 +104,7 @@ def plain(flow: Flow) -> Found | None:
     given, readers, answers = len(flow.inputs), list[Use](), tables.answers
     for use in reversed(flow.uses):
         own = use.weights
-        key = (id(use.facts), tuple([arrived[number] for number in use.outputs.values()]), tuple([codes[number] for number in own.values()]) if own else (), len(use.inputs))
+        key = (id(use.facts), tuple([arrived[number] for number in use.outputs.values()]), tuple([codes[number] for number in own.values()]) if own else (), tuple([len(numbers) for numbers in use.inputs.values()]))
         known = answers.get(key)
         if known is None or known[0] is not use.facts:
             known = answers[key] = use.facts, _judged(use, key[1], key[2], tables)
