@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from assembler.facts.flow import Flow, Use
-from assembler.facts.scale.analysis import Estimate, Scale
+from assembler.facts.scale.analysis import Scale
+from assembler.facts.scale.estimate import Estimate
 from assembler_schemas.diagnostic import Diagnostic, Note
 from assembler_schemas.kind import Definition
 from assembler_schemas.span import Span

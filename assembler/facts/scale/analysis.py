@@ -16,7 +16,8 @@ from assembler.facts.flow import Flow, Use
 from assembler.facts.model import Facts
 from assembler.facts.scale import mix, pointwise
 from assembler.facts.scale import norm as scale_norm
-from assembler.facts.scale.join import gathered
+from assembler.facts.scale.estimate import BEYOND, LARGEST, Estimate, estimate
+from assembler.facts.scale.join import both
 from assembler.facts.scale.part import Fresh, Part, part
 from assembler.facts.scale.place import Run
 from assembler.facts.scale.rules import Program, Ready, ready
@@ -25,38 +26,12 @@ from assembler.facts.scale.start import givens, nominal
 from assembler_schemas.dim import evaluate
 from assembler_schemas.shape import Type
 
-FORWARD_BAND, BACKWARD_BAND = 1.3, 1.5
+BACKWARD_BAND = 1.5
 LEAD = 2
 """The one axis that stands for `...`, as in generated inputs."""
-LARGEST = 1e76
-"""Second moments beyond it are beyond float32."""
-WIDEST = 9.0
-"""A band beyond it promises nothing."""
-
-class Estimate(NamedTuple):
-    """What is predicted of one value. None where nothing is: `reason` says why, `no_gradient` of the gradient."""
-
-    q: float | None = None
-    """Second moment of an element."""
-    c: float | None = None
-    """Mean product of the same channel at two tokens of a sample; None without tokens."""
-    m: float | None = None
-    """Root of the mean square of a token's mean over its features."""
-    g: float | None = None
-    """Second moment of an element of the gradient."""
-    cg: float | None = None
-    band: float = 1.0
-    """q is promised between q / band and q * band."""
-    gradient_band: float = 1.0
-    reason: str = ""
-    no_gradient: str = ""
-    size: int = 0
-    """How many elements it has."""
-    doubt: float = 0.0
-    """Relative standard deviation of q as one initialisation shows it: what all samples share is drawn once for each feature."""
-    gradient_doubt: float = 0.0
-    """The same of g: how many rows choose an expert hangs on its router's weights, so g is the mean over initialisations (or over
-    the experts of one), and any single expert may be far from it."""
+OVERFLOW, HUGE = Unknown("numbers beyond what a float holds"), Unknown(BEYOND)
+WATCHED = ("norm", "softmax_mix")
+"""Steps of which more is told than what they make."""
 
 
 class Score(NamedTuple):
@@ -125,7 +100,7 @@ class _Walk:
                 self.reach(value, found)
         for index in range(len(self.flow.uses) - 1, -1, -1):
             self.backward(self.flow.uses[index], self.rows[index])
-        return Scale(tuple(self.estimate(number) for number in range(len(self.values))), self.sizes, tuple(self.scores), tuple(self.norms))
+        return Scale(tuple([estimate(value, self.gradients.get(number), self.doubts.get(number, 0.0)) for number, value in enumerate(self.values)]), self.sizes, tuple(self.scores), tuple(self.norms))
 
     def input(self, kind: Type | None) -> Value:
         if kind is None:
@@ -156,36 +131,29 @@ class _Walk:
         row: list[Value] = [self.values[value] for values in use.inputs.values() for value in values]
         row += [self.weights[weight] for weight in use.weights.values()]
         self.run.row, self.run.places = row, program.places
+        dark = Unknown in map(type, row)
         for step in program.steps:
-            row.append(self.step(index, step, row))
+            found = _made(self.run, step, row, dark)
+            row.append(found)
+            dark = dark or isinstance(found, Unknown)
+            if step.op in WATCHED and found is not OVERFLOW and found is not HUGE:
+                self.watched(index, step, row)
         for port, value in use.outputs.items():
             self.values[value] = _value(row[program.places[port]])
         return row
 
-    def step(self, index: int, step: Ready, row: Sequence[Value]) -> Value:
-        operands = [row[place] for place in step.reads]
-        for value in operands[:1] if step.op == "straight_through" else operands:  # Forward the other does not matter.
-            if isinstance(value, Unknown):
-                return value
-        try:
-            found = step.rule(self.run, step.at, *operands)
-        except ArithmeticError:
-            return Unknown("numbers beyond what a float holds")
-        if isinstance(found, Signal):
-            for item in found.parts:
-                if not item.q < LARGEST:
-                    return Unknown("beyond what float32 holds")
+    def watched(self, index: int, step: Ready, row: Sequence[Value]) -> None:
+        x = row[step.reads[0]]
+        if not isinstance(x, Signal):
+            return
         if step.op == "norm":
-            self.normed(index, step, operands[0])
-        elif step.op == "softmax_mix" and isinstance(operands[0], Signal) and isinstance(operands[1], Signal):
-            self.scores.append(Score(index, mix.score_variance(self.run, step.at, operands[0], operands[1])))
-        return found
-
-    def normed(self, index: int, step: Ready, x: Value) -> None:
-        if isinstance(x, Signal):
             eps = step.at.get("eps")
             v = min(scale_norm.variance(scale_norm.placed(x, step.at), step.at))
             self.norms.append(Normed(index, v, scale_norm.EPS_F32 if eps is None else eps))
+            return
+        keys = row[step.reads[1]]
+        if isinstance(keys, Signal):
+            self.scores.append(Score(index, mix.score_variance(self.run, step.at, x, keys)))
 
     def program(self, use: Use) -> Program:
         key = (id(use.facts), *((port, len(values)) for port, values in use.inputs.items()))
@@ -197,37 +165,46 @@ class _Walk:
     # --- backward ---
     def reach(self, value: int, gradient: Signal | Unknown, doubt: float = 0.0) -> None:
         before = self.gradients.get(value)
-        # What several bring is as sure as their sum.
-        self.doubts[value] = doubt if before is None else 0.0
+        if doubt and before is None:
+            self.doubts[value] = doubt
+        elif self.doubts:
+            self.doubts.pop(value, None)  # What several bring is as sure as their sum.
         self.gradients[value] = gradient if before is None else _both(self.run, before, gradient)
 
     def backward(self, use: Use, row: list[Value] | None) -> None:
-        given = {port: found for port, value in use.outputs.items() if (found := self.gradients.get(value)) is not None}
-        if not given:
+        program = self.program(use) if row is not None else None
+        back: list[Signal | None] = [None] * (program.size if program is not None else 0)
+        unknown, asked = None, False
+        for port, value in use.outputs.items():
+            found = self.gradients.get(value)
+            if found is None:
+                continue
+            asked = True
+            if isinstance(found, Unknown):
+                unknown = unknown or found
+            elif program is not None:
+                back[program.places[port]] = found
+        if not asked:
             return
-        unknown = next((item for item in given.values() if isinstance(item, Unknown)), None)
-        if row is None:
+        if row is None or program is None:
             unknown = Unknown(f"kind `{use.node.kind.name}` has no body")
-        if unknown is not None or row is None:
+        if unknown is not None or row is None or program is None:
             for values in use.inputs.values():
                 for value in values:
                     self.reach(value, unknown or Unknown(""))
             return
-        program = self.program(use)
         self.run.row, self.run.places = row, program.places
-        back: list[Signal | None] = [None] * program.size
-        for port, item in given.items():
-            back[program.places[port]] = item if isinstance(item, Signal) else None
         blocked: list[str] = []
         for step in program.reversed:
-            here, out = back[step.output], row[step.output]
+            here = back[step.output]
             if here is None:
                 continue
+            out = row[step.output]
             if isinstance(out, Signal):
-                self.step_back(step, here, out, row, back, blocked)
+                _reached(self.run, step, here, out, row, back, blocked)
             elif isinstance(out, Unknown):
                 blocked.append(out.reason)
-        doubt = max([self.doubts.get(value, 0.0) for value in use.outputs.values()])
+        doubt = max([self.doubts.get(value, 0.0) for value in use.outputs.values()]) if self.doubts else 0.0
         for port, start, count in program.feeds:
             for place, value in enumerate(use.inputs[port], start):
                 reached = back[place]
@@ -237,47 +214,45 @@ class _Walk:
                     self.reach(value, reached, max(doubt, self.run.chance if count > 1 else 0.0))
         self.run.chance = 0.0
 
-    def step_back(self, step: Ready, g: Signal, out: Signal, row: Sequence[Value], back: list[Signal | None], blocked: list[str]) -> None:
-        reached = [*zip(step.reads, step.back(self.run, step.at, g, out, *[row[place] for place in step.reads]), strict=True)]
-        if self.run.extra:
-            reached += [(self.run.places[name], item) for name, item in self.run.extra.items()]
-            self.run.extra.clear()
-        for place, found in reached:
-            if isinstance(found, Unknown):
-                blocked.append(found.reason)
-            elif found is not None:
-                before = back[place]
-                back[place] = found if before is None else gathered(self.run, [before, found])
 
-    # --- results ---
-    def estimate(self, value: int) -> Estimate:
-        found, gradient = self.values[value], self.gradients.get(value)
-        if isinstance(found, Unknown):
-            return Estimate(reason=found.reason, no_gradient=found.reason)
-        if isinstance(found, Ids):
-            return Estimate(reason="no number of its own: ids or a mask", no_gradient="no gradient: ids or a mask")
-        assert isinstance(found, Signal)
-        band = FORWARD_BAND * math.exp(2 * math.sqrt(found.noise))
-        c = found.c if found.n > 1 else None
-        doubt = math.sqrt(2 / max(1, found.width)) * found.b / found.q if found.q > 0 else 0.0
-        if isinstance(gradient, Unknown):
-            return Estimate(found.q, c, found.m, None, None, band, no_gradient=gradient.reason, size=math.prod(found.shape), doubt=doubt)
-        if gradient is None:
-            return Estimate(found.q, c, found.m, 0.0, 0.0 if c is not None else None, band, size=math.prod(found.shape), doubt=doubt)
-        if not gradient.q < LARGEST:
-            return Estimate(found.q, c, found.m, None, None, band, no_gradient="beyond what float32 holds", size=math.prod(found.shape), doubt=doubt)
-        if gradient.band > WIDEST:
-            return Estimate(found.q, c, found.m, None, None, band, no_gradient="only a loss over the batch reaches it", size=math.prod(found.shape), doubt=doubt)
-        wide = gradient.band * math.exp(2 * math.sqrt(gradient.noise))
-        return Estimate(
-            found.q, c, found.m, gradient.q, gradient.c if c is not None else None, band, wide, size=math.prod(found.shape), doubt=doubt, gradient_doubt=self.doubts.get(value, 0.0)
-        )
+def _made(run: Run, step: Ready, row: Sequence[Value], dark: bool) -> Value:
+    """`dark`: whether anything in the row is unknown."""
+    if dark:
+        for place in step.reads[:1] if step.op == "straight_through" else step.reads:  # Forward the other does not matter.
+            value = row[place]
+            if isinstance(value, Unknown):
+                return value
+    try:
+        found = step.rule(run, step.at, *map(row.__getitem__, step.reads))
+    except ArithmeticError:
+        return OVERFLOW
+    if isinstance(found, Signal):
+        for item in found.parts:
+            if not item.q < LARGEST:
+                return HUGE
+    return found
+
+
+def _reached(run: Run, step: Ready, g: Signal, out: Signal, row: Sequence[Value], back: list[Signal | None], blocked: list[str]) -> None:
+    found = step.back(run, step.at, g, out, *map(row.__getitem__, step.reads))
+    places = step.reads
+    if run.extra:
+        found, places = (*found, *run.extra.values()), (*places, *[run.places[name] for name in run.extra])
+        run.extra.clear()
+    for place, item in zip(places, found, strict=True):
+        if item is None:
+            continue
+        if isinstance(item, Unknown):
+            blocked.append(item.reason)
+        else:
+            before = back[place]
+            back[place] = item if before is None else both(run, before, item)
 
 
 def _both(run: Run, a: Signal | Unknown, b: Signal | Unknown) -> Signal | Unknown:
     if isinstance(a, Unknown) or isinstance(b, Unknown):
         return a if isinstance(a, Unknown) else b
-    return gathered(run, [a, b])
+    return both(run, a, b)
 
 
 def _unit(value: Signal, fresh: Fresh) -> Signal:

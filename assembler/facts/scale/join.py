@@ -7,7 +7,7 @@ from math import prod, sqrt
 from typing import Any
 
 from assembler.facts.scale.course import summed
-from assembler.facts.scale.part import Part, common, few, refined, sum_of
+from assembler.facts.scale.part import Part, common, few, refined, sum_of, summed_up
 from assembler.facts.scale.place import Run, broadcast, fit, shapes_of, signal_of
 from assembler.facts.scale.signal import Given, Signal, Unknown, Value
 
@@ -24,18 +24,38 @@ def add(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
     scale = at.get("scale", 1)
     if len(xs) == 1:
         return _times(xs[0], scale)
+    x, bias = xs[0], xs[1]
+    if scale == 1 and len(xs) == 2 and isinstance(bias, Given) and isinstance(x, Signal) and x.shape[-1:] == bias.shape:
+        if not bias.mean and not bias.var:
+            return x  # A bias that starts as zeros.
+        if len(x.parts) == 1 and x.roles[-1] == "f" and bias.label not in x.parts[0].atoms:
+            return _biased(run, x, bias)
     shape, roles = shapes_of(xs)
     kept = [x for x in xs if not isinstance(x, Given) or x.mean or x.var]
     if len(kept) == 1 and isinstance(kept[0], Signal) and kept[0].shape == shape:
-        return _times(kept[0], scale)  # A bias that starts as zeros.
+        return _times(kept[0], scale)
     if all(isinstance(x, Given) for x in xs):
         return Given(shape, sum(x.mean for x in xs if isinstance(x, Given)) * scale, sum(x.var for x in xs if isinstance(x, Given)) * scale**2, label=run.fresh.next())
     total: Signal | None = None
     for x in xs:
         here = broadcast(run, signal_of(x, shape, roles), shape, roles)
-        total = here if total is None else _sum(run, total, here)
+        total = here if total is None else both(run, total, here)
     assert total is not None
     return total if scale == 1 else total.of(item.scaled(scale) for item in total.parts)
+
+
+
+def _biased(run: Run, x: Signal, bias: Given) -> Signal:
+    """Plus one number for each feature, the same for all tokens and samples."""
+    (item,) = x.parts
+    more, share = bias.q + 2 * item.m * bias.mean, item.q / (item.q + bias.q)
+    atoms = few({**item.atoms, bias.label: (sqrt(bias.var), 1.0, 1.0)}, run.fresh) if bias.var else item.atoms
+    whole = summed_up(item.n, item.m + bias.mean, atoms, item.q + more, item.c + more, item.b + more)
+    skew = x.skew * (item.v / whole.v) ** 1.5 if x.skew else 0.0
+    course = summed(x.course, None, share) if x.course else None
+    narrow = x.narrow if x.source is not None or not x.narrow else share * x.lean + (1 - share) / max(1, x.width)
+    bent, hollow = x.bent and share > FEW_BENT, x.hollow and share > HOLLOW
+    return Signal(x.shape, x.roles, (whole,), x.curve, share * x.noise, 1.0, share * share * x.ripple, skew, 0.0, x.source, x.together, narrow, bent, hollow, course)
 
 
 def _times(x: Value, scale: float) -> Value:
@@ -46,14 +66,16 @@ def _times(x: Value, scale: float) -> Value:
     return x.of(item.scaled(scale) for item in x.parts)
 
 
-def _sum(run: Run, a: Signal, b: Signal) -> Signal:
+def both(run: Run, a: Signal, b: Signal) -> Signal:
+    """The sum of two values, or of the gradients that reach one. Each is promised within its band, so the sum within their mean by size."""
     if len(a.parts) == 1 and len(b.parts) == 1:
         parts: tuple[Part, ...] = (sum_of((a.parts[0], b.parts[0]), run.fresh),)
+        own, other = a.parts[0].q, b.parts[0].q
     else:
         sizes, label = common(a.parts, b.parts), run.fresh.next()
         cut = zip(refined(a.parts, sizes, label), refined(b.parts, sizes, label), strict=True)
         parts = tuple(sum_of(pair, run.fresh) for pair in cut)
-    own, other = a.q, b.q
+        own, other = a.q, b.q
     share = own / (own + other) if own + other > 0 else 1.0
     left = 1 - share
     source, together = (a.source, a.together) if b.c >= other else (None, 0.0)  # a bias, the same for all tokens
@@ -63,15 +85,15 @@ def _sum(run: Run, a: Signal, b: Signal) -> Signal:
         a.roles,
         parts,
         a.curve if a.curve > b.curve else b.curve,
-        share * a.noise + left * b.noise,
-        share * a.band + left * b.band,
+        share * a.noise + left * b.noise if a.noise or b.noise else 0.0,
+        share * a.band + left * b.band if a.band != b.band else a.band,
         (share * sqrt(a.ripple) + left * sqrt(b.ripple)) ** 2 if a.ripple or b.ripple else 0.0,
         _skewed(a, b) if a.skew or b.skew else 0.0,
         source=source,
         together=together,
         narrow=narrow,
         bent=(a.bent and share > FEW_BENT) or (b.bent and left > FEW_BENT),
-        hollow=share * a.hollow + left * b.hollow > HOLLOW,
+        hollow=(a.hollow or b.hollow) and share * a.hollow + left * b.hollow > HOLLOW,
         course=summed(a.course, b.course, share) if a.course or b.course else None,
         law=_law(a, b, share) if a.law or b.law else None,
     )
@@ -99,17 +121,16 @@ def _skewed(a: Signal, b: Signal) -> float:
 
 
 def gathered(run: Run, gradients: list[Signal]) -> Signal:
-    """The sum of the gradients that reach one value. Each is promised within its band, so the sum within their mean by size."""
     total = gradients[0]
     for item in gradients[1:]:
-        total = _sum(run, total, item)
+        total = both(run, total, item)
     return total
 
 
 def add_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: Value) -> tuple[Signal | None, ...]:
     scale = at.get("scale", 1)
     back = g if scale == 1 else g.of(item.scaled(scale) for item in g.parts)
-    return tuple(fit(run, back, x) if isinstance(x, Signal) else None for x in xs)
+    return tuple([fit(run, back, x) if isinstance(x, Signal) else None for x in xs])
 
 
 # --- multiply ---
@@ -117,6 +138,8 @@ def multiply(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
     scale = at.get("scale", 1)
     if len(xs) == 1:
         return _times(xs[0], scale)
+    if scale == 1 and len(xs) == 2 and _is_one(xs[0], xs[1]):
+        return xs[0]
     shape, roles = shapes_of(xs)
     if all(isinstance(x, Given) for x in xs):
         mean, q = prod(x.mean for x in xs if isinstance(x, Given)), prod(x.q for x in xs if isinstance(x, Given))
@@ -135,6 +158,11 @@ def multiply(run: Run, at: Mapping[str, Any], *xs: Value) -> Value:
         total = here if total is None else _product(run, total, here)
     assert total is not None
     return total if scale == 1 else total.of(item.scaled(scale) for item in total.parts)
+
+
+def _is_one(x: Value, gain: Value) -> bool:
+    """Whether a value is multiplied by ones, one for each feature."""
+    return isinstance(gain, Given) and gain.mean == 1 and not gain.var and isinstance(x, Signal) and x.shape[-1:] == gain.shape
 
 
 def _product(run: Run, a: Signal, b: Signal) -> Signal:
@@ -187,6 +215,8 @@ def rest(run: Run, label: int, n: float, m: float, q: float, c: float, b: float,
 
 def multiply_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, *xs: Value) -> tuple[Signal | None, ...]:
     scale = at.get("scale", 1)
+    if scale == 1 and len(xs) == 2 and _is_one(xs[0], xs[1]) and isinstance(xs[0], Signal):
+        return fit(run, g, xs[0]), None
     back = g if scale == 1 else g.of(item.scaled(scale) for item in g.parts)
     found: list[Signal | None] = []
     for index, x in enumerate(xs):

@@ -22,6 +22,8 @@ class Spec(NamedTuple):
     out: str
     summed: str
     rest: bool
+    lost: str
+    """Axes of one factor alone that are summed: none of what is known here."""
 
 
 @lru_cache(maxsize=256)
@@ -29,18 +31,18 @@ def _spec(text: str) -> Spec:
     left, out = text.replace(" ", "").split("->")
     a, b = left.replace("...", "").split(",")
     out = out.replace("...", "")
-    return Spec(a, b, out, "".join(letter for letter in a if letter in b and letter not in out), "..." in text)
+    lost = "".join(sorted((set(a) ^ set(b)) - set(out)))
+    return Spec(a, b, out, "".join(letter for letter in a if letter in b and letter not in out), "..." in text, lost)
 
 
 def matmul(run: Run, at: Mapping[str, Any], a: Value, b: Value) -> Value:
     spec = _spec(at["spec"])
-    lost = (set(spec.a) ^ set(spec.b)) - set(spec.out)
-    if lost:
-        return Unknown(f"`matmul` sums axis `{min(lost)}` of one factor alone")
+    if spec.lost:
+        return Unknown(f"`matmul` sums axis `{spec.lost[0]}` of one factor alone")
     if isinstance(a, Signal) and isinstance(b, Given):
-        return _by_weight(run, spec, True, a, b)
+        return _by_weight(run, at["spec"], True, a, b)
     if isinstance(a, Given) and isinstance(b, Signal):
-        return _by_weight(run, spec, False, b, a)
+        return _by_weight(run, at["spec"], False, b, a)
     sizes = _sizes(spec, a, b)
     if isinstance(a, Given) and isinstance(b, Given):
         k = prod(sizes[letter] for letter in spec.summed)
@@ -72,7 +74,8 @@ class Way(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _way(spec: Spec, first: bool, shape: tuple[int, ...], roles: str, weight: tuple[int, ...]) -> Way:
+def _way(text: str, first: bool, shape: tuple[int, ...], roles: str, weight: tuple[int, ...]) -> Way:
+    spec = _spec(text)
     letters, of = (spec.a, spec.b) if first else (spec.b, spec.a)
     sizes = dict(zip(reversed(letters), reversed(shape), strict=False))
     sizes.update(zip(reversed(of), reversed(weight), strict=False))
@@ -86,7 +89,7 @@ def _way(spec: Spec, first: bool, shape: tuple[int, ...], roles: str, weight: tu
     return Way(prod(sizes[letter] for letter in spec.summed), out, moved, tokens(out, moved), mixes, alike, wide, counted(out, moved, "f"))
 
 
-def _by_weight(run: Run, spec: Spec, first: bool, x: Signal, w: Given) -> Value:
+def _by_weight(run: Run, spec: str, first: bool, x: Signal, w: Given) -> Value:
     way = _way(spec, first, x.shape, x.roles, w.shape)
     k = way.k
     if w.eye and len(w.shape) == 2 and not way.mixes:
@@ -96,7 +99,7 @@ def _by_weight(run: Run, spec: Spec, first: bool, x: Signal, w: Given) -> Value:
         parts = [seen(run, w.number, item, k * w.var) for item in x.parts]
     else:
         parts = [_row(item, k, w, label, way.alike, run.tables) for item in x.parts]
-    if way.mixes or sum([item.n for item in parts]) != way.n:
+    if way.mixes or (parts[0].n if len(parts) == 1 else sum([item.n for item in parts])) != way.n:
         parts = list(refined(parts, [way.n], label))
     noise = x.noise + HANIN * x.curve / k
     if way.mixes:
@@ -120,7 +123,7 @@ def _row(x: Part, k: int, w: Given, label: int, shared: bool, tables: Mapping[in
     """Sum over k elements of x times independent weights of mean mu: sigma^2 k q, and mu^2 times the square of the sum."""
     gain, mean = k * w.var, w.mean
     q, c, b = gain * x.q, gain * x.c * shared, gain * x.b * shared
-    for atom, (a, _, _) in x.atoms.items():
+    for atom, (a, _, _) in x.atoms.items() if tables else ():
         known = tables.get(atom)
         if known is not None and known[0] == w.number:
             q += a * a * k * k * w.var / known[1]  # a row of the table meets itself among `known[1]` rows
@@ -152,19 +155,19 @@ def _by_value(run: Run, spec: Spec, sizes: dict[str, int], a: Signal, b: Signal)
 
 
 def matmul_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, a: Value, b: Value) -> tuple[Signal | None, ...]:
-    spec = _spec(at["spec"])
-    return _reached(run, spec, True, g, a, b), _reached(run, spec, False, g, b, a)
+    return _reached(run, at["spec"], True, g, a, b), _reached(run, at["spec"], False, g, b, a)
 
 
-def _reached(run: Run, spec: Spec, first: bool, g: Signal, x: Value, w: Value) -> Signal | None:
+def _reached(run: Run, spec: str, first: bool, g: Signal, x: Value, w: Value) -> Signal | None:
     if not isinstance(x, Signal):
         return None
     return _weight_back(run, spec, first, g, x, w) if isinstance(w, Given) else _value_back(run, spec, first, g, x, w)
 
 
 @lru_cache(maxsize=4096)
-def _way_back(spec: Spec, first: bool, shape: tuple[int, ...], roles: str, weight: tuple[int, ...]) -> tuple[int, bool, int]:
+def _way_back(text: str, first: bool, shape: tuple[int, ...], roles: str, weight: tuple[int, ...]) -> tuple[int, bool, int]:
     """How many products reach an element; whether the parameter is the same for all tokens; of a matrix, how many features it reads."""
+    spec = _spec(text)
     letters, of = (spec.a, spec.b) if first else (spec.b, spec.a)
     sizes = dict(zip(reversed(letters), reversed(shape), strict=False))
     sizes.update(zip(reversed(of), reversed(weight), strict=False))
@@ -173,7 +176,7 @@ def _way_back(spec: Spec, first: bool, shape: tuple[int, ...], roles: str, weigh
     return k, not any(role.get(letter) == "t" for letter in of), next((sizes[letter] for letter in of if letter in letters), 1)
 
 
-def _weight_back(run: Run, spec: Spec, first: bool, g: Signal, x: Signal, w: Given) -> Signal:
+def _weight_back(run: Run, spec: str, first: bool, g: Signal, x: Signal, w: Given) -> Signal:
     k, alike, inside = _way_back(spec, first, x.shape, x.roles, w.shape)
     label = run.fresh.next()
     gain = min(1.0, k / inside) if w.eye and len(w.shape) == 2 else k * w.q
@@ -183,7 +186,8 @@ def _weight_back(run: Run, spec: Spec, first: bool, g: Signal, x: Signal, w: Giv
     return x.reached(g, [part(item.n, label, gain * item.q, gain * item.c * alike) for item in cut])
 
 
-def _value_back(run: Run, spec: Spec, first: bool, g: Signal, x: Signal, w: Value) -> Signal | None:
+def _value_back(run: Run, text: str, first: bool, g: Signal, x: Signal, w: Value) -> Signal | None:
+    spec = _spec(text)
     letters, of = (spec.a, spec.b) if first else (spec.b, spec.a)
     if not isinstance(w, Signal):
         return None

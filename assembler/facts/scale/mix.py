@@ -54,11 +54,15 @@ def _read(at: Mapping[str, Any], s2: float, shared: float, n: int) -> Read:
 
 
 def _reads(run: Run, at: Mapping[str, Any], q: Signal, k: Signal) -> tuple[list[Read], int]:
-    """For each part of the queries; and how many tokens there are to read."""
-    n = k.shape[-2]
-    key = refined(k.parts, [k.n], -3)[0]
-    bias = run.named(at.get("bias"))
-    return [_read(at, *scores(at, item, key, q.shape[-1], bias), n) for item in q.parts], n
+    """For each part of the queries; and how many tokens there are to read. Asked for on the way there and back."""
+    of = id(at), id(q), id(k)  # the rows of all uses hold them
+    found = run.reads.get(of)
+    if found is None:
+        n = k.shape[-2]
+        key = refined(k.parts, [k.n], -3)[0]
+        bias = run.named(at.get("bias"))
+        found = run.reads[of] = [_read(at, *scores(at, item, key, q.shape[-1], bias), n) for item in q.parts], n
+    return found
 
 
 def score_variance(run: Run, at: Mapping[str, Any], q: Signal, k: Signal) -> float:
@@ -125,7 +129,7 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     weight = sum(p.n * p.q for p in g.parts)
     # Of the read that the gradient comes from: a part without gradient says nothing of keys and values.
     shares = [p.n * p.q / weight if weight > 0 else p.n / total for p in g.parts]
-    mean = Read(*(sum(share * r[i] for share, r in zip(shares, reads, strict=True)) for i in range(7)))
+    mean = reads[0] if len(reads) == 1 else Read(*(sum(share * r[i] for share, r in zip(shares, reads, strict=True)) for i in range(7)))
     if mean.s2 > SCORES and _shared(run):
         return (Unknown("attention of large scores whose weights are used more than once: queries, keys and values are not independent"),) * 3
     one = mean.one / max(1e-9, 1 - float(at.get("dropout", 0)))

@@ -38,22 +38,18 @@ class Moments(NamedTuple):
 
     def cross(self, r: float) -> float:
         """E f(z1) f(z2) at correlation r."""
-        head, power = self.m * self.m, 1.0
-        spent = head
-        for share in self.series:
-            power *= r
-            head += share * power
-            spent += share
-        return head + (self.q - spent) * _tail(r, _EVEN, _even)
+        head = 0.0
+        for share in reversed(self.series):
+            head = (head + share) * r
+        mm = self.m * self.m
+        return mm + head + (self.q - mm - sum(self.series)) * _tail(r, _EVEN, _even)
 
     def cross_slope(self, r: float) -> float:
         """E f'(z1) f'(z2) at correlation r."""
-        head, power, spent = 0.0, 1.0, 0.0
-        for share in self.slopes:
-            head += share * power
-            spent += share
-            power *= r
-        return head + (self.chi - spent) * _tail(r, _ODD, math.asin)
+        head = 0.0
+        for share in reversed(self.slopes):
+            head = head * r + share
+        return head + (self.chi - sum(self.slopes)) * _tail(r, _ODD, math.asin)
 
 
 # --- what relu's series leaves beyond TERMS (Cho and Saul 2009) ---
@@ -69,15 +65,18 @@ def _arcsine(terms: int) -> list[float]:
     return found
 
 
-_ODD = _arcsine(TERMS - 1)
-_EVEN = [1.0, 0.0] + [_ODD[k - 1] / k for k in range(2, TERMS + 1)]
+_ODD = _arcsine(TERMS - 1)[1::2]
+_EVEN = [1.0] + [share / (2 * k + 2) for k, share in enumerate(_ODD)]
+"""Of even degrees; those of odd ones are 0, and the other way round in _ODD."""
 
 
 def _tail(r: float, known: Sequence[float], whole: Callable[[float], float]) -> float:
     r = min(max(r, -1.0), 1.0)
-    head = 0.0
+    head, rr = 0.0, r * r
     for share in reversed(known):
-        head = head * r + share
+        head = head * rr + share
+    if known is _ODD:
+        head *= r
     return (whole(r) - head) / (whole(1.0) - sum(known))
 
 

@@ -40,13 +40,13 @@ class Part:
 
     def scaled(self, s: float) -> Part:
         ss = s * s
-        return _part(self.n, self.m * s, {k: (a * s, t, b) for k, (a, t, b) in self.atoms.items()}, self.q * ss, self.c * ss, self.b * ss)
+        return summed_up(self.n, self.m * s, {k: (a * s, t, b) for k, (a, t, b) in self.atoms.items()}, self.q * ss, self.c * ss, self.b * ss)
 
     def with_n(self, n: float) -> Part:
-        return self if n == self.n else _part(n, self.m, self.atoms, self.q, self.c, self.b)
+        return self if n == self.n else summed_up(n, self.m, self.atoms, self.q, self.c, self.b)
 
 
-def _part(n: float, m: float, atoms: Atoms, q: float, c: float, b: float) -> Part:
+def summed_up(n: float, m: float, atoms: Atoms, q: float, c: float, b: float) -> Part:
     """Without adding up again what is known."""
     found = _empty(Part)
     found.n, found.m, found.atoms, found.q, found.c, found.b = n, m, atoms, q, c, b
@@ -71,8 +71,10 @@ def part(n: float, label: int, q: float, c: float = 0.0, b: float = 0.0, m: floa
     v = q - mm
     if v <= 1e-300:
         return Part(n, m, {})
-    tokens, samples = _within((c - mm) / v), _within((b - mm) / v)
-    return _part(n, m, {label: (sqrt(v), tokens, samples)}, q, mm + v * tokens, mm + v * samples)
+    tokens, samples = (c - mm) / v, (b - mm) / v
+    if not (-1 <= tokens <= 1 and -1 <= samples <= 1):
+        tokens, samples = _within(tokens), _within(samples)
+    return summed_up(n, m, {label: (sqrt(v), tokens, samples)}, q, mm + v * tokens, mm + v * samples)
 
 
 def _within(r: float) -> float:
@@ -118,10 +120,11 @@ def merged(parts: Sequence[Part], label: int) -> Part:
 
 def refined(parts: Sequence[Part], sizes: Sequence[float], label: int) -> tuple[Part, ...]:
     """The same tokens, cut into runs of these sizes."""
+    if len(parts) == 1:
+        one = parts[0]
+        return (one.with_n(sizes[0]),) if len(sizes) == 1 else tuple(one.with_n(n) for n in sizes)
     if len(parts) == len(sizes) and all(item.n == n for item, n in zip(parts, sizes, strict=True)):
         return tuple(parts)
-    if len(parts) == 1:
-        return tuple(parts[0].with_n(n) for n in sizes)
     if len(sizes) == 1:
         return (merged(parts, label).with_n(sizes[0]),)
     found, start = [], 0.0
@@ -158,6 +161,11 @@ def sum_of(values: Sequence[Part], fresh: Fresh) -> Part:
     """Their sum, token by token."""
     atoms: dict[int, tuple[float, float, float]] = dict(values[0].atoms)
     mean = values[0].m
+    if len(values) == 2 and atoms.keys().isdisjoint(values[1].atoms):
+        a, b = values
+        both = 2 * mean * b.m
+        atoms.update(b.atoms)
+        return summed_up(a.n, mean + b.m, few(atoms, fresh), a.q + b.q + both, a.c + b.c + both, a.b + b.b + both)
     for item in values[1:]:
         mean += item.m
         for label, atom in item.atoms.items():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod, sqrt
+from typing import Any
 
 from assembler.facts.scale.part import Fresh, Part, part, refined
 from assembler.facts.scale.signal import Given, Signal, Unknown, Value, tokens
@@ -36,6 +37,8 @@ class Run:
     """Atom of values along an axis of their own -> the axis from the end, and the mean products of two of them, pair by pair."""
     softmaxes: dict[int, tuple[float, ...]] = field(default_factory=dict)
     """Atom of a softmax -> the variance of its scores, for each part of the tokens."""
+    reads: dict[tuple[int, int, int], tuple[list[Any], int]] = field(default_factory=dict)
+    """What attention reads (`mix.Read`), by its attributes, queries and keys."""
     pooled: bool = False
     """Whether neighbouring places may correlate more than others, from an average pool before (forward or back)."""
 

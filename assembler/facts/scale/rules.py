@@ -93,7 +93,7 @@ def ready(use: Use, sizes: Mapping[str, int]) -> Program:
 
 def _filled(name: str, value: Any, known: Mapping[str, Any]) -> Any:
     if name == "sizes":
-        return {axis: number(size, known) for axis, size in value.items()}
+        return tuple(sorted((axis, number(size, known)) for axis, size in value.items()))
     if name not in _NUMBERS:
         return value
     if isinstance(value, (tuple, list)):

@@ -20,7 +20,7 @@ def reshape(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if isinstance(x, Unknown):
         return x
     roles = "f" * len(x.shape) if isinstance(x, Given) else x.roles
-    shape, moved = _reshaped(at["pattern"], tuple(sorted(at.get("sizes", {}).items())), x.shape, roles)
+    shape, moved = _reshaped(at["pattern"], at.get("sizes", ()), x.shape, roles)
     if isinstance(x, Given):
         return x._replace(shape=shape)
     if isinstance(x, Ids):

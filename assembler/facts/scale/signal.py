@@ -95,13 +95,14 @@ class Signal(NamedTuple):
 
     def reached(self, g: Signal, parts: Sequence[Part], band: float = 0.0) -> Signal:
         """A gradient of these moments that reaches it, made of the gradient `g` and promised at most as narrowly."""
-        return Signal(self.shape, self.roles, tuple(parts), 0.0, g.noise, max(band, g.band), course=g.course)
+        return _signal((self.shape, self.roles, tuple(parts), 0.0, g.noise, max(band, g.band), *_PLAIN[6:-4], g.course, *_PLAIN[-3:]))
 
     def even(self, g: Signal, item: Part, label: int, band: float = 0.0) -> Signal:
         """The same of moments that are those of every token."""
         return self.reached(g, refined((item,), [part.n for part in self.parts], label) if len(self.parts) > 1 else (item.with_n(self.parts[0].n),), band)
 
 
+_PLAIN = Signal((), "", ())
 _signal: Callable[[tuple[Any, ...]], Signal] = partial(tuple.__new__, Signal)
 """The fields in a row, as one tuple: a third of the time of a call of the class."""
 

@@ -61,7 +61,7 @@ def _given(index: int, label: int, weight: Weight, init: str) -> Given | Unknown
     found = _start(init, weight.shape)
     if found is None:
         raise ValueError(f"{weight.address}: how `{init}` starts is not known here")
-    return found._replace(number=index, label=label)
+    return Given(*found[:4], index, label, *found[6:])
 
 
 @lru_cache(maxsize=4096)

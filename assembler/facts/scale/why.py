@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from assembler.facts.flow import Flow
-from assembler.facts.scale.analysis import Estimate, Scale
+from assembler.facts.scale.analysis import Scale
+from assembler.facts.scale.estimate import Estimate
 
 HOPS = 3
 LARGE = 0.25
