@@ -42,23 +42,14 @@ def _near(name: str) -> str:
     return did_you_mean(name, [*registry.names(), *entry_points.offers()])
 
 
-ELSEWHERE = {
-    "dense": "`linear`", "fc": "`linear`", "ffn": "`mlp`", "feedforward": "`mlp`", "mha": "`attention`",
-    "sum": "`add`", "plus": "`add`", "cat": "`concat`", "positionalencoding": "`sinusoidal_position` or `learned_position`",
-    "residual": "`bus`, whose parts each add to what they read", "skip": "`bus`, whose parts each add to what they read",
-    "transformer": "`bus` with `repeat: n` and the parts `attention` and `mlp`",
-    "ensemble": "`parallel` with `members: n` and `join: mean`",
-}  # fmt: skip
-"""What the field calls otherwise, in small letters without `_`."""
-
-
 def _called(name: str) -> str:
     """What a name of PyTorch or of the papers is here; empty where nobody knows."""
-    from assembler.library.cards.common import Activation  # only where something is wrong
+    from assembler.library import elsewhere  # only where something is wrong
+    from assembler.library.cards.common import Activation
 
-    plain = name.lower().replace("_", "")
-    function = next((item for item in get_args(Activation) if item.replace("_", "") == plain), "")
-    found = f"`{{kind: activation, activation: {function}}}`" if function and registry.kind(function) is None else ELSEWHERE.get(plain, "")
+    plain = elsewhere.plain(name)
+    function = next((item for item in get_args(Activation) if elsewhere.plain(item) == plain), "")
+    found = f"`{{kind: activation, activation: {function}}}`" if function and registry.kind(function) is None else elsewhere.KINDS.get(plain, "")
     return found and f"did you mean {found}?"
 
 

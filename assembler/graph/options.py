@@ -157,12 +157,15 @@ def _wrong(
         keyspan = fields[key][0].key if key in fields else span
         if not hints:
             return Diagnostic("unknown-option", f"`{kind.name}` has no option `{key}`", keyspan.at(at), label="unknown option", help="mend the first findings first")
-        close = nearest(key, [*known, *PLACE_KEYS], 1)
+        from assembler.library import elsewhere  # only where something is wrong
+
+        meant = elsewhere.option(key, [*known, *PLACE_KEYS])
+        close = [meant] if meant else nearest(key, [*known, *PLACE_KEYS], 1)
         owners = [] if close else registry.owners(key)
-        help_text = did_you_mean(key, [*known, *PLACE_KEYS]) or (
+        help_text = f"here it is called `{meant}`" if meant else did_you_mean(key, [*known, *PLACE_KEYS]) or (
             f"`{key}` is an option of {', '.join(owners[:3])}" if owners else f"`{kind.name}` has {', '.join(known) or 'no options'}"
         )  # fmt: skip
-        fix = Fix((Edit(keyspan, close[0]),), "maybe") if close and keyspan.override is None else None
+        fix = Fix((Edit(keyspan, close[0]),), "maybe") if close and close[0] not in fields and keyspan.override is None else None
         return Diagnostic("unknown-option", f"`{kind.name}` has no option `{key}`", keyspan.at(at), label="unknown option", help=help_text, fix=fix)
     if what == "missing":
         return Diagnostic("missing-key", f"`{kind.name}` needs `{key}`", span.at(path), help=f"write it: `{key}: ...`; an example: {kind.example}")
@@ -170,9 +173,12 @@ def _wrong(
         size = key in kind.size_options and not what.startswith("too_")
         return Diagnostic("dim-range" if size else "value-range", f"`{key}` of `{name or kind.name}` is {_shown(value)}: {_bound(what, context)}", span.at(at), help=_came_to(fields.get(key)) or _range_of(kind, key))
     if what == "literal_error":
+        from assembler.library import elsewhere
+
         choices = context.get("expected", "").replace("'", "").replace(" or ", ", ")
+        meant = elsewhere.value(str(value), choices.split(", "))
         return Diagnostic("value-range", f"`{key}` cannot be {_shown(value)}", span.at(at), label="not one of the choices",
-                          help=did_you_mean(str(value), choices.split(", ")) or f"one of {choices}")  # fmt: skip
+                          help=f"here it is called `{meant}`" if meant else did_you_mean(str(value), choices.split(", ")) or f"one of {choices}")  # fmt: skip
     if what == "value_error":
         inner = context.get("error")
         return Diagnostic(getattr(inner, "code", "value-range"), str(inner), span.at(at), help=getattr(inner, "help", "") or f"for example {kind.example}")
