@@ -39,6 +39,9 @@ def _dead(flow: Flow, zero: Zero) -> Iterator[Diagnostic]:
     groups: dict[tuple[object, ...], tuple[End, list[int]]] = {}
     for number in dead:
         end, _ = reader.end(number)
+        if end.sort == "weight" and zero.steps[end.weight] is None:  # It stays zero: of itself, or because of what holds it back too.
+            behind, _ = reader.end(end.weight)
+            end = behind if behind.sort in ("zeros", "detach") else end
         if end.sort in ("unread", "single"):
             continue
         owner = flow.uses[end.use].node

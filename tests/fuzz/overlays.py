@@ -257,7 +257,7 @@ def _inner(grower: Grower, tree: Tree) -> list[Claim] | None:
     names = [
         name for name, made in grower.scope.made.items()
         if made.plain and made.kind in INNER and tree["nodes"].get(name, {}).get("kind") == made.kind and name not in taken and made.type.dtype == "f32"
-        and not {"init", "tie", "dtype"} & tree["nodes"][name].keys() and not made.zeros
+        and not {"init", "tie", "dtype"} & tree["nodes"][name].keys() and not made.zeros and not any(read.zero for read in made.reads)
     ]  # fmt: skip
     places = _free(tree, [Place(name, grower.scope.made[name].type) for name in names])
     if not places:

@@ -250,3 +250,10 @@ def test_what_one_more_use_cannot_say_is_refused(nodes: str, code: str) -> None:
     """The first two ended in a traceback when they were built; parts beside `same` were dropped in silence."""
     recipe = spec(f"  one: {{kind: mlp, repeat: 2, from: x}}\n  {nodes}", y="one", z="two")
     assert [item.code for item in assembler.check(recipe).diagnostics if item.level == "error"] == [code]
+
+
+def test_a_graft_in_a_node_that_only_sees_zeros_is_cut_off_and_not_dead_of_itself() -> None:
+    """It was an error that asked for another start, which would not help: zeros come in whatever is learned."""
+    grafts = {"low": {"read": "one.down.x", "write": "one.down", "mode": "add", "init": "zero", "part": {"kind": "low_rank", "rank": 2}}}
+    recipe = {**spec("  nil: {kind: zero, from: x}\n  one: {kind: reglu, hidden: 8, from: nil}", y="one"), "grafts": grafts}
+    assert [item.code for item in assembler.check(recipe).diagnostics] == ["cut-parameter"]
