@@ -104,7 +104,13 @@ def axes(conflict: Conflict, spelled: Callable[[Edge | None], str], known: NodeF
         return _fewer(given, spelled(conflict.edge), over, isinstance(wanted, tuple))
     other = conflict.detail.get("other_edge")
     theirs = _type_of(other, node, known) if isinstance(other, Edge) else None
-    return _fewer(theirs, spelled(other), -over, True) if theirs is not None and isinstance(other, Edge) else ""
+    if theirs is None or not isinstance(other, Edge):
+        return ""
+    fewer = _fewer(theirs, spelled(other), -over, True)
+    more = _more(given, theirs)
+    if not more:
+        return fewer
+    return f"put a node `{{kind: expand, {more}from: {{x: {spelled(conflict.edge)}, like: {spelled(other)}}}}}` between" + (f", or {fewer}" if fewer else "")
 
 
 def _type_of(edge: Edge, node: Leaf, known: NodeFacts | None) -> Type | None:
@@ -114,6 +120,14 @@ def _type_of(edge: Edge, node: Leaf, known: NodeFacts | None) -> Type | None:
             if here is edge:
                 return kind
     return None
+
+
+def _more(given: Type, theirs: Type) -> str:
+    """How an `expand` gives one value the axes of another: of tokens, of places or of an image; empty where it cannot."""
+    one, other = given.dims, theirs.dims
+    if len(one) > 1 and one == (*other[:-2], *other[-1:]):
+        return "axis: -2, "
+    return "axis: -1, " if one == other[:-1] else "axis: [-2, -1], " if one == other[:-2] else ""
 
 
 def _fewer(given: Type, address: str, over: int, tokens: bool) -> str:

@@ -137,6 +137,8 @@ def _rigid(conflict: Conflict, sources: _Sources) -> Diagnostic:
     rival = sources.why(other, int(str(conflict.detail.get("other_axis", -1)))) if isinstance(other, Edge) else None
     names = [item for item in (found, wanted) if item.isidentifier()]
     help_text = f"give `{names[0]}` a number under `vars` if it is fixed, or use one name for both" if names else "use one name for both sizes"
+    if "1" in (found, wanted):
+        help_text = "nothing is broadcast: feed what has no such axis to a node `{kind: expand, from: {x: ..., like: ...}}`"
     return Diagnostic("dim-rigid", f"{sources.giver()} does not fit `{conflict.address}.{conflict.port}`: {_axis(axis)} {_quoted(found)} against {_quoted(wanted)}, known only at run time", _place(conflict),
                       label=f"{_quoted(wanted)} wanted here", related=_notes(sources.why(conflict.edge, axis), rival), help=help_text)  # fmt: skip
 

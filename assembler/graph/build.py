@@ -129,7 +129,7 @@ class Builder:
         for name, (value, _) in arguments.items():
             if name not in spec.vars:
                 self.say(Diagnostic("argument-unknown", f"the graph has no var `{name}`", value.key,
-                                    help=did_you_mean(name, spec.vars) or f"its vars are {listed(spec.vars) or 'none'}"))  # fmt: skip
+                                    help=did_you_mean(name, spec.vars) or (f"its vars are {listed(spec.vars)}" if spec.vars else f"give it a value there, which this one replaces: `vars: {{{name}: ...}}`")))  # fmt: skip
         env.define(spec.vars, {k: v for k, v in arguments.items() if k in spec.vars}, f"{path}vars")
         self._shadows(spec, outer, env)
         if not at.path:

@@ -218,7 +218,7 @@ class Resolver:
         for name, (value, _) in arguments.items():
             if name not in defaults:
                 self.say(Diagnostic("argument-unknown", f"what stands here has no var `{name}`", value.key.at(f"{place.path}.vars.{name}"),
-                                    help=did_you_mean(name, defaults) or (f"its vars are {listed(defaults)}" if defaults else "it has no vars")))  # fmt: skip
+                                    help=did_you_mean(name, defaults) or (f"its vars are {listed(defaults)}" if defaults else f"give it a value there, which this one replaces: `vars: {{{name}: ...}}`")))  # fmt: skip
 
     def _kind(
         self, place: Place, fields: dict[str, Field], parts: Mapping[str, Place] | None, graph: GraphSpec | None,

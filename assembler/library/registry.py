@@ -27,6 +27,7 @@ _FILES = {
     "conv": "conv1d conv2d max_pool2d avg_pool2d",
     "statistics_norm": "batch_norm group_norm",
     "token": "patch_embed mean_pool cls_token cls_pool",
+    "expand": "expand learned_tokens",
     "gate": "gate",
     "blend": "blend multi_blend",
     "join": "median vote attend select",

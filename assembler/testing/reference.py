@@ -188,7 +188,9 @@ def _norm(run: _Run, x: Tensor) -> Tensor:
     raise ValueError(f"norm kind {kind!r}")
 
 
-def _rotary(x: Tensor, base: float) -> Tensor:
+def _rotary(x: Tensor, base: float, width: int | None) -> Tensor:
+    if width is not None:
+        return torch.cat((_rotary(x[..., :width], base, None), x[..., width:]), -1)
     half = x.shape[-1] // 2
     rate = base ** (-2 * torch.arange(half, dtype=torch.float64) / x.shape[-1])
     angle = torch.arange(x.shape[-2], dtype=torch.float64)[:, None] * rate
@@ -220,7 +222,7 @@ POINTWISE: dict[str, Callable[[_Run, Tensor], Tensor]] = {
     "jitter": lambda run, x: x * (1 + run.number("eps") * (2 * torch.rand_like(x) - 1)) if run.training else x,
     "gumbel": lambda run, x: x - torch.empty_like(x).exponential_().log() if run.training else x,
     "cast": lambda run, x: x.to(DTYPES[run.get("dtype")]),
-    "rotary": lambda run, x: _rotary(x, run.get("base")),
+    "rotary": lambda run, x: _rotary(x, run.get("base"), run.number("width")),
 }
 
 
@@ -242,6 +244,7 @@ def _softmax_mix(run: _Run, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     score = score if bias is None else score + bias
     allowed = torch.ones(score.shape[-2:], dtype=torch.bool)
     allowed = allowed.tril() if run.get("causal", False) else allowed
+    allowed = allowed if run.get("window") is None else allowed.triu(1 - run.number("window"))
     allowed = allowed if mask is None else allowed & mask[..., None, None, :]
     weight = torch.softmax(score.masked_fill(~allowed, torch.finfo(score.dtype).min), -1)
     weight = torch.where(allowed.any(-1, keepdim=True), weight, 0.0)

@@ -171,6 +171,30 @@ outputs: {{y: b}}
     assert [item.code for item in report.diagnostics] == ["shape-rank"]
 
 
+@pytest.mark.parametrize(
+    ("like", "options"), [("[batch seq 8]", "axis: -2, "), ("[batch 8 length]", "axis: -1, "), ("[batch 8 h w]", "axis: [-2, -1], "), ("[batch seq 7]", "")]
+)
+def test_a_value_that_lacks_axes_is_offered_those_of_the_other_where_it_fits(like: str, options: str) -> None:
+    """Told to take the mean over the tokens, nobody could write FiLM, squeeze and excite or adaptive norms."""
+    nodes = "nodes: {b: {kind: multiply, from: [x, z]}}\noutputs: {y: b}\n"
+    (finding,) = check(f"inputs: {{x: '{like}', z: '[batch 8]'}}\n{nodes}").diagnostics
+    offer = f"put a node `{{kind: expand, {options}from: {{x: z, like: x}}}}` between"
+    assert finding.code == "shape-rank"
+    assert (offer in finding.help) == bool(options)
+    if options:
+        node = offer.partition("`")[2].partition("`")[0]
+        good(f"inputs: {{x: '{like}', z: '[batch 8]'}}\nnodes: {{e: {node}, b: {{kind: multiply, from: [x, e]}}}}\noutputs: {{y: b}}\n")
+
+
+def test_an_axis_of_one_is_not_broadcast_and_the_help_says_what_is_meant() -> None:
+    (finding,) = check("""
+inputs: {x: "[batch seq 8]", z: "[batch 1 8]"}
+nodes: {b: {kind: multiply, from: [x, z]}}
+outputs: {y: b}
+""").diagnostics
+    assert finding.help == "nothing is broadcast: feed what has no such axis to a node `{kind: expand, from: {x: ..., like: ...}}`"
+
+
 def test_an_adapter_inside_something_frozen_is_frozen() -> None:
     """One that was put in unasked once trained in a model whose recipe says `freeze: true`."""
     for text in ("freeze: true\n" + WRITE, WRITE.replace("{kind: bus,", "{kind: bus, freeze: true,")):

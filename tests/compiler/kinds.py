@@ -60,6 +60,8 @@ RECIPES: dict[str, tuple[str, str]] = {
     ),
     "cls_token": (ROWS, "k: {kind: cls_token, from: x}"),
     "cls_pool": (ROWS, f"{_FRONT}, k: {{kind: cls_pool, from: front}}"),
+    "expand": ("{x: '[batch 8]', z: '[batch seq 6]'}", f"{_FRONT}, k: {{kind: expand, from: {{x: front, like: z}}}}"),
+    "learned_tokens": (ROWS, "k: {kind: learned_tokens, length: 3, out: 6, from: x}"),
     "flatten": (ROWS, f"{_FRONT}, k: {{kind: flatten, from: front}}"),
     "rearrange": (ROWS, f"{_FRONT}, k: {{kind: rearrange, pattern: 'b (h p) d -> b h (p d)', sizes: {{p: 2}}, from: front}}"),
     "concat": (TWO, f"{_FRONT}, k: {{kind: concat, axis: -2, from: [front, z]}}, j: {{kind: concat, from: [k, k]}}"),

@@ -88,6 +88,8 @@ def add_repeat(draw: Draw, made: Made, x: Type) -> bool:
     """Copies in a row; where each changes the type, the types are worked out one by one."""
     if "repeat" in made.spec or made.main or made.others or (made.rule is not None and made.rule.many):
         return False
+    if made.kind == "expand":  # Copies hand x on, and the rule is about what it is like.
+        return False
     if made.zeros and any(("kind", kind) in made.covers for kind in (*MIXTURES, "gating")):
         return False  # The next copy's router may be given zeros, a tie.
     if "capacity" in made.spec:  # The rows that a copy drops must be added to by a stream, not go on to the next.

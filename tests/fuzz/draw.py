@@ -73,7 +73,7 @@ class Draw:
     def may_look(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options without `causal` where experts choose among all rows."""
         if options.get("causal") and self.chooses:
-            return {name: value for name, value in options.items() if name != "causal"}
+            return {name: value for name, value in options.items() if name not in ("causal", "window")}
         self.causal = self.causal or bool(options.get("causal"))
         return options
 

@@ -79,7 +79,7 @@ def generate(seed: int) -> Sample:
         grower.pair(producer, consumer)
     for key in options:
         draw.wanted = {(key[1], key[2])}
-        if key[2] == "rotary_base":
+        if key[2] in ("rotary_base", "rotary_dim"):
             draw.wanted.add((key[1], "rotary"))
         grower.option(key)
         draw.wanted = set()

@@ -29,7 +29,7 @@ KEEPING = (
     "linear",
 )
 """Kinds that can give a value of the type they take."""
-PARTS = tuple(kind for kind, rule in LEAVES.items() if not rule.many and kind not in ("embedding", "gating"))
+PARTS = tuple(kind for kind, rule in LEAVES.items() if not rule.many and kind not in ("embedding", "gating", "expand"))
 """Kinds that can stand in a container, fed by their place."""
 JOINS = (
     "add",

@@ -33,7 +33,8 @@ def _heads_fit(options: Options, width: int, rotary: bool = False) -> bool:
         return False
     if "head_dim" not in options and width % heads:
         return False
-    return not rotary or options.get("head_dim", width // heads) % 2 == 0
+    head = options.get("head_dim", width // heads)
+    return not rotary or ((turned := options.get("rotary_dim", head)) <= head and turned % 2 == 0)
 
 
 def mask_for(draw: Draw, scope: Any, dims: tuple[Size, ...]) -> Value | None:
@@ -51,6 +52,10 @@ def _attention_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
     width = options.get("head_dim", x.type.last // options["heads"])
     if width % 2 == 0 and draw.wants("attention", "rotary", 0.2):
         options["rotary"] = True
+        if draw.wants("attention", "rotary_dim", 0.3):
+            options["rotary_dim"] = 2 * draw.pick(range(1, width // 2 + 1))
+    if draw.wants("attention", "window", 0.1):
+        options |= {"causal": True, "window": draw.pick((1, 2, 3))}
     inputs: Inputs = {}
     if draw.wants("attention", "mask") and (mask := mask_for(draw, scope, x.type.dims[:-1])):
         inputs["mask"] = [mask]
@@ -124,14 +129,14 @@ def _cross_out(options: Options, given: Given) -> Type | None:
 
 
 _HEADS = ("heads", "kv_heads", "head_dim", "in", "out")
-_PLAIN = {"qk_norm": ("layer_norm", "rms_norm"), "bias": (False,), "out_bias": (False, True), "dropout": (0.1,)}
+_PLAIN = {"qk_norm": ("layer_norm", "rms_norm"), "bias": (False,), "out_bias": (False, True), "dropout": (0.1,), "scale": (0.5,)}
 
 
 _STATED = ("stated",)
 RULES = [
     Rule(
         "attention", _attention_choice, _attention_out, {**_PLAIN, "causal": (True,), "rotary_base": (500.0,)},
-        dict.fromkeys((*_HEADS, "rotary"), _STATED), _HEADS, own=True, extra=("mask", "bias"), dtypes=("f32", "f64"),
+        dict.fromkeys((*_HEADS, "rotary", "window", "rotary_dim"), _STATED), (*_HEADS, "window"), own=True, extra=("mask", "bias"), dtypes=("f32", "f64"),
     ),
     Rule(
         "cross_attention", _cross_choice, _cross_out, _PLAIN, dict.fromkeys((*_HEADS, "memory_in"), _STATED),

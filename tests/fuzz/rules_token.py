@@ -45,6 +45,52 @@ def _token_out(options: Options, given: Given) -> Type | None:
     return kind.with_last(plus(kind.dims[-2], 1), kind.dims[-1]) if kind is not None and kind.last is not None else None
 
 
+def _learned_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
+    if not x.type.is_float or x.type.rank < 3:
+        return None
+    stated = x.type.last is None or draw.wants("learned_tokens", "out", 0.4)
+    return Choice({"length": draw.pick((1, 2, 3, 5)), **({"out": draw.width()} if stated else {})}, {})
+
+
+def _learned_out(options: Options, given: Given) -> Type | None:
+    kind = only_float(given, ranks=range(3, 9))
+    out = None if kind is None else options.get("out", kind.last)
+    return None if kind is None or out is None else kind.dense(*kind.dims[:-2], size(options["length"]), size(out))
+
+
+def _expand_choice(draw: Draw, like: Value, scope: Any) -> Choice | None:
+    """What is fed is what has the axes: there is hardly anything that lacks no axis of something else."""
+    if not like.type.is_float or not scope.joins or like.type.rank < 3:
+        return None
+    fits = [
+        (x, axis)
+        for x in scope.partners(lambda kind: kind.is_float and kind.dtype == like.type.dtype and 2 <= kind.rank < like.type.rank, but=like)
+        for more in (like.type.rank - x.type.rank,)
+        for axis in (tuple(range(-more - end, -end)) for end in (0, 1))
+        if _expand_out({"axis": list(axis)}, {"x": [x.type], "like": [like.type]}) is not None
+    ]
+    usual = [fit for fit in fits if fit[1] == (-2,)]
+    if not fits:
+        return None
+    x, axis = draw.pick(usual if usual and not draw.wants("expand", "axis", 0.3) else fits)
+    return Choice({} if axis == (-2,) else {"axis": axis[0] if len(axis) == 1 else list(axis)}, {"x": [x]})
+
+
+def _expand_out(options: Options, given: Given) -> Type | None:
+    """The axes of `like` that `axis` names among those of x, which are otherwise equal; the last own one need not be."""
+    if "x" not in given:
+        return None
+    x, like, axis = given["x"][0], given["like"][0], options.get("axis", -2)
+    new = [axis] if isinstance(axis, int) else axis
+    if not x.is_float or x.dtype != like.dtype or like.rank != x.rank + len(new):
+        return None
+    own = iter(x.dims)
+    found = [like.dims[place] if place - like.rank in new else next(own) for place in range(like.rank)]
+    last = max(place for place in range(like.rank) if place - like.rank not in new)
+    same = all(found[place] == like.dims[place] for place in range(like.rank) if place != last)
+    return x.dense(*found) if same else None
+
+
 # --- joins ---
 def _gate_choice(draw: Draw, x: Value, scope: Any) -> Choice | None:
     if not x.type.is_float:
@@ -252,6 +298,8 @@ RULES = [
     Rule("mean_pool", _pool_choice, _pool_out, extra=("mask",)),
     Rule("cls_token", _token_choice, _token_out, own=True),
     Rule("cls_pool", _first_choice, _pool_out),
+    Rule("learned_tokens", _learned_choice, _learned_out, {}, {"length": _STATED, "out": _STATED}, ("length", "out"), own=True),
+    Rule("expand", _expand_choice, _expand_out, {}, {"axis": _STATED}, first="like", extra=("x",)),
     Rule("gate", _gate_choice, _gate_out, {"form": ("tanh", "double_sigmoid", "one_plus")}, first="base", extra=("gate",)),
     Rule("add", like_choice, joined, many=True),
     Rule("multiply", like_choice, joined, many=True),

@@ -26,6 +26,8 @@ def test_arguments_win_over_a_fillers_defaults_and_are_read_outside() -> None:
 def test_an_argument_that_the_filler_does_not_have_is_unknown() -> None:
     found = bad(SLOTS.replace("outputs: {y: c}", "  d: {slot: f, vars: {v: 3}, from: c}  #~ argument-unknown\noutputs: {y: d}"))
     assert "`w`" in found.help
+    none = bad(SLOTS.replace("outputs: {y: c}", "  d: {slot: h, vars: {v: 3}, from: c}  #~ argument-unknown\noutputs: {y: d}").replace("slots: {", "slots: {h: {kind: mlp}, "))
+    assert none.help == "give it a value there, which this one replaces: `vars: {v: ...}`"
 
 
 def test_vars_use_one_another_in_any_order_and_a_cycle_is_whole() -> None:

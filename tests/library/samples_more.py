@@ -26,6 +26,8 @@ SAMPLES: dict[str, list[Sample]] = {
         ),
         Sample({"heads": 2, "causal": True, "dropout": 0.5}, {**_SELF, "mask": (5,)}, leads=((3,), (2, 3))),
         Sample({"heads": 2, "dropout": 1.0}, _SELF, leads=((3,),)),
+        Sample({"heads": 2, "causal": True, "window": 2, "rotary": True, "rotary_dim": 2, "scale": 1.0}, {**_SELF, "mask": (5,)}),
+        Sample({"heads": 2, "causal": True, "window": 1}, _SELF),
     ],
     "cross_attention": [
         Sample({"heads": 2}, _CROSS),
@@ -37,6 +39,7 @@ SAMPLES: dict[str, list[Sample]] = {
             {**_CROSS, "mask": (7,), "bias": (4, 5, 7)},
         ),
         Sample({"heads": 2, "dropout": 0.5}, _CROSS, leads=((3,),)),
+        Sample({"heads": 2, "scale": 0.3}, _CROSS),
     ],
     "conv1d": [
         Sample({"kernel": 3}, {"x": (2, 4, 9)}, {"out": 6}, _FIXED),
@@ -77,6 +80,14 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "cls_token": [Sample({}, _ROWS), Sample({}, {"x": (1, 1)})],
     "cls_pool": [Sample({}, _ROWS), Sample({}, {"x": (1, 1)})],
+    "expand": [
+        Sample({}, {"x": (6,), "like": (5, 4)}),
+        Sample({"axis": [-2, -1]}, {"x": (3,), "like": (6, 4, 5)}),
+        Sample({"axis": -1}, {"x": (3,), "like": (1, 5)}),
+        Sample({"axis": [-1, -3]}, {"x": (3,), "like": (6, 2, 5)}),
+        Sample({"axis": -3}, {"x": (3, 4), "like": (6, 3, 2)}),
+    ],
+    "learned_tokens": [Sample({"length": 3}, _ROWS), Sample({"length": 1, "out": 2}, {"x": (1, 1)})],
     "flatten": [
         Sample({}, {"x": (2, 3, 4, 5)}, leads=_FIXED),
         Sample({}, {"x": (2, 3)}, leads=_FIXED),

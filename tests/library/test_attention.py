@@ -197,7 +197,7 @@ def test_rotary_is_llamas_to_the_bit(length: int, dtype: torch.dtype) -> None:
     q, k = torch.randn(2, 4, length, 16, dtype=dtype), torch.randn(2, 2, length, 16, dtype=dtype)
     cos, sin = LlamaRotaryEmbedding(config)(q, torch.arange(length)[None])
     expected = apply_rotary_pos_emb(q, k, cos, sin)
-    table = _rotary_table(q, 10000.0)
+    table = _rotary_table(q, 10000.0, q.shape[-1])
     assert torch.equal(_rotate(q, *table), expected[0])
     assert torch.equal(_rotate(k, *table), expected[1])
 
@@ -304,8 +304,8 @@ def test_runs_under_autocast_though_masks_and_biases_are_float32(masked: bool, b
 def test_rotary_keeps_its_angles_in_bf16_at_long_lengths() -> None:
     from assembler.library.modules.attention import _rotary_table
 
-    low = _rotary_table(torch.zeros(3000, 8, dtype=torch.bfloat16), 10000.0)
-    high = _rotary_table(torch.zeros(3000, 8, dtype=torch.float64), 10000.0)
+    low = _rotary_table(torch.zeros(3000, 8, dtype=torch.bfloat16), 10000.0, 8)
+    high = _rotary_table(torch.zeros(3000, 8, dtype=torch.float64), 10000.0, 8)
     for a, b in zip(low, high, strict=True):
         torch.testing.assert_close(a.double(), b, atol=0.01, rtol=0)
 
@@ -371,6 +371,10 @@ def test_a_stated_head_width_frees_the_model_width_from_the_heads() -> None:
         {"heads": 4, "qk_norm": "batch_norm"},
         {"heads": 4, "rotary_base": 0.0},
         {"heads": 4, "causal": 1},
+        {"heads": 4, "window": 3},
+        {"heads": 4, "causal": True, "window": 0},
+        {"heads": 4, "rotary_dim": 2},
+        {"heads": 4, "scale": 0.0},
         {"heads": 4, "in_features": 8},
     ],
 )
@@ -381,7 +385,7 @@ def test_options_that_are_not_meant_are_refused(options: dict[str, Any]) -> None
         kind.options.model_validate(options)
 
 
-@pytest.mark.parametrize("option", ["causal", "rotary", "rotary_base"])
+@pytest.mark.parametrize("option", ["causal", "window", "rotary", "rotary_base", "rotary_dim"])
 def test_cross_attention_has_no_positions_of_its_own(option: str) -> None:
     kind = registry.kind("cross_attention")
     assert kind is not None

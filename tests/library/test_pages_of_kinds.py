@@ -10,7 +10,7 @@ import yaml
 
 import assembler
 
-PAGES = [Path(__file__).parents[2] / "docs" / "kinds" / f"{name}.md" for name in ("mixtures", "containers")]
+PAGES = [Path(__file__).parents[2] / "docs" / "kinds" / f"{name}.md" for name in ("mixtures", "containers", "expand")]
 BLOCKS = [(page.name, text) for page in PAGES for text in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)]
 
 

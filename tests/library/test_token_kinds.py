@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+import assembler
 from assembler.library import registry
-from assembler.library.modules import ClsToken, LowRank, MeanPool, PatchEmbed
+from assembler.library.modules import ClsToken, LearnedTokens, LowRank, MeanPool, PatchEmbed
 from assembler.testing.built import Built, read_port, use
 from assembler.testing.sample import Sample, Shape
 
@@ -203,6 +205,11 @@ def test_flatten_joins_the_axes_from_start_on(rank: int, start: int) -> None:
         ("patch_embed", {"patch": [2, 2]}),
         ("mean_pool", {"axis": 1}),
         ("cls_token", {"d": 4}),
+        ("expand", {"axis": 1}),
+        ("expand", {"axis": []}),
+        ("expand", {"axis": [-1, -1]}),
+        ("learned_tokens", {}),
+        ("learned_tokens", {"length": 0}),
         ("gate", {"form": "relu"}),
         ("permute", {"order": [0, 0, 1]}),
         ("permute", {"order": [1, 2, 3]}),
@@ -231,3 +238,35 @@ def test_permute_names_the_axes_that_order_must_hold() -> None:
     assert kind is not None
     with pytest.raises(ValidationError, match="names each axis 0 to 2 once"):
         kind.options.model_validate({"order": [0, 2, 2]})
+
+
+@pytest.mark.parametrize(
+    ("options", "x", "like", "wanted"),
+    [
+        ({}, (2, 3), (2, 7, 5), lambda x: x[:, None, :].repeat(1, 7, 1)),
+        ({"axis": -1}, (2, 3), (2, 5, 7), lambda x: x[:, :, None].repeat(1, 1, 7)),
+        ({"axis": [-2, -1]}, (2, 3), (2, 5, 7, 4), lambda x: x[:, :, None, None].repeat(1, 1, 7, 4)),
+    ],
+)
+def test_expand_repeats_and_takes_no_memory(options: dict[str, Any], x: tuple[int, ...], like: tuple[int, ...], wanted: Callable[[Tensor], Tensor]) -> None:
+    inputs = {name: f"[batch {' '.join(map(str, shape[1:]))}]" for name, shape in (("x", x), ("like", like))}
+    model = assembler.build({"inputs": inputs, "nodes": {"y": {"kind": "expand", **options, "from": {"x": "x", "like": "like"}}}, "outputs": {"y": "y"}})
+    value = torch.randn(x)
+    found = model(value, torch.randn(like))
+    assert torch.equal(found, wanted(value))
+    assert found.untyped_storage().data_ptr() == value.untyped_storage().data_ptr()
+
+
+def test_learned_tokens_want_no_gradient_where_none_is_asked_for() -> None:
+    """Under no_grad a view of a parameter still wants one: torch's counter of operations ended in an assertion."""
+    with torch.no_grad():
+        assert not LearnedTokens(3, 4)(torch.zeros(2, 5, 6)).requires_grad
+
+
+def test_learned_tokens_are_the_same_whatever_is_read_and_learn_from_every_row() -> None:
+    module = LearnedTokens(3, 4)
+    y = module(torch.full((5, 2, 9, 6), torch.nan))
+    assert torch.equal(y, module.weight.expand(5, 2, 3, 4))
+    y.sum().backward()
+    assert module.weight.grad is not None
+    assert torch.equal(module.weight.grad, torch.full((3, 4), 10.0))

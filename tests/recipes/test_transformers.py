@@ -26,13 +26,13 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def _pair(name: str, make: Callable[[Any], nn.Module], config: Any, table: Table) -> tuple[nn.Module, nn.Module]:
-    """Our model with the weights of theirs, and theirs: no gain is one in it, and no bias zero."""
+def _pair(name: str, make: Callable[[Any], nn.Module], config: Any, table: Table, *more: str) -> tuple[nn.Module, nn.Module]:
+    """Our model (with `more` overrides) with the weights of theirs, and theirs: no gain is one in it, and no bias zero."""
     theirs = make(config).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    ours = assembler.build(assembler.load(path(name), SMALL[name]), seed=0).eval()
+    ours = assembler.build(assembler.load(path(name), (*SMALL[name], *more)), seed=0).eval()
     found: dict[str, Tensor] = {}
     for key, value in theirs.state_dict().items():
         matches = [(match, to) for pattern, to in table if (match := re.fullmatch(pattern, key))]
@@ -181,6 +181,66 @@ def test_llama_with_grouped_queries_gives_the_logits_of_transformers() -> None:
     )  # fmt: skip
     ours, theirs = _pair("llama", LlamaForCausalLM, config, LLAMA)
     ids = batch("llama", length=LENGTH)["ids"]
+    torch.testing.assert_close(ours(ids), theirs(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_mistral_with_a_window_shorter_than_the_text_gives_the_logits_of_transformers() -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    config = MistralConfig(
+        vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS, num_key_value_heads=2,
+        intermediate_size=48, rms_norm_eps=1e-5, sliding_window=5,
+    )  # fmt: skip
+    ours, theirs = _pair("llama", MistralForCausalLM, config, LLAMA, "+nodes.stack.parts.attend.window=5")
+    ids = batch("llama", length=LENGTH)["ids"]
+    mine = ours(ids)
+    torch.testing.assert_close(mine, theirs(ids).logits, rtol=1e-5, atol=1e-5)
+    # Through two layers of window 5 the last token sees nine, itself and the eight before it, and no tenth.
+    for place, seen in ((-9, True), (-10, False)):
+        other = ids.clone()
+        other[:, place] = (other[:, place] + 1) % VOCAB
+        assert torch.equal(ours(other)[:, -1], mine[:, -1]) != seen
+
+
+_NEOX_LAYER = r"gpt_neox\.layers\.(\d+)\."
+_NEOX_BLOCK = r"stack.\1.both."
+PYTHIA: Table = [
+    (r"gpt_neox\.embed_in\.weight", "embed.weight"),
+    (_NEOX_LAYER + r"input_layernorm\.(\w+)", _NEOX_BLOCK + r"attend_pre_norm.\2"),
+    (_NEOX_LAYER + r"attention\.query_key_value\.(\w+)", _NEOX_BLOCK + r"attend.{q,k,v}.\2"),
+    (_NEOX_LAYER + r"attention\.dense\.(\w+)", _NEOX_BLOCK + r"attend.out.\2"),
+    (_NEOX_LAYER + r"post_attention_layernorm\.(\w+)", _NEOX_BLOCK + r"think_pre_norm.\2"),
+    (_NEOX_LAYER + r"mlp\.dense_h_to_4h\.(\w+)", _NEOX_BLOCK + r"think.up.\2"),
+    (_NEOX_LAYER + r"mlp\.dense_4h_to_h\.(\w+)", _NEOX_BLOCK + r"think.down.\2"),
+    (r"gpt_neox\.final_layer_norm\.(\w+)", r"final.\1"),
+    (r"(lm_head|embed_out)\.weight", "head.weight"),
+]
+
+
+def test_pythia_gives_the_logits_of_transformers() -> None:
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    config = GPTNeoXConfig(
+        vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=DEPTH, num_attention_heads=HEADS, intermediate_size=4 * WIDTH,
+        max_position_embeddings=LENGTH, use_parallel_residual=True, tie_word_embeddings=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    )  # fmt: skip
+
+    def threes(made: GPTNeoXConfig) -> nn.Module:
+        """Theirs, whose state holds all queries, all keys, all values: theirs are cut head by head."""
+        model = GPTNeoXForCausalLM(made)
+        state = type(model).state_dict
+
+        def sorted_out(*args: Any, **kwargs: Any) -> dict[str, Tensor]:
+            found = state(model, *args, **kwargs)
+            cut = {key: value.unflatten(0, (HEADS, 3, -1)).transpose(0, 1).flatten(0, 2) for key, value in found.items() if "query_key_value" in key}
+            return {**found, **cut}
+
+        model.state_dict = sorted_out
+        return model
+
+    ours, theirs = _pair("pythia", threes, config, PYTHIA)
+    ids = batch("pythia", length=LENGTH)["ids"]
     torch.testing.assert_close(ours(ids), theirs(ids).logits, rtol=1e-5, atol=1e-5)
 
 

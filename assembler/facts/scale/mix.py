@@ -47,10 +47,29 @@ def scores(at: Mapping[str, Any], q: Part, k: Part, d: int, bias: Value | None) 
 def _read(at: Mapping[str, Any], s2: float, shared: float, n: int) -> Read:
     if n <= 1 or s2 > MOST:
         return Read(s2, 1.0, 1.0, 0.0, shared, 1.0, 1.0)
-    causal = bool(at.get("causal"))
+    causal, window = bool(at.get("causal")), at.get("window")
+    if window is not None and window < n:
+        return _windowed(s2, shared, n, window)
     row, both = rows(s2, n, causal), rows(shared, n, causal)
     two = 2 * both.a / (n * (n - 1)) * (n - both.a * harmonic_like(n, both.a)) if causal else both.one
     return Read(s2, row.one, min(1.0, two), row.left, shared, row.a, both.a / row.a)
+
+
+def _windowed(s2: float, shared: float, n: int, window: int) -> Read:
+    """Causal rows while fewer than `window` tokens came before, then rows of `window` each; of two of those with d tokens
+    between, window - d are the same."""
+    early, late = rows(s2, window, True), rows(s2, window, False)
+    share = window / n
+    one, left = share * early.one + (1 - share) * late.one, share * early.left + (1 - share) * late.left
+    first = _read({"causal": True}, s2, shared, window).two if window > 1 else 0.0
+    both = rows(shared, window, False).a if window > 1 else 1.0
+    pairs = window * (window - 1) / 2 * first + (n - window) * (window - 1) / 2 * both / (window - 1 + both)
+    return Read(s2, one, min(1.0, 2 * pairs / (n * (n - 1))), left, shared, late.a, 1.0)
+
+
+def _runs_on(at: Mapping[str, Any], n: float) -> bool:
+    """Whether each row reads one token more than the row before."""
+    return bool(at.get("causal")) and (at.get("window") is None or at["window"] >= n)
 
 
 def _reads(run: Run, at: Mapping[str, Any], q: Signal, k: Signal) -> tuple[list[Read], int]:
@@ -95,7 +114,7 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
     if _shared(run):
         parts = tuple(_same(run, item.n, value, read, keep) for item, read in zip(q.parts, reads, strict=True))
     found = Signal((*q.shape[:-1], v.shape[-1]), q.roles, parts, 0.0, v.noise, ripple=v.ripple * reads[0].one, narrow=v.narrow)
-    if not at.get("causal") or len(parts) > 1 or value.n <= 1 or parts[0].q <= 0:
+    if not _runs_on(at, value.n) or len(parts) > 1 or value.n <= 1 or parts[0].q <= 0:
         return found
     course = Course(value.n, reads[0].a, max(0.0, 1 - (value.c + spread * (reads[0].one - first)) / parts[0].q), reads[0].common)
     return found._replace(course=course, ripple=max(0.0, course.inverse() - 1))
@@ -137,7 +156,7 @@ def softmax_mix_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, q:
     band = WIDER if at.get("causal") and mean.s2 > SCORES else 1.0
 
     # Positions whose gradient a norm behind made large are those that read evenly.
-    causal, even, pairs = at.get("causal") and total > 1, 1.0, item.c
+    causal, even, pairs = _runs_on(at, n) and total > 1, 1.0, item.c
     if causal and g.course is not None and item.q > 0:
         even, pairs = read(g.course, item.c / item.q, mean.a)
         pairs *= item.q

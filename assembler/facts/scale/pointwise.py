@@ -35,7 +35,7 @@ def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     if fn == "gaussian":
         return x.of(part(item.n, label, item.q) for item in x.parts)._replace(bent=True)
     if fn == "rotary":
-        keep = _turned(x.n, x.shape[-1], at["base"])
+        keep = _turned(x.n, x.shape[-1], at)
         turned = x.of(part(item.n, label, item.q, item.c * keep, item.b * keep) for item in x.parts)
         return turned._replace(together=x.together * max(0.0, keep))
     exponent = float(at.get("exponent", 1))
@@ -85,16 +85,17 @@ def _jittered(run: Run, label: int, x: Part, eps: float) -> Part:
     return rest(run, label, x.n, x.m, x.q * (1 + eps * eps / 3), x.c, x.b, dict(x.atoms))
 
 
-def _turned(n: float, d: int, base: float) -> float:
+def _turned(n: float, d: int, at: Mapping[str, Any]) -> float:
     """What rotary positions leave of the correlation between tokens: the mean of cos((t - t') w) over pairs and pairs of channels."""
+    width = at.get("width") or d
     if n <= 1:
         return 1.0
     total = 0.0
-    for i in range(d // 2):
-        half = base ** (-2 * i / d) / 2
+    for i in range(width // 2):
+        half = at["base"] ** (-2 * i / width) / 2
         wave = math.sin(n * half) / math.sin(half) if abs(math.sin(half)) > 1e-12 else n
         total += (wave * wave - n) / (n * (n - 1))
-    return total / max(1, d // 2)
+    return (2 * total + d - width) / d
 
 
 def pointwise_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: Value) -> tuple[Signal | None, ...]:
@@ -109,7 +110,7 @@ def pointwise_back(run: Run, at: Mapping[str, Any], g: Signal, out: Signal, x: V
     if fn == "gaussian":
         return (g.of(part(item.n, label, item.q) for item in g.parts),)
     if fn == "rotary":
-        keep = _turned(g.n, g.shape[-1], at["base"])
+        keep = _turned(g.n, g.shape[-1], at)
         return (g.of(part(item.n, label, item.q, item.c * keep) for item in g.parts),)
     parts = []
     for item, y in zip(refined(g.parts, [p.n for p in x.parts], label), x.parts, strict=True):

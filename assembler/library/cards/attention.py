@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from assembler.library.cards.common import Probability, linear_parameters, linear_steps, sizes
+from assembler.library.cards.common import Probability, linear_parameters, linear_steps, sizes, unless
 from assembler_schemas.kind import Definition, Expr, Kind, Module, Options, Parameter, Port, Require, Size, Step, step
 
 
@@ -18,6 +18,7 @@ class CrossAttentionOptions(Options):
     in_: Size | None = Field(None, alias="in")
     memory_in: Size | None = Field(None, description="width of the memory")
     out: Size | None = Field(None, description="as `in` if nothing else decides it")
+    scale: float | None = Field(None, gt=0.0, description="of the scores; 1/sqrt(head_dim)")
     qk_norm: Literal["layer_norm", "rms_norm"] | None = Field(None, description="a norm over each head's q and k")
     bias: bool = Field(True, description="of q, k and v")
     out_bias: bool | None = Field(None, description="of the output map; as `bias`")
@@ -31,20 +32,31 @@ class AttentionOptions(Options):
     in_: Size | None = Field(None, alias="in")
     out: Size | None = Field(None, description="as `in` if nothing else decides it")
     causal: bool = Field(False, description="a token looks at itself and at earlier ones only")
+    window: Size | None = Field(None, description="how many tokens it looks at, itself and those right before it; all (wants `causal: true`)")
     rotary: bool = Field(False, description="rotary positions on q and k")
     rotary_base: float = Field(10000.0, gt=0.0, description="without effect unless rotary")
+    rotary_dim: Size | None = Field(None, description="channels of each head that turn, the first ones; all (wants `rotary: true`)")
+    scale: float | None = Field(None, gt=0.0, description="of the scores; 1/sqrt(head_dim)")
     qk_norm: Literal["layer_norm", "rms_norm"] | None = Field(None, description="a norm over each head's q and k")
     bias: bool = Field(True, description="of q, k and v")
     out_bias: bool | None = Field(None, description="of the output map; as `bias`")
     dropout: Probability = Field(0.0, description="of a weight of the softmax")
+
+    @model_validator(mode="after")
+    def _part_of_what_is_asked(self) -> AttentionOptions:
+        if self.window is not None and not self.causal:
+            raise ValueError("`window` counts earlier tokens: say `causal: true` too")
+        if self.rotary_dim is not None and not self.rotary:
+            raise ValueError("`rotary_dim` is only for rotary positions: say `rotary: true` too")
+        return self
 
 
 _Any = AttentionOptions | CrossAttentionOptions
 
 
 def _attention(options: AttentionOptions) -> Definition:
-    rotary = (("rotary_base", options.rotary_base),) if options.rotary else ()
-    causal = (("causal", True),) if options.causal else ()
+    rotary = (("rotary_base", options.rotary_base), *unless(None, rotary_dim=options.rotary_dim)) if options.rotary else ()
+    causal = (("causal", True), *unless(None, window=options.window)) if options.causal else ()
     return Definition(
         inputs={
             "x": Port("[... seq in]"),
@@ -53,11 +65,11 @@ def _attention(options: AttentionOptions) -> Definition:
         },
         outputs={"y": Port("[... seq out]")},
         build=Module("Attention", (("", Expr("in")), ("", Expr("out")), *_arguments(options), *causal, *rotary)),
-        sizes=_sizes(options) | sizes(in_=options.in_, out=options.out),
+        sizes=_sizes(options) | sizes(in_=options.in_, out=options.out, window=options.window, rotary_dim=options.rotary_dim),
         defaults=_DEFAULTS,
-        requires=_requires(options, options.rotary),
+        requires=_requires(options, options.rotary, options.rotary_dim),
         parameters=_parameters(options, "in"),
-        body=_body(options, "x", options.causal, options.rotary_base if options.rotary else None),
+        body=_body(options, "x", _causal(options), _rotary(options)),
     )
 
 
@@ -97,6 +109,8 @@ def _arguments(options: _Any) -> tuple[tuple[str, Any], ...]:
         stated.append(("kv_heads", options.kv_heads))
     if options.head_dim is not None:
         stated.append(("head_dim", options.head_dim))
+    if options.scale is not None:
+        stated.append(("scale", options.scale))
     if options.qk_norm is not None:
         stated.append(("qk_norm", options.qk_norm))
     if not options.bias:
@@ -108,14 +122,17 @@ def _arguments(options: _Any) -> tuple[tuple[str, Any], ...]:
     return tuple(stated)
 
 
-def _requires(options: _Any, rotary: bool = False) -> tuple[Require, ...]:
+def _requires(options: _Any, rotary: bool = False, rotary_dim: int | None = None) -> tuple[Require, ...]:
     found = []
     if options.head_dim is None:
         found.append(Require("multiple_of", "in", "heads", "the width is cut into heads of equal width"))
     if options.kv_heads is not None:
         found.append(Require("multiple_of", "heads", "kv_heads", "each head of keys serves equally many heads"))
+    if rotary_dim is not None:
+        found.append(Require("at_most", "rotary_dim", "head_dim", "rotary positions turn channels of a head"))
     if rotary:
-        found.append(Require("multiple_of", "head_dim", "2", "rotary positions turn pairs of channels"))
+        turned = "head_dim" if rotary_dim is None else "rotary_dim"
+        found.append(Require("multiple_of", turned, "2", "rotary positions turn pairs of channels"))
     return tuple(found)
 
 
@@ -133,20 +150,29 @@ def _parameters(options: _Any, memory: str) -> dict[str, Parameter]:
     return {**found, **linear_parameters("out", "heads*head_dim", out_bias, at="out.", writes=True)}
 
 
-def _body(options: _Any, memory: str, causal: bool = False, base: float | None = None) -> tuple[Step, ...]:
+def _causal(options: AttentionOptions) -> dict[str, Any]:
+    return {"causal": options.causal, **dict(unless(None, window=options.window))}
+
+
+def _rotary(options: AttentionOptions) -> dict[str, Any]:
+    return {"base": options.rotary_base, **dict(unless(None, width=options.rotary_dim))} if options.rotary else {}
+
+
+def _body(options: _Any, memory: str, causal: Mapping[str, Any] = {}, rotary: Mapping[str, Any] = {}) -> tuple[Step, ...]:
     out_bias = options.bias if options.out_bias is None else options.out_bias
+    reads = {**causal, **dict(unless(None, scale=options.scale)), "mask": "mask", "bias": "bias", "dropout": options.dropout}
     return (
-        *_head_steps("q", "x", options, "heads", base),
-        *_head_steps("k", memory, options, "kv_heads", base),
+        *_head_steps("q", "x", options, "heads", rotary),
+        *_head_steps("k", memory, options, "kv_heads", rotary),
         *linear_steps("v_row", memory, options.bias, at="v."),
         step("v", "reshape", "v_row", pattern="... s (h e) -> ... h s e", sizes={"h": "kv_heads"}),
-        step("mixed", "softmax_mix", "q", "k", "v", causal=causal, mask="mask", bias="bias", dropout=options.dropout),
+        step("mixed", "softmax_mix", "q", "k", "v", **reads),
         step("joined", "reshape", "mixed", pattern="... h s e -> ... s (h e)"),
         *linear_steps("y", "joined", out_bias, at="out."),
     )
 
 
-def _head_steps(name: str, x: str, options: _Any, heads: str, base: float | None) -> tuple[Step, ...]:
+def _head_steps(name: str, x: str, options: _Any, heads: str, rotary: Mapping[str, Any]) -> tuple[Step, ...]:
     """From the rows of `x` to `name`, [... heads seq head_dim]: a linear map, a norm, a rotation."""
     cut = step(f"{name}_cut", "reshape", f"{name}_row", pattern="... s (h e) -> ... h s e", sizes={"h": heads})
     steps, last = [*linear_steps(f"{name}_row", x, options.bias, at=f"{name}."), cut], cut.output
@@ -159,7 +185,7 @@ def _head_steps(name: str, x: str, options: _Any, heads: str, base: float | None
         if layer:
             steps.append(step(f"{name}_shifted", "add", last, f"{name}_norm.bias"))
             last = f"{name}_shifted"
-    turn = step(name, "add", last) if base is None else step(name, "pointwise", last, fn="rotary", base=base)
+    turn = step(name, "pointwise", last, fn="rotary", **rotary) if rotary else step(name, "add", last)
     return (*steps, turn)
 
 
@@ -178,7 +204,7 @@ ATTENTION = Kind(
     options=AttentionOptions,
     define=_attention,
     source="Vaswani et al. 2017, Attention Is All You Need; rotary: Su et al. 2021; kv_heads: Ainslie et al. 2023; "
-    "qk_norm: Henry et al. 2020",
+    "qk_norm: Henry et al. 2020; window: Beltagy et al. 2020",
     example="{kind: attention, heads: 4, causal: true, from: x}",
     places=_places,
 )

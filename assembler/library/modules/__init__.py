@@ -11,7 +11,7 @@ from assembler.library.modules.join import Attend, Blend, MultiBlend, Select, Vo
 from assembler.library.modules.mlp import GLU, MLP, GatedMLP, QuickGELU, StackedMLP
 from assembler.library.modules.position import LearnedPosition, SinusoidalPosition
 from assembler.library.modules.scale import Scale
-from assembler.library.modules.token import ClsToken, MeanPool, PatchEmbed
+from assembler.library.modules.token import ClsToken, LearnedTokens, MeanPool, PatchEmbed
 
 __all__ = [
     "GLU",
@@ -28,6 +28,7 @@ __all__ = [
     "GumbelSoftmax",
     "Jitter",
     "LearnedPosition",
+    "LearnedTokens",
     "LowRank",
     "MeanPool",
     "MultiBlend",

@@ -14,7 +14,9 @@ class Attention(nn.Module):
     x: [... seq in], mask: bool [... seq] (true = this token may be looked at), bias: [heads seq seq]
     (added to the scores) -> [... seq out]. A token that may look at no token gets zeros, before `out`.
     Grouped queries: heads `0 .. heads/kv_heads - 1` share key and value head 0, and so on.
-    Rotary positions count from 0 and turn pairs (i, i + head_dim/2), as Llama in Transformers.
+    Rotary positions count from 0 and turn pairs (i, i + rotary_dim/2) of the first `rotary_dim` channels of a head
+    (all of them unless said), as Llama and GPT-NeoX in Transformers. `window`: of a causal one, how many tokens it
+    looks at, itself and those right before it (Beltagy et al. 2020).
     """
 
     def __init__(
@@ -25,7 +27,10 @@ class Attention(nn.Module):
         kv_heads: int | None = None,
         head_dim: int | None = None,
         causal: bool = False,
+        window: int | None = None,
         rotary_base: float | None = None,
+        rotary_dim: int | None = None,
+        scale: float | None = None,
         qk_norm: str | None = None,
         bias: bool = True,
         out_bias: bool | None = None,
@@ -38,7 +43,10 @@ class Attention(nn.Module):
         self.head_dim = in_features // heads if head_dim is None else head_dim
         self.grouped = kv_heads != heads
         self.causal = causal
+        self.window = window
         self.rotary_base = rotary_base
+        self.rotary_dim = self.head_dim if rotary_dim is None else rotary_dim
+        self.scale = scale
         self.dropout = dropout
         self.q = nn.Linear(in_features, heads * self.head_dim, bias)
         self.k = nn.Linear(in_features, kv_heads * self.head_dim, bias)
@@ -56,16 +64,17 @@ class Attention(nn.Module):
         k = _split_heads(self.k(x), self.head_dim, self.k_norm)
         v = _split_heads(self.v(x), self.head_dim)
         if self.rotary_base is not None:
-            cos, sin = _rotary_table(q, self.rotary_base)
+            cos, sin = _rotary_table(q, self.rotary_base, self.rotary_dim)
             q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
-        alone = mask is None and bias is None
+        alone = mask is None and bias is None and self.window is None
         mixed = F.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=None if alone else _score_mask(mask, bias, _past(x) if self.causal else None),
+            attn_mask=None if alone else _score_mask(mask, bias, _past(x, self.window) if self.causal else None),
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=self.causal and alone,
+            scale=self.scale,
             enable_gqa=self.grouped,
         )
         out: Tensor = self.out(mixed.transpose(-3, -2).flatten(-2))
@@ -87,6 +96,7 @@ class CrossAttention(nn.Module):
         heads: int,
         kv_heads: int | None = None,
         head_dim: int | None = None,
+        scale: float | None = None,
         qk_norm: str | None = None,
         bias: bool = True,
         out_bias: bool | None = None,
@@ -98,6 +108,7 @@ class CrossAttention(nn.Module):
             raise ValueError(f"{in_features} features cannot be cut into {heads} heads of equal width: state head_dim")
         self.head_dim = in_features // heads if head_dim is None else head_dim
         self.grouped = kv_heads != heads
+        self.scale = scale
         self.dropout = dropout
         self.q = nn.Linear(in_features, heads * self.head_dim, bias)
         self.k = nn.Linear(memory_features, kv_heads * self.head_dim, bias)
@@ -120,6 +131,7 @@ class CrossAttention(nn.Module):
             v,
             attn_mask=_score_mask(mask, bias),
             dropout_p=self.dropout if self.training else 0.0,
+            scale=self.scale,
             enable_gqa=self.grouped,
         )
         out: Tensor = self.out(mixed.transpose(-3, -2).flatten(-2))
@@ -145,10 +157,11 @@ def _split_heads(x: Tensor, head_dim: int, norm: nn.Module | None = None) -> Ten
     return (x if norm is None else norm(x)).transpose(-3, -2)
 
 
-def _past(x: Tensor) -> Tensor:
-    """Which places each place may look at: itself and earlier ones, bool [seq seq]."""
+def _past(x: Tensor, window: int | None) -> Tensor:
+    """Which places each place may look at: itself and (the last `window - 1`) earlier ones, bool [seq seq]."""
     place = torch.arange(x.shape[-2], device=x.device)
-    return place[:, None] >= place
+    past = place[:, None] >= place
+    return past if window is None else past & (place[:, None] < place + window)
 
 
 def _score_mask(mask: Tensor | None, bias: Tensor | None, past: Tensor | None = None) -> Tensor | None:
@@ -161,12 +174,12 @@ def _score_mask(mask: Tensor | None, bias: Tensor | None, past: Tensor | None = 
     return torch.where(allowed, bias, float("-inf"))
 
 
-def _rotary_table(x: Tensor, base: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each place's angles, [seq head_dim/2].
+def _rotary_table(x: Tensor, base: float, width: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of each place's angles, [seq width/2].
 
     At least float32 until the last step: at long lengths a bf16 angle would be off by whole turns.
     """
-    seq, width = x.shape[-2:]
+    seq = x.shape[-2]
     dtype = torch.promote_types(x.dtype, torch.float32)
     place = torch.arange(seq, device=x.device, dtype=dtype)
     frequency = 1.0 / base ** (torch.arange(0, width, 2, device=x.device, dtype=dtype) / width)
@@ -175,6 +188,8 @@ def _rotary_table(x: Tensor, base: float) -> tuple[Tensor, Tensor]:
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns each pair (i, i + head_dim/2) of x: [... seq head_dim] by its angle."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    """Turns each pair (i, i + w) of x: [... seq head_dim] by its angle, w = cos.shape[-1]; channels behind 2 w stay."""
+    width = 2 * cos.shape[-1]
+    a, b = x[..., :width].chunk(2, dim=-1)
+    turned = (a * cos - b * sin, b * cos + a * sin)
+    return torch.cat(turned if width == x.shape[-1] else (*turned, x[..., width:]), dim=-1)

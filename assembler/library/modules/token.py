@@ -47,3 +47,21 @@ class ClsToken(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat((self.weight.expand(*x.shape[:-2], 1, -1), x), dim=-2)
+
+
+class LearnedTokens(nn.Module):
+    """Learned vectors, the same for every row of the batch (the latents of Jaegle et al. 2021, the queries of
+    Carion et al. 2020). x: [... seq d] -> [... length out]; of x only the leading axes count.
+    """
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(length, width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # A copy: a view of a parameter wants a gradient even under no_grad, and torch's FlopCounterMode refuses one without a source.
+        return self.weight.expand(*x.shape[:-2], -1, -1).clone()
