@@ -116,8 +116,8 @@ def rule_conflict(site: Site) -> Broken | None:
     name = site.rng.choice(sorted(site.tree["nodes"]))
     site.tree["rules"] = {
         **site.tree.get("rules", {}),
-        "first": {"at": name, "set": {"freeze": True}},
-        "second": {"at": name, "set": {"freeze": False}},
+        "first": {"at": name, "set": {"seed": 1}},
+        "second": {"at": name, "set": {"seed": 2}},
     }
     return site.done(("rules", "first"), ("rules", "second"))
 

@@ -157,6 +157,7 @@ def _rule_slice(grower: Grower, nodes: Tree) -> Tree | None:
 
 
 def _rule_freeze(grower: Grower, nodes: Tree) -> Tree | None:
-    """A whole container (or any node) is frozen."""
+    """A whole container (or any node) is frozen; one more use cannot freeze its module."""
     names = [name for name, spec in nodes.items() if "parts" in spec or "nodes" in spec] or list(nodes)
-    return {"at": grower.draw.pick(names), "set": {"freeze": True}}
+    name = grower.draw.pick(names)
+    return {"at": name, "set": {"freeze": True}} if not [*words(nodes[name], "same")] else None
