@@ -43,7 +43,7 @@ def norm_kinds(draw: Draw, kinds: list[Type]) -> list[str]:
 
 def add_norm(draw: Draw, made: Made, x: Type, in_bus: bool = False) -> bool:
     rule = LEAVES.get(made.kind)
-    if "norm" in made.spec or made.kind == "bus" or (rule is not None and rule.many) or "repeat" in made.spec:
+    if "norm" in made.spec or made.kind in ("bus", "expand") or (rule is not None and rule.many) or "repeat" in made.spec:
         return False
     place = draw.pick(("pre", "out", "both", *(("post",) if in_bus else ())))
     if made.main:  # Of several outputs none is the one that a norm could stand behind.
