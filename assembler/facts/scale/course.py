@@ -55,7 +55,7 @@ class Course(NamedTuple):
 
 class Sums(NamedTuple):
     """Means over positions, and over pairs of them, of a course: `read` of w f, f the reader's; `pairs` of u u', the roots of
-    what it was divided by; `shared` of u u' times what the pair has in common; the last two the same times f of the later one."""
+    what it was divided by; `shared` of u u' times what the pair has in common; then the same times f of the later one."""
 
     whole: float
     read: float
@@ -63,6 +63,9 @@ class Sums(NamedTuple):
     shared: float
     pairs_read: float
     shared_read: float
+    pairs_early: float
+    shared_early: float
+    """Over the pairs of a prefix, as the mean over all prefixes, each as much as its pairs are of what attention reads."""
 
 
 def sums(course: Course, a: float = 1.0) -> Sums:
@@ -70,19 +73,28 @@ def sums(course: Course, a: float = 1.0) -> Sums:
     over, flat, bend = course.a, 1 - course.share, course.bend
     under = course.under or Course(course.n, 1.0, 0.0)
     low, steep, other = 1 - under.share, under.bend, under.a
-    whole = read = pairs = shared = pairs_read = shared_read = earlier = 0.0
+    whole = read = pairs = shared = pairs_read = shared_read = earlier = size = weight = pairs_early = shared_early = 0.0
+    last = (0.0, 0.0)
     for before, count in _runs(course.n):
-        here, f = over / (before + over), a / (before + a)
+        own, f = over / (before + over), a / (before + a)
         square = 1 / (low + steep * other / (before + other))
         root = sqrt(square)
-        w = count * (flat + bend * here) * square
+        w = count * (flat + bend * own) * square
         both = count * root * (earlier + (count - 1) / 2 * root)
         earlier += count * root
         whole, read = whole + w, read + w * f
-        pairs, shared = pairs + both, shared + both * here
-        pairs_read, shared_read = pairs_read + both * f, shared_read + both * here * f
+        pairs, shared = pairs + both, shared + both * own
+        pairs_read, shared_read = pairs_read + both * f, shared_read + both * own * f
+        size += count
+        if size > 1:
+            some, of = count * (1 - 1 / (before + 1)), size * (size - 1) / 2
+            here = pairs / of, shared / of
+            last = here if count == 1 else last  # of a long run the mean of both its ends
+            weight += some
+            pairs_early, shared_early = pairs_early + some * (last[0] + here[0]) / 2, shared_early + some * (last[1] + here[1]) / 2
+            last = here
     n, twice = course.n, 2 / (course.n * (course.n - 1))
-    return Sums(whole / n, read / n, pairs * twice, shared * twice, pairs_read * twice, shared_read * twice)
+    return Sums(whole / n, read / n, pairs * twice, shared * twice, pairs_read * twice, shared_read * twice, pairs_early / weight, shared_early / weight)
 
 
 def readers(n: float, a: float, common: float) -> Course:
@@ -91,12 +103,12 @@ def readers(n: float, a: float, common: float) -> Course:
     return Course(n, 1 / first, 1.0, common)
 
 
-def divided(course: Course, c: float, by: Course) -> tuple[float, float]:
-    """Of values of this course and of c, mean square and mean product of two, once each is divided by the root of `by`."""
+def divided(course: Course, c: float, by: Course) -> tuple[float, float, float]:
+    """Of values of this course and of c, mean square, mean product of two and of two of a prefix, once each is divided by the root of `by`."""
     bend = course.bend * course.common
     base = c - bend * course.later if bend else c
     found = sums(course._replace(under=by))
-    return found.whole, base * found.pairs + bend * found.shared
+    return found.whole, base * found.pairs + bend * found.shared, base * found.pairs_early + bend * found.shared_early
 
 
 def read(course: Course, c: float, a: float) -> tuple[float, float]:

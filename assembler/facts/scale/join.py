@@ -55,7 +55,7 @@ def _biased(run: Run, x: Signal, bias: Given) -> Signal:
     course = summed(x.course, None, share) if x.course else None
     narrow = x.narrow if x.source is not None or not x.narrow else share * x.lean + (1 - share) / max(1, x.width)
     bent, hollow = x.bent and share > FEW_BENT, x.hollow and share > HOLLOW
-    return Signal(x.shape, x.roles, (whole,), x.curve, share * x.noise, 1.0, share * share * x.ripple, skew, 0.0, x.source, x.together, narrow, bent, hollow, course)
+    return Signal(x.shape, x.roles, (whole,), x.curve, share * x.noise, 1.0, share * share * x.ripple, skew, 0.0, x.source, x.together, narrow, bent, hollow, course, share * x.early)
 
 
 def _times(x: Value, scale: float) -> Value:
@@ -95,6 +95,7 @@ def both(run: Run, a: Signal, b: Signal) -> Signal:
         bent=(a.bent and share > FEW_BENT) or (b.bent and left > FEW_BENT),
         hollow=(a.hollow or b.hollow) and share * a.hollow + left * b.hollow > HOLLOW,
         course=summed(a.course, b.course, share) if a.course or b.course else None,
+        early=share * a.early + left * b.early if a.early or b.early else 0.0,
         law=_law(a, b, share) if a.law or b.law else None,
     )
 

@@ -107,7 +107,7 @@ def _by_weight(run: Run, spec: str, first: bool, x: Signal, w: Given) -> Value:
     lean = x.lean
     # tr (W C W')^2 of m rows of independent weights.
     narrow = min(1.0, lean + (1 + lean) / max(1, way.width))
-    return Signal(way.shape, way.roles, tuple(parts), 0.0, noise, 1.0, x.ripple, uneven=w.spread / k, source=x.parts, together=lean, narrow=narrow, course=x.course)
+    return Signal(way.shape, way.roles, tuple(parts), 0.0, noise, 1.0, x.ripple, uneven=w.spread / k, source=x.parts, together=lean, narrow=narrow, course=x.course, early=x.early)
 
 
 def seen(run: Run, of: int | str, x: Part, gain: float, shared: float = 1.0) -> Part:

@@ -16,6 +16,8 @@ WIDE, WIDER, SCORES = 2.5, 3.0, 0.5
 """Bands of gradients: of q and k; behind causal attention whose scores vary by more than SCORES."""
 
 
+PAIRS = 0.6
+"""Of what a prefix has more (`Signal.early`), what the means of two prefixes share: 0.56 where it falls as t^-1/2, 0.69 as t^-1/5."""
 MOST = 256.0
 """Variance of scores beyond which nothing is predicted: one token is read, and its score's size is that of single features."""
 
@@ -107,8 +109,9 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
         # Keys and values of one source lean together: of Gaussian tokens, the mean that is read moves along the query.
         lean = k.together
         reads = [read._replace(one=min(1.0, read.one + lean * read.s2 * (1 - read.one) ** 2), two=min(1.0, read.two + lean * read.shared * (1 - read.two) ** 2)) for read in reads]
+    early = value.q * v.early if at.get("causal") else 0.0
     parts = tuple(
-        part(item.n, label, value.c + spread * read.one + value.q * read.one * (1 / keep - 1), value.c + spread * read.two, value.b, value.m)
+        part(item.n, label, value.c + spread * read.one + early * (1 - read.one) + value.q * read.one * (1 / keep - 1), value.c + spread * read.two + PAIRS * early * (1 - read.two), value.b, value.m)
         for item, read in zip(q.parts, reads, strict=True)
     )
     if _shared(run):
@@ -116,7 +119,7 @@ def softmax_mix(run: Run, at: Mapping[str, Any], q: Value, k: Value, v: Value) -
     found = Signal((*q.shape[:-1], v.shape[-1]), q.roles, parts, 0.0, v.noise, ripple=v.ripple * reads[0].one, narrow=v.narrow)
     if not _runs_on(at, value.n) or len(parts) > 1 or value.n <= 1 or parts[0].q <= 0:
         return found
-    course = Course(value.n, reads[0].a, max(0.0, 1 - (value.c + spread * (reads[0].one - first)) / parts[0].q), reads[0].common)
+    course = Course(value.n, reads[0].a, max(0.0, 1 - (value.c + early * (1 - first) + spread * (reads[0].one - first)) / parts[0].q), reads[0].common)
     return found._replace(course=course, ripple=max(0.0, course.inverse() - 1))
 
 

@@ -69,7 +69,8 @@ def norm(run: Run, at: Mapping[str, Any], x: Value) -> Value:
         size = prod(x.shape[axis] for axis in at.get("axes", (-1,)))
         return _clean(x, [item.scaled(1 / max(sqrt(size * item.q), eps)) if eps or item.q else item for item in x.parts])
     if x.course is not None and _is_features(x, at) and len(x.parts) == 1 and x.parts[0].v > 0:
-        return _clean(x, [_levelled(x.parts[0] if kind == "rms" else _centred(x.parts[0]), x.course, eps)])
+        level, early = _levelled(x.parts[0] if kind == "rms" else _centred(x.parts[0]), x.course, eps)
+        return _clean(x, [level])._replace(early=x.early + early)
     if kind == "rms":
         return _clean(x, [item.scaled(1 / sqrt(item.q + eps)) if eps or item.q else item for item in x.parts])
     if kind == "layer" and _is_features(x, at):
@@ -88,11 +89,11 @@ def norm(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     return _clean(x, list(refined((out,), [item.n for item in x.parts], label)))
 
 
-def _levelled(item: Part, course: Course, eps: float) -> Part:
-    """Tokens of unlike size, made equal one by one: they correlate more than they did, weighted by size."""
+def _levelled(item: Part, course: Course, eps: float) -> tuple[Part, float]:
+    """Tokens of unlike size, made equal one by one: they correlate more than they did, weighted by size. And `Signal.early`."""
     more = 1 + eps / item.q
-    square, pairs = divided(course, item.c / item.q, course.beside(eps / item.q))
-    return _paired(item, square / (more * item.q), pairs / (more * item.q))
+    square, pairs, early = divided(course, item.c / item.q, course.beside(eps / item.q))
+    return _paired(item, square / (more * item.q), pairs / (more * item.q)), (early - pairs) / square
 
 
 def _paired(item: Part, gain: float, c: float) -> Part:
@@ -108,7 +109,7 @@ def _centred(item: Part) -> Part:
 
 def _clean(x: Signal, parts: list[Part]) -> Signal:
     """What a norm gives does not remember how much finite widths made its scale fluctuate."""
-    return Signal(x.shape, x.roles, tuple(parts), x.curve, 0.0, source=x.source, together=x.together, narrow=x.narrow, bent=x.bent)
+    return Signal(x.shape, x.roles, tuple(parts), x.curve, 0.0, source=x.source, together=x.together, narrow=x.narrow, bent=x.bent, early=x.early)
 
 
 FEWEST = 32
@@ -165,7 +166,7 @@ def _along(g: Signal, course: Course, v: float, eps: float) -> Signal:
     more, parts = v + eps, list[Part]()
     own, by = g.course or Course(course.n, 1.0, 0.0), course.beside(eps / v)
     for item in g.parts:
-        square, pairs = divided(own, item.c / item.q if item.q > 0 else 0.0, by)
+        square, pairs, _ = divided(own, item.c / item.q if item.q > 0 else 0.0, by)
         parts.append(_paired(item, square / more, pairs / more))
     return Signal(g.shape, g.roles, tuple(parts), band=g.band, course=own._replace(under=by))
 

@@ -53,7 +53,7 @@ def pointwise(run: Run, at: Mapping[str, Any], x: Value) -> Value:
     inherited = frozenset().union(*(run.roots.get(atom, ()) for p in x.parts for atom in p.atoms)) if run.roots else frozenset()
     if inherited:
         run.roots[label] = inherited
-    return Signal(x.shape, x.roles, parts, CURVES.get(fn, 0.0), x.noise, 1.0, x.ripple, skew, law=law, narrow=_narrow(x, item, parts[0], at), bent=True)
+    return Signal(x.shape, x.roles, parts, CURVES.get(fn, 0.0), x.noise, 1.0, x.ripple, skew, law=law, narrow=_narrow(x, item, parts[0], at), bent=True, early=_early(x, item, parts[0], at))
 
 
 def _narrow(x: Signal, before: Part, after: Part, at: Mapping[str, Any]) -> float:
@@ -63,6 +63,12 @@ def _narrow(x: Signal, before: Part, after: Part, at: Mapping[str, Any]) -> floa
     slope = near(at["fn"], before.m, before.v, float(at.get("exponent", 1))).slope
     wide = 1 / max(1, x.width)
     return wide + max(0.0, x.lean - wide) * min(1.0, slope * slope * before.v / after.v) ** 2
+
+
+def _early(x: Signal, before: Part, after: Part, at: Mapping[str, Any]) -> float:
+    if not x.early or after.q <= 0:
+        return 0.0
+    return x.early * near(at["fn"], before.m, before.v, float(at.get("exponent", 1))).slope ** 2 * before.q / after.q
 
 
 def _through(run: Run, label: int, x: Part, f: Moments) -> Part:

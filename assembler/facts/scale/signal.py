@@ -47,6 +47,8 @@ class Signal(NamedTuple):
     """Some rows are nearly nothing beside others: 1 / v of a norm behind is theirs."""
     course: Course | None = None
     """How large its tokens are by position, behind causal attention."""
+    early: float = 0.0
+    """How much more two tokens of a prefix share than any two, over all prefixes, in q: what causal attention reads."""
     law: tuple[str, float, float, float, float] | None = None
     """f of a Gaussian: fn, mean, variance, correlation between tokens, between samples. This and what follows are of these
     very moments, and gone with them."""
@@ -95,7 +97,7 @@ class Signal(NamedTuple):
 
     def reached(self, g: Signal, parts: Sequence[Part], band: float = 0.0) -> Signal:
         """A gradient of these moments that reaches it, made of the gradient `g` and promised at most as narrowly."""
-        return _signal((self.shape, self.roles, tuple(parts), 0.0, g.noise, max(band, g.band), *_PLAIN[6:-4], g.course, *_PLAIN[-3:]))
+        return _signal((self.shape, self.roles, tuple(parts), 0.0, g.noise, max(band, g.band), *_PLAIN[6:-5], g.course, 0.0, *_PLAIN[-3:]))
 
     def even(self, g: Signal, item: Part, label: int, band: float = 0.0) -> Signal:
         """The same of moments that are those of every token."""

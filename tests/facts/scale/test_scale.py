@@ -31,6 +31,18 @@ def test_every_edge_is_inside_its_band(case: Case) -> None:
     assert not [row for row in rows if row.predicted is None], "nothing here is beyond prediction"
 
 
+@pytest.mark.parametrize(("init", "seq"), [("normal(0.02)", 512), ("normal(0.1)", 256)])
+def test_causal_attention_reads_prefixes_whose_tokens_share_more_than_any_two(init: str, seq: int) -> None:
+    """Narrow peri-norm stacks: early tokens were means of few, and are alike."""
+    parts = {"attend": {"kind": "attention", "heads": 4, "causal": True, "init": init}, "think": {"kind": "mlp", "init": init}}
+    nodes = {"stack": {"kind": "bus", "repeat": 2, "norm": "both", "from": "x", "parts": parts}}
+    rows = tried(*checked(recipe({"inputs": {"x": "[batch seq 64]"}, "nodes": nodes, "outputs": {"y": "stack"}})), {"batch": 2, "seq": seq}, range(40, 44))
+    assert not [row for row in rows if not row.inside]
+    (second,) = [row for row in rows if (row.what, row.address) == ("q", "stack.1.attend.y")]
+    assert second.predicted is not None
+    assert 1 / 1.25 < second.measured / second.predicted < 1.25
+
+
 def test_bands_are_those_of_the_contract() -> None:
     """1.3 of values, 1.5 of gradients, where no relu chain is and no attention's q and k."""
     known = _scaled({"inputs": {"x": "[batch 64]"}, "nodes": {"a": {"kind": "linear", "out": 64, "from": "x"}}, "outputs": {"y": "a"}})
