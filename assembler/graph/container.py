@@ -72,9 +72,6 @@ def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, sco
     held = PARTS.get(resolved.kind.name, ("parts",))
     fields = {key: item for key, item in resolved.fields.items() if key not in held or not isinstance(item[0].data, dict)}
     chosen = choose(resolved.kind, fields, draft.path, draft.name, builder.say)
-    if chosen is None:
-        draft.broken = True
-        return
     inner = ScopeDraft(at.address, resolved.env, scope, {STREAM: ANY}, frozenset() if mixture else offered, known=frozenset(parts), policy=scope.policy)
     builder.nested.append(inner)
     draft.inner = inner
@@ -85,6 +82,11 @@ def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, sco
         at = _with(at, norm=resolved.fields.get("norm") or at.inherited.get("norm"))
     else:
         at = _with(at, norm=None)
+    if chosen is None:
+        draft.broken = True
+        for place in () if mixture else order:
+            builder.node(place, inner, at.below(place.name))  # for what is wrong with the parts too
+        return
     if mixture:
         from assembler.graph import sparse
 

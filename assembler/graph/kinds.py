@@ -44,8 +44,8 @@ def _near(name: str) -> str:
 
 def _called(name: str) -> str:
     """What a name of PyTorch or of the papers is here; empty where nobody knows."""
-    from assembler.library import elsewhere  # only where something is wrong
     from assembler.library.cards.common import Activation
+    from assembler.source import elsewhere  # only where something is wrong
 
     plain = elsewhere.plain(name)
     function = next((item for item in get_args(Activation) if elsewhere.plain(item) == plain), "")

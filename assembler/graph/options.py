@@ -157,9 +157,9 @@ def _wrong(
         keyspan = fields[key][0].key if key in fields else span
         if not hints:
             return Diagnostic("unknown-option", f"`{kind.name}` has no option `{key}`", keyspan.at(at), label="unknown option", help="mend the first findings first")
-        from assembler.library import elsewhere  # only where something is wrong
+        from assembler.source import elsewhere  # only where something is wrong
 
-        meant = elsewhere.option(key, [*known, *PLACE_KEYS])
+        meant = elsewhere.key(key, [*known, *PLACE_KEYS], elsewhere.OPTIONS)
         close = [meant] if meant else nearest(key, [*known, *PLACE_KEYS], 1)
         owners = [] if close else registry.owners(key)
         help_text = f"here it is called `{meant}`" if meant else did_you_mean(key, [*known, *PLACE_KEYS]) or (
@@ -173,7 +173,7 @@ def _wrong(
         size = key in kind.size_options and not what.startswith("too_")
         return Diagnostic("dim-range" if size else "value-range", f"`{key}` of `{name or kind.name}` is {_shown(value)}: {_bound(what, context)}", span.at(at), help=_came_to(fields.get(key)) or _range_of(kind, key))
     if what == "literal_error":
-        from assembler.library import elsewhere
+        from assembler.source import elsewhere
 
         choices = context.get("expected", "").replace("'", "").replace(" or ", ", ")
         meant = elsewhere.value(str(value), choices.split(", "))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Set
 from typing import Any, TypeVar
 
 from assembler.source.names import check_name
@@ -81,6 +81,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(f'`{item}`' for item in close)}?" if close else ""
 
 
+def _meant(key: str, known: Container[str]) -> str:
+    """What a key at the top of a recipe is called here, if others call it so."""
+    from assembler.source import elsewhere  # only where something is wrong
+
+    return elsewhere.key(key, known, elsewhere.KEYS)
+
+
 def _sort(value: Value) -> str:
     """What a value is, in words."""
     names = ((bool, "true or false"), (list, "a list"), (dict, "a mapping"), (str, "a text"))
@@ -126,8 +133,8 @@ class _Reader:
             self.version(tree)
         nodes = self.named(tree, "nodes", at("nodes"), "node", self.place, "name: {kind: ..., from: ...}")
         value = tree.get("nodes")
-        # Where `nodes` holds something, what is wrong with it is said.
-        if not nodes and (value is None or value.data == {}):
+        # Where `nodes` holds something, what is wrong with it is said; and what stands there by another name.
+        if not nodes and (value is None or value.data == {}) and not (top and any(_meant(key, GRAPH_KEYS) == "nodes" for key in tree.data)):
             self.say("nodes-missing", "a recipe without nodes" if top else "a graph without nodes",
                      (value.key if value else self.whole(tree, top)), at("nodes"), help=f"write `nodes:`, for example {EXAMPLE}")  # fmt: skip
         outputs = self.mapping(tree, "outputs", at("outputs"), "name: address")
@@ -238,10 +245,11 @@ class _Reader:
         for key, value in tree.items():
             if key in known:
                 continue
-            close = nearest(key, known)
-            fix = Fix((Edit(value.key, close[0]),), "maybe") if close and not value.key.override else None
-            self.say("unknown-key", f"`{key}` means nothing at the top of a recipe", value.key, key, label="unknown key",
-                     help=did_you_mean(key, known) or f"the keys are {', '.join(sorted(known))}", fix=fix)  # fmt: skip
+            meant = _meant(key, known)
+            close = [meant] if meant else nearest(key, known)
+            fix = Fix((Edit(value.key, close[0]),), "maybe") if close and close[0] not in tree.data and not value.key.override else None
+            help = f"here it is called `{meant}`" if meant else did_you_mean(key, known) or f"the keys are {', '.join(sorted(known))}"
+            self.say("unknown-key", f"`{key}` means nothing at the top of a recipe", value.key, key, label="unknown key", help=help, fix=fix)
 
     # --- places ---
     def place(self, name: str, value: Value, path: str) -> Place:

@@ -184,3 +184,19 @@ outputs: {y: bus}
     assert wide.ok, str(wide)
     assert names(wide) == ["node", "node.a", "bus", "bus.part", "bus.part.a", "bus.part_add"]
     assert gives(wide) == gives(plain) == {"y": "[batch 8]"}
+
+
+def test_what_is_wrong_inside_a_container_is_said_beside_what_is_wrong_with_its_options() -> None:
+    bad("""
+        inputs: {x: "[batch 16]"}
+        nodes:
+          stack:
+            kind: sequence
+            from: x
+            depth: 3    #~ unknown-option
+            parts:
+              a: {kind: linear, units: 16}    #~ unknown-option
+              b: {kind: lienar, out: 16}    #~ unknown-kind
+              c: {kind: dropout}
+        outputs: {y: stack.c}
+        """)

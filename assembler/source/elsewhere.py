@@ -69,10 +69,25 @@ _OPTIONS: Mapping[str, str] = {
     "init": "initializer kernelinitializer weightinit",
     "norm": "normalization",
 }  # fmt: skip
-OPTIONS: Mapping[str, tuple[str, ...]] = {
-    word: tuple(ours for ours, theirs in _OPTIONS.items() if word in theirs.split()) for theirs in _OPTIONS.values() for word in theirs.split()
+_KEYS: Mapping[str, str] = {
+    "nodes": "layers modules model network architecture blocks components graph",
+    "inputs": "input",
+    "outputs": "output",
+    "vars": "variables params parameters hyperparameters hparams args",
+    "losses": "loss auxlosses",
+    "grafts": "patches lora",
 }  # fmt: skip
-"""An option or key elsewhere -> what it may be called here; which of them a kind has decides."""
+
+
+def _turned(table: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    words = [(word, ours) for ours, theirs in table.items() for word in theirs.split()]
+    return {word: tuple(ours for theirs, ours in words if theirs == word) for word, _ in words}
+
+
+OPTIONS = _turned(_OPTIONS)
+"""An option of a kind, or a key of a node, elsewhere -> what it may be called here; which of them there are decides."""
+KEYS = _turned(_KEYS)
+"""The same for what stands at the top of a recipe."""
 
 VALUES: Mapping[str, str] = {
     "swish": "silu", "gelunew": "gelu_tanh", "gelupytorchtanh": "gelu_tanh", "gelufast": "gelu_tanh", "linear": "identity", "none": "identity",
@@ -86,9 +101,9 @@ def plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
 
 
-def option(word: str, known: Container[str]) -> str:
-    """The one of the known options and keys that others call so; else empty."""
-    return next((ours for ours in OPTIONS.get(plain(word), ()) if ours in known), "")
+def key(word: str, known: Container[str], table: Mapping[str, tuple[str, ...]]) -> str:
+    """The one of the known keys that others call so; else empty."""
+    return next((ours for ours in table.get(plain(word), ()) if ours in known), "")
 
 
 def value(word: str, known: Container[str]) -> str:

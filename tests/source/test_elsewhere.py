@@ -7,7 +7,8 @@ import re
 import pytest
 
 import assembler
-from assembler.library import elsewhere, registry
+from assembler.library import registry
+from assembler.source import elsewhere
 from assembler.source.recipe import PLACE_KEYS
 
 
@@ -27,7 +28,7 @@ def test_every_name_that_is_offered_exists() -> None:
 
 
 def test_keys_are_spelled_as_they_are_looked_up() -> None:
-    for table in (elsewhere.KINDS, elsewhere.OPTIONS, elsewhere.VALUES):
+    for table in (elsewhere.KINDS, elsewhere.OPTIONS, elsewhere.KEYS, elsewhere.VALUES):
         assert [word for word in table if word != elsewhere.plain(word)] == []
 
 
@@ -59,3 +60,9 @@ def test_a_fix_does_not_write_an_option_twice() -> None:
     tree = {"name": "m", "inputs": {"x": "[batch 32]"}, "nodes": {"a": {"kind": "linear", "out": 8, "units": 8, "from": "x"}}, "outputs": {"y": "a"}}
     (found,) = assembler.check(assembler.recipe(tree)).diagnostics
     assert (found.help, found.fix) == ("here it is called `out`", None)
+
+
+def test_nodes_by_another_name_are_one_finding() -> None:
+    with pytest.raises(assembler.RecipeError) as refused:
+        assembler.recipe({"inputs": {"x": "[batch 4]"}, "layers": {"a": {"kind": "linear", "out": 2, "from": "x"}}, "outputs": {"y": "a"}})
+    assert [(item.code, item.help) for item in refused.value.report.diagnostics] == [("unknown-key", "here it is called `nodes`")]
