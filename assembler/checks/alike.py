@@ -5,7 +5,8 @@ with the same numbers, and everything that reads the one reads the other in the 
 gradients are equal at every step, and so are they, whatever the data and the optimizer. Twins are
 found forward, from the inputs on, and held against their readers until nothing more falls apart.
 Randomness in training (dropout, jitter, gumbel) tells uses apart, and so does every reader but a sum or
-a mean: a median gives its gradient to one of equal values, a router other rows to each expert.
+a mean: a median gives its gradient to one of equal values, a router other rows to each expert (but where every row has
+all of them, unweighted: that is a sum).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from assembler.facts.flow import Flow, Use
+from assembler.library.cards.gating import GatingOptions
 from assembler_schemas.diagnostic import Diagnostic, Note
 
 EVEN = frozenset({"add", "mean"})
@@ -99,13 +101,21 @@ def _readers(flow: Flow, color: Mapping[int, int]) -> dict[int, Counter[tuple[ob
     """How each value is read: by uses that are alike, at which place of which port."""
     found: dict[int, Counter[tuple[object, ...]]] = {}
     for number, use in enumerate(flow.uses):
-        even = use.node.kind.name in EVEN
+        even = use.node.kind.name in EVEN or _has_all(flow, use)
         for port, values in use.inputs.items():
             for place, value in enumerate(values):
                 found.setdefault(value, Counter())[color.get(number, number), port, -1 if even else place] += 1
     for name, value in flow.outputs.items():
         found.setdefault(value, Counter())["output", name, 0] += 1
     return found
+
+
+def _has_all(flow: Flow, use: Use) -> bool:
+    """Whether it sums experts of which each row has all: every gate is 1."""
+    if use.node.kind.name != "combine" or (maker := flow.makers[use.inputs["gates"][0]]) < 0:
+        return False
+    options = flow.uses[maker].node.options
+    return isinstance(options, GatingOptions) and not options.weighted and options.capacity is None and options.top_k >= len(use.inputs["x"])
 
 
 def _learns(flow: Flow, group: Sequence[int]) -> bool:

@@ -15,11 +15,13 @@ COPY = "init: {copy: base}"
 TWINS = {
     "members": f"kind: parallel, members: 3, join: mean, parts: {{net: {{kind: mlp, {COPY}}}}}",
     "parts of several nodes": f"kind: parallel, parts: {{a: {{kind: sequence, parts: {{f: {{kind: activation}}, g: {{kind: mlp, {COPY}}}}}}}, b: {{kind: sequence, parts: {{f: {{kind: activation}}, g: {{kind: mlp, {COPY}}}}}}}}}",
+    "a route of which every row has all parts": f"kind: route, top_k: 2, weighted: false, router: {{kind: linear, out: 2, freeze: true}}, parts: {{a: {{kind: mlp, {COPY}}}, b: {{kind: mlp, {COPY}}}}}",
     "maps of zeros": "kind: parallel, parts: {a: {kind: linear, out: 8, init: zero}, b: {kind: linear, out: 8, init: zero}}",
 }
 APART = {
     "dropout": f"kind: parallel, members: 3, join: mean, parts: {{net: {{kind: mlp, dropout: 0.5, {COPY}}}}}",
     "a router": f"kind: moe, experts: 3, top_k: 2, expert: {{kind: mlp, {COPY}}}",
+    "a route to all by weight": f"kind: route, top_k: 2, parts: {{a: {{kind: mlp, {COPY}}}, b: {{kind: mlp, {COPY}}}}}",
     "the winner": f"kind: compete, parts: {{a: {{kind: mlp, {COPY}}}, b: {{kind: mlp, {COPY}}}}}",
     "a median": f"kind: parallel, members: 3, join: median, parts: {{net: {{kind: mlp, {COPY}}}}}",
     "places": f"kind: parallel, members: 2, join: concat, parts: {{net: {{kind: mlp, {COPY}}}}}",
