@@ -24,6 +24,10 @@ KINDS: Mapping[str, str] = {
     "residual": "`bus`, whose parts each add to what they read", "skip": "`bus`, whose parts each add to what they read",
     "transformer": "`bus` with `repeat: n` and the parts `attention` and `mlp`",
     "mixtureofexperts": "`moe`", "sparsemoe": "`moe`",
+    "broadcast": "`expand`", "parameter": "`learned_tokens`", "queries": "`learned_tokens`", "latents": "`learned_tokens`",
+    "subtract": "`add` behind `{kind: scale, value: -1.0}`",
+    "adaptiveavgpool2d": '`mean_pool` behind `{kind: rearrange, pattern: "b c h w -> b (h w) c"}`',
+    "pixelshuffle": '`{kind: rearrange, pattern: "b (c p q) h w -> b c (h p) (w q)", sizes: {p: 2, q: 2}}`',
     "ensemble": "`parallel` with `members: n` and `join: mean`",
 }  # fmt: skip
 """A kind elsewhere -> what to write."""
@@ -34,6 +38,8 @@ _OPTIONS: Mapping[str, str] = {
     "head_dim": "dimhead headsize keydim",
     "causal": "iscausal masked autoregressive",
     "rotary": "rope userope rotaryembedding",
+    "window": "slidingwindow windowsize attentionwindow",
+    "rotary_dim": "rotaryndims rotarydims",
     "rotary_base": "ropetheta ropebase theta",
     "hidden": "intermediatesize dimfeedforward ffndim dff hiddenfeatures hiddendim hiddensize mlpdim innerdim ninner ffnhidden",
     "in": "infeatures inputdim inputsize indim inchannels",

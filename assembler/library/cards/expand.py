@@ -44,7 +44,8 @@ def _expand(options: ExpandOptions) -> Definition:
     if all(new):
         new = [False, *new]
     last = len(new) - 1 - new[::-1].index(False)
-    result = [f"{'new' if fresh else 'd'}{place}" for place, fresh in enumerate(new)]
+    names = {True: _named("seq", sum(new)), False: _named("d", len(new) - sum(new))}
+    result = [names[fresh].pop(0) for fresh in new]
     like = [*result[:last], "e", *result[last + 1 :]]
     own = [name for name, fresh in zip(result, new, strict=True) if not fresh]
     ones = ["1" if fresh else name for name, fresh in zip(result, new, strict=True)]
@@ -64,6 +65,10 @@ def _expand(options: ExpandOptions) -> Definition:
             step("y", "add", "places", "spread"),
         ),
     )
+
+
+def _named(name: str, count: int) -> list[str]:
+    return [name] if count == 1 else [f"{name}{place}" for place in range(1, count + 1)]
 
 
 def _row(axes: list[str]) -> str:
