@@ -21,7 +21,7 @@ SIZES: dict[str, Mapping[str, int]] = {
     "acmix": {"batch": 4}, "ensemble": {"batch": 4}, "film": {"batch": 4, "words": 5}, "fusion": {"batch": 2, "seq": 7}, "scales": {"batch": 4},
     "stream": {"batch": 2, "seq": 9}, "vq": {"batch": 4},
     "bert": {"batch": 2, "seq": 7}, "digits": {"batch": 4}, "experts": {"batch": 4, "seq": 9}, "gpt2": {"batch": 2, "seq": 7}, "llama": {"batch": 2, "seq": 7},
-    "mixtral": {"batch": 4, "seq": 9},
+    "mixtral": {"batch": 4, "seq": 9}, "pythia": {"batch": 2, "seq": 7},
     "resnet50": {"batch": 4, "h": 32, "w": 32}, "translate": {"batch": 2, "source_length": 6, "target_length": 7},
     "two_towers": {"batch": 4, "seq": 5, "patches": 6}, "vit": {"batch": 2},
 }  # fmt: skip
