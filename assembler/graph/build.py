@@ -118,7 +118,7 @@ class Builder:
         self.grafted: list[Placed] = []
         self.given = False
         """Whether a module is handed over."""
-        self.tied: list[tuple[Draft, ScopeDraft, str, str, Span]] = []
+        self.tied: list[tuple[Draft, ScopeDraft, str, str, Span, Diagnostic | None]] = []
         self.copied: list[tuple[Draft, ScopeDraft, str, Span]] = []
         """Drafts whose `init` copies the values of a node."""
 
@@ -365,12 +365,13 @@ class Builder:
             return
         if tie and tie[0].data is not None and not isinstance(tie[0].data, dict):
             self.say(Diagnostic("value-type", f"`tie` of `{draft.name}` is {tie[0].plain()!r}, where a mapping is wanted", resolved.span("tie"), help="write `tie: {weight: address.weight}`"))
+        doubly: Mapping[str, Diagnostic] = {}
         if shared.stated:
-            init.stated(draft, resolved, shared.stated, ties, self.say)
+            doubly = init.stated(draft, resolved, shared.stated, ties, self.say)
             if "copy" in shared.stated and not resolved.same:
                 self.copied.append((draft, scope, shared.stated["copy"], resolved.span("init")))
         for own, value in ties:
-            self.tied.append((draft, scope, own, str(value.data), value.span.at(f"{draft.path}.tie.{own}")))
+            self.tied.append((draft, scope, own, str(value.data), value.span.at(f"{draft.path}.tie.{own}"), doubly.get(own)))
 
     def _given(self, resolved: Resolved) -> Chosen | None:
         from assembler.graph import given

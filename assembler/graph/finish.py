@@ -32,8 +32,8 @@ def finish(builder: Builder) -> None:
             draft.broken = True
             continue
         share(builder, draft, found.draft, found.address, text, span)
-    for draft, where, own, text, span in builder.tied:
-        _tie(builder, draft, where, own, text, span)
+    for draft, where, own, text, span, doubly in builder.tied:
+        _tie(builder, draft, where, own, text, span, doubly)
     _tied_circles(builder)
     for draft, where, text, span in builder.copied:
         _copy(builder, draft, where, text, span)
@@ -47,7 +47,8 @@ class Found(NamedTuple):
     address: str
 
 
-def _tie(builder: Builder, draft: Draft, where: ScopeDraft, own: str, text: str, span: Span) -> None:
+def _tie(builder: Builder, draft: Draft, where: ScopeDraft, own: str, text: str, span: Span, doubly: Diagnostic | None) -> None:
+    """`doubly`: what is to be said of a start of its own, once it is known that there is another."""
     if draft.broken or draft.chosen is None:
         return
     mine = draft.chosen.definition.parameters
@@ -72,6 +73,8 @@ def _tie(builder: Builder, draft: Draft, where: ScopeDraft, own: str, text: str,
         builder.say(Diagnostic("share-unknown", f"`{text}` has no parameter `{parameter}`", span, help=did_you_mean(parameter, theirs) or f"it has {', '.join(theirs) or 'none of its own'}"))
         return
     draft.said["ties"] = {**draft.said.get("ties", {}), own: f"{module(found.draft, found.address)}.{parameter}"}
+    if doubly is not None:
+        builder.say(doubly)
 
 
 def _copy(builder: Builder, draft: Draft, where: ScopeDraft, text: str, span: Span) -> None:
@@ -99,7 +102,7 @@ def _copy(builder: Builder, draft: Draft, where: ScopeDraft, text: str, span: Sp
 def _tied_circles(builder: Builder) -> None:
     """Ties that lead back to the parameter where they begin: nobody owns it."""
     leads: dict[str, tuple[str, Draft, str, Span]] = {}
-    for draft, _, own, _, span in builder.tied:
+    for draft, _, own, _, span, _ in builder.tied:
         target = draft.said.get("ties", {}).get(own)
         if target is not None:
             leads[f"{draft.address}.{own}"] = (target, draft, own, span)
@@ -186,7 +189,7 @@ def _unread_in(builder: Builder, uses: Sequence[tuple[GraphSpec, ScopeDraft]]) -
     read: set[Ref] = set()
     nodes = set(builder.lost)
     nodes.update(text.partition(".")[0] for _, _, text, _ in (*builder.later, *builder.copied))
-    nodes.update(text.partition(".")[0] for _, _, _, text, _ in builder.tied)
+    nodes.update(text.partition(".")[0] for _, _, _, text, _, _ in builder.tied)
     for _, scope in uses:
         read.update(edge.source for draft in scope.nodes.values() for edges in draft.edges.values() for edge in edges)
         read.update(scope.outputs.values())

@@ -175,8 +175,8 @@ def _layer(key: str) -> str:
     return key.rpartition(".")[0]
 
 
-def stated(draft: Draft, resolved: Resolved, modes: Mapping[str, str], ties: Iterable[tuple[str, Value]], say: Say) -> None:
-    """Keep where a leaf's `init` stands; a parameter that a tie gives to another node starts there."""
+def stated(draft: Draft, resolved: Resolved, modes: Mapping[str, str], ties: Iterable[tuple[str, Value]], say: Say) -> dict[str, Diagnostic]:
+    """Keep where a leaf's `init` stands. What it says of tied parameters, which start where they are owned: by their names."""
     assert draft.chosen is not None
     span = resolved.span("init")
     draft.chosen = draft.chosen._replace(spans={**draft.chosen.spans, "init": span})
@@ -185,9 +185,10 @@ def stated(draft: Draft, resolved: Resolved, modes: Mapping[str, str], ties: Ite
     stacked = next((key for key, card in draft.chosen.definition.parameters.items() if card.stacked), "") if whole else ""
     if stacked:
         say(Diagnostic("value-range", f"`{draft.name}.{stacked}` stacks the matrices of its members, and `{whole.partition('(')[0]}` starts one", span, help="write another mode, or `kind: parallel` with `members`"))
-    for own, value in ties:
-        if own in about:
-            say(Diagnostic("init-owner", f"`{draft.name}.{own}` is tied to `{value.data}`, and starts as that does", span, related=(Note("tied here", value.span),), help=f"write `init` at the node that owns `{value.data}`, or drop `tie`"))
+    return {
+        own: Diagnostic("init-owner", f"`{draft.name}.{own}` is tied to `{value.data}`, and starts as that does", span, related=(Note("tied here", value.span),), help=f"write `init` at the node that owns `{value.data}`, or drop `tie`")
+        for own, value in ties if own in about
+    }  # fmt: skip
 
 
 __all__ = ["MODES", "ROLES", "Reader", "merge", "of_recipe", "parts_of", "stated", "touched", "weights_of"]

@@ -90,7 +90,8 @@ def _feeds(builder: Builder, draft: Draft) -> list[tuple[str, Feed]]:
             builder.say(Diagnostic("name-taken", f"`{label}` is the stream of `{draft.name}`, and a part reads the `{label}` outside by that name", draft.feeds.keys.get(label, draft.span).at(f"{draft.path}.from.{label}"),
                                    related=(Note("read here", tunnels[label][1]),), help=f"call the stream `x`, `from: {{x: ...}}`: then `x` is the stream as it stands there, and `{label}` what is outside"))  # fmt: skip
             draft.misfed = True
-        if label == "" or (container and label == first_label and label not in ports) or (join and label not in ports):
+        stream = container and label == first_label and draft.first not in entries  # By whatever name, unless its own is said too.
+        if label == "" or ((stream or join) and label not in ports):
             port = draft.first
         if port not in ports:
             _no_port(builder, draft, label, container)

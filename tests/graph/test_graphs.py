@@ -200,3 +200,40 @@ def test_what_is_wrong_inside_a_container_is_said_beside_what_is_wrong_with_its_
               c: {kind: dropout}
         outputs: {y: stack.c}
         """)
+
+
+def test_a_container_whose_stream_is_named_takes_no_second_one_by_another_name() -> None:
+    bad("""
+        inputs: {a: "[batch 16]", b: "[batch 16]"}
+        nodes:
+          stack:
+            kind: sequence
+            from: {like: a, x: b}    #~ port-unreached
+            parts:
+              one: {kind: linear, out: 16}
+        outputs: {y: stack}
+        """)
+
+
+def test_a_start_of_a_parameter_that_is_tied_to_nothing_is_no_second_finding() -> None:
+    bad("""
+        inputs: {x: "[batch 16]"}
+        nodes:
+          one: {kind: linear, out: 16, from: x, init: identity, tie: {weight: nobody.weight}}    #~ share-unknown
+        outputs: {y: one}
+        """)
+
+
+def test_what_should_follow_an_unknown_width_decides_none() -> None:
+    """A graft's part gave its host a width that nobody knew, because of an input whose type is not readable."""
+    bad("""
+        inputs:
+          x: "[batch seq 8"    #~ port-type-syntax
+          side: "[batch seq 4]"
+        nodes:
+          look: {kind: attention, heads: 4, from: x}
+          head: {kind: linear, in: 8, out: 3, from: look}
+        grafts:
+          one: {read: side, write: look, mode: gate, part: {kind: mlp}}
+        outputs: {y: head}
+        """)

@@ -42,9 +42,10 @@ def match(signature: Signature, arrivals: Mapping[str, Sequence[Arrival]], sizes
     if len(order) > 1:
         order.sort(key=lambda item: item[0])
     seen: dict[str, dict[int, Type]] = {}
-    for _, side, index, arrival in order:
+    for late, side, index, arrival in order:
         assert arrival.type is not None
-        seen.setdefault(side.port, {})[index] = _meet(found, side, index, arrival, signature.has_parameters)
+        follows_unknown = late == 2 and found.unknown  # What it should follow is not known: it says nothing by itself.
+        seen.setdefault(side.port, {})[index] = arrival.type if follows_unknown else _meet(found, side, index, arrival, signature.has_parameters)
     found.inputs = {port: tuple(types[i] for i in sorted(types)) for port, types in seen.items()}
     return found
 
