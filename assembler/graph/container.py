@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PARTS: Mapping[str, tuple[str, ...]] = {"moe": ("expert", "experts", "shared", "router"), "route": ("router", "parts"), "compete": ("selector", "parts")}
 """Keys that hold parts, of the kinds whose parts are not all under `parts`."""
+EVEN = frozenset({"add", "multiply", "mean", "median"})
+"""Joins that give what they take, however many it is."""
 
 
 def ordered(parts: Mapping[str, Place], say: Callable[[Diagnostic], None]) -> list[Place]:
@@ -183,6 +185,9 @@ def _join(builder: Builder, inner: ScopeDraft, parts: list[Draft], resolved: Res
         builder.say(Diagnostic("port-required", f"`{kind}` joins {len(join.ports)} values, and `{inner.address}` has {len(values)}", span.at(f"{resolved.place.path}.join"),
                                help=f"its ports are {listed(join.ports)}: one part for each, in this order"))  # fmt: skip
         join.broken = True
+    if kind not in EVEN and any(part.broken for part in parts):
+        join.broken = True  # How many it joins, and how wide they are together, nobody knows.
+        return Ref(join.name, "")
     if "query" in join.ports:
         join.edges["query"] = [Edge(Ref("", STREAM), span)]
     if "scores" in join.ports:

@@ -237,3 +237,20 @@ def test_what_should_follow_an_unknown_width_decides_none() -> None:
           one: {read: side, write: look, mode: gate, part: {kind: mlp}}
         outputs: {y: head}
         """)
+
+
+def test_a_broken_part_leaves_open_what_its_join_gives() -> None:
+    """The sizes of the other parts were summed, and counted, as if it did not stand there."""
+    bad("""
+        inputs: {x: "[batch 16]"}
+        nodes:
+          both:
+            kind: parallel
+            join: concat
+            from: x
+            parts:
+              one: {kind: linear, out: 16}
+              two: {kind: lienar, out: 16}    #~ unknown-kind
+          head: {kind: linear, in: 32, out: 4, from: both}
+        outputs: {y: head}
+        """)
