@@ -254,3 +254,16 @@ def test_a_broken_part_leaves_open_what_its_join_gives() -> None:
           head: {kind: linear, in: 32, out: 4, from: both}
         outputs: {y: head}
         """)
+
+
+def test_a_width_that_one_reader_states_is_not_decided_by_copies_that_could_take_any() -> None:
+    """The first copy takes 16 and gives 8, the second takes 8: 8 was taken for the width of what feeds the first."""
+    report = good("""
+        inputs: {x: "[batch 3]"}
+        nodes:
+          one: {kind: linear, from: x}
+          two: {kind: linear, in: 16, out: 4, from: one}
+          row: {kind: linear, out: 8, repeat: 2, from: one}
+        outputs: {y: two, z: row}
+        """)
+    assert outputs(report)["one"] == "[batch 16]"

@@ -77,6 +77,8 @@ class _Walk:
     leaves: dict[str, Leaf] = field(default_factory=dict)
     claims: list[tuple[str, Leaf, Claim]] = field(default_factory=list)
     equal: list[tuple[Dim, Dim]] = field(default_factory=list)
+    alike: list[tuple[Dim, Dim]] = field(default_factory=list)
+    """Equal where nothing else decides: what copies take and give, which need not be of one width."""
     again: list[tuple[str, Again, Bridge, Bridging]] = field(default_factory=list)
     """Bridges inside further uses of whole groups: address in the group itself, the use, what was found."""
     ambiguous: list[Conflict] = field(default_factory=list)
@@ -187,7 +189,7 @@ class _Walk:
             return True
         if given is None or len(out.dims) != len(given.dims) or not any(is_open(dim) for dim in (*out.dims, *given.dims)):
             return False
-        self.equal.extend((a, b) for a, b in zip(out.dims, given.dims, strict=True) if a != b)
+        self.alike.extend((a, b) for a, b in zip(out.dims, given.dims, strict=True) if a != b)
         return True
 
     # --- leaves ---
@@ -299,10 +301,14 @@ class _Walk:
     # --- open widths ---
     def settle(self) -> dict[tuple[str, str], Dim]:
         """What the equations and claims of this walk say of the open widths."""
-        unifier = Unifier()
-        for one, two in self.equal:
-            unifier.equal(one, two)
-        found = self._claimed(unifier, [item for item in self.claims if not item[2].weak])
+        found: dict[tuple[str, str], Dim] = {}
+        for equal in (self.equal, [*self.equal, *self.alike]):
+            if found or self.ambiguous:
+                return found
+            unifier = Unifier()
+            for one, two in equal:
+                unifier.equal(one, two)
+            found = self._claimed(unifier, [item for item in self.claims if not item[2].weak])
         if not found and not self.ambiguous:
             found = self._claimed(unifier, [item for item in self.claims if item[2].weak])
         if not found and not self.ambiguous:
