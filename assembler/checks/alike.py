@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from assembler.facts.flow import Flow, Use
-from assembler.library.cards.gating import GatingOptions
 from assembler_schemas.diagnostic import Diagnostic, Note
 
 EVEN = frozenset({"add", "mean"})
@@ -114,6 +113,8 @@ def _has_all(flow: Flow, use: Use) -> bool:
     """Whether it sums experts of which each row has all: every gate is 1."""
     if use.node.kind.name != "combine" or (maker := flow.makers[use.inputs["gates"][0]]) < 0:
         return False
+    from assembler.library.cards.gating import GatingOptions  # a recipe without mixtures needs none of it
+
     options = flow.uses[maker].node.options
     return isinstance(options, GatingOptions) and not options.weighted and options.capacity is None and options.top_k >= len(use.inputs["x"])
 

@@ -87,7 +87,7 @@ def fill(builder: Builder, draft: Draft, resolved: Resolved, shared: Shared, sco
     if chosen is None:
         draft.broken = True
         for place in () if mixture else order:
-            builder.node(place, inner, at.below(place.name))  # for what is wrong with the parts too
+            builder.node(place, inner, at.below(place.name), in_bus=is_bus)  # for what is wrong with the parts too
         return
     if mixture:
         from assembler.graph import sparse

@@ -8,7 +8,7 @@ from typing import Any
 
 from assembler.graph.env import Env
 from assembler.graph.feed import NONE, Feeds
-from assembler.graph.model import NOTHING, Edge, Graph, Group, Leaf, Node, Ref, Repeat, Run, Scope, new_leaf
+from assembler.graph.model import UNSAID, Edge, Graph, Group, Leaf, Node, Ref, Repeat, Run, Scope, new_leaf
 from assembler.graph.options import Chosen
 from assembler.graph.shared import Shared
 from assembler.source.recipe import Place
@@ -102,7 +102,7 @@ class Draft:
             options, definition, spans = self.chosen
             if self.said:
                 return Leaf(self.name, inputs, self.span, self.cause, self.kind, options, definition, spans, **self.said)
-            return new_leaf((self.name, inputs, self.span, self.cause, self.kind, options, definition, spans, "", NOTHING, False, "", None, None, NOTHING))
+            return new_leaf((self.name, inputs, self.span, self.cause, self.kind, options, definition, spans, *UNSAID))
         common: dict[str, Any] = {"name": self.name, "inputs": inputs, "span": self.span, "cause": self.cause}
         if self.runs:
             losses = tuple(port for port, given in self.gives.items() if given.loss)

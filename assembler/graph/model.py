@@ -71,6 +71,8 @@ new_ref: Callable[[tuple[str, str]], Ref] = partial(tuple.__new__, Ref)
 new_edge: Callable[[tuple[Ref, Span, bool, bool]], Edge] = partial(tuple.__new__, Edge)
 new_leaf: Callable[[tuple[Any, ...]], Leaf] = partial(tuple.__new__, Leaf)
 """All fields in a row, as one tuple: a third of the time of a call of the class, where a graph of many nodes is made."""
+UNSAID = tuple(Leaf._field_defaults[name] for name in Leaf._fields if name in Leaf._field_defaults and name != "spans")
+"""What a leaf carries behind its `spans` that says nothing of the kind."""
 
 
 class Scope(NamedTuple):

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from assembler.graph.env import Env, Say
 from assembler.library import registry
-from assembler.source.parse import MAX_HINTS, did_you_mean, nearest
+from assembler.source.parse import MAX_HINTS, did_you_mean, nearest, renaming
 from assembler.source.recipe import PLACE_KEYS
 from assembler.source.tree import Value
-from assembler_schemas.diagnostic import Diagnostic, Edit, Fix
+from assembler_schemas.diagnostic import Diagnostic
 from assembler_schemas.expression import ExpressionError, parse_expression
 from assembler_schemas.kind import Definition, Inline, Kind, Options
 from assembler_schemas.span import Span
@@ -159,14 +159,13 @@ def _wrong(
             return Diagnostic("unknown-option", f"`{kind.name}` has no option `{key}`", keyspan.at(at), label="unknown option", help="mend the first findings first")
         from assembler.source import elsewhere  # only where something is wrong
 
-        meant = elsewhere.key(key, [*known, *PLACE_KEYS], elsewhere.OPTIONS)
-        close = [meant] if meant else nearest(key, [*known, *PLACE_KEYS], 1)
-        owners = [] if close else registry.owners(key)
-        help_text = f"here it is called `{meant}`" if meant else did_you_mean(key, [*known, *PLACE_KEYS]) or (
-            f"`{key}` is an option of {', '.join(owners[:3])}" if owners else f"`{kind.name}` has {', '.join(known) or 'no options'}"
-        )  # fmt: skip
-        fix = Fix((Edit(keyspan, close[0]),), "maybe") if close and close[0] not in fields and keyspan.override is None else None
-        return Diagnostic("unknown-option", f"`{kind.name}` has no option `{key}`", keyspan.at(at), label="unknown option", help=help_text, fix=fix)
+        keys = [*known, *PLACE_KEYS]
+        meant = elsewhere.key(key, keys, elsewhere.OPTIONS)
+        help_text = did_you_mean(key, keys, meant)
+        if not help_text:
+            owners = registry.owners(key)
+            help_text = f"`{key}` is an option of {', '.join(owners[:3])}" if owners else f"`{kind.name}` has {', '.join(known) or 'no options'}"
+        return Diagnostic("unknown-option", f"`{kind.name}` has no option `{key}`", keyspan.at(at), label="unknown option", help=help_text, fix=renaming(key, keyspan, keys, fields, meant))
     if what == "missing":
         return Diagnostic("missing-key", f"`{kind.name}` needs `{key}`", span.at(path), help=f"write it: `{key}: ...`; an example: {kind.example}")
     if what in ("greater_than_equal", "less_than_equal", "greater_than", "less_than", "finite_number", "too_short", "too_long"):
@@ -175,10 +174,9 @@ def _wrong(
     if what == "literal_error":
         from assembler.source import elsewhere
 
-        choices = context.get("expected", "").replace("'", "").replace(" or ", ", ")
-        meant = elsewhere.value(str(value), choices.split(", "))
+        choices = context.get("expected", "").replace("'", "").replace(" or ", ", ").split(", ")
         return Diagnostic("value-range", f"`{key}` cannot be {_shown(value)}", span.at(at), label="not one of the choices",
-                          help=f"here it is called `{meant}`" if meant else did_you_mean(str(value), choices.split(", ")) or f"one of {choices}")  # fmt: skip
+                          help=did_you_mean(str(value), choices, elsewhere.value(str(value), choices)) or f"one of {', '.join(choices)}")  # fmt: skip
     if what == "value_error":
         inner = context.get("error")
         return Diagnostic(getattr(inner, "code", "value-range"), str(inner), span.at(at), help=getattr(inner, "help", "") or f"for example {kind.example}")

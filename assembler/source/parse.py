@@ -74,11 +74,20 @@ MAX_HINTS = 200
 """Findings after which no more names are compared: each is compared with every name of a recipe, or of all kinds."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], meant: str = "") -> str:
+    """`meant`: the one of the known words that others call `word`, if there is one (`elsewhere`)."""
+    if meant:
+        return f"here it is called `{meant}`"
     words = known if isinstance(known, (Mapping, Set)) else list(known)
     small = word.lower()
     close = [small] if small != word and small in words else nearest(word, words) or (nearest(small, words) if small != word else [])
     return f"did you mean {' or '.join(f'`{item}`' for item in close)}?" if close else ""
+
+
+def renaming(key: str, span: Span, known: Iterable[str], stated: Container[str], meant: str = "") -> Fix | None:
+    """The edit that `did_you_mean` suggests, unless it would state a key twice."""
+    close = [meant] if meant else nearest(key, known, 1)
+    return Fix((Edit(span, close[0]),), "maybe") if close and close[0] not in stated and span.override is None else None
 
 
 def _meant(key: str, known: Container[str]) -> str:
@@ -246,10 +255,8 @@ class _Reader:
             if key in known:
                 continue
             meant = _meant(key, known)
-            close = [meant] if meant else nearest(key, known)
-            fix = Fix((Edit(value.key, close[0]),), "maybe") if close and close[0] not in tree.data and not value.key.override else None
-            help = f"here it is called `{meant}`" if meant else did_you_mean(key, known) or f"the keys are {', '.join(sorted(known))}"
-            self.say("unknown-key", f"`{key}` means nothing at the top of a recipe", value.key, key, label="unknown key", help=help, fix=fix)
+            self.say("unknown-key", f"`{key}` means nothing at the top of a recipe", value.key, key, label="unknown key",
+                     help=did_you_mean(key, known, meant) or f"the keys are {', '.join(sorted(known))}", fix=renaming(key, value.key, known, tree.data, meant))  # fmt: skip
 
     # --- places ---
     def place(self, name: str, value: Value, path: str) -> Place:

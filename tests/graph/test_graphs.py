@@ -267,3 +267,19 @@ def test_a_width_that_one_reader_states_is_not_decided_by_copies_that_could_take
         outputs: {y: two, z: row}
         """)
     assert outputs(report)["one"] == "[batch 16]"
+
+
+def test_parts_of_a_bus_with_a_wrong_option_are_still_parts_of_a_bus() -> None:
+    """`norm: post` and `stream` stand in a bus only, and were refused as if the parts stood in none."""
+    bad("""
+        inputs: {x: "[batch 16]", z: "[batch 16]"}
+        nodes:
+          stack:
+            kind: bus
+            from: {x: x, z: z}
+            depth: 3    #~ unknown-option
+            parts:
+              a: {kind: linear, norm: post}
+              b: {kind: linear, stream: z}
+        outputs: {y: stack}
+        """)

@@ -4,7 +4,7 @@
     found.states[flow.places["encoder.0.attend.y"]]      # raw
     why(flow, found, flow.places["final.y"])             # ln(-1) gain trained: layer norm of ...
 
-States and their order stand in `norm_state`, what each primitive does to them in `norm_rules`.
+States and their order stand in `state`, what each primitive does to them in `rules`.
 """
 
 from __future__ import annotations

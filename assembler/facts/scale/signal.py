@@ -1,6 +1,6 @@
 """The abstract value of analysis S: second moments of a value by what they are made of.
 
-A value is parts: runs of tokens that are alike (`scale_part`). Gradients are values of the same sort, with m = 0.
+A value is parts: runs of tokens that are alike (`part`). Gradients are values of the same sort, with m = 0.
 
 Each axis has a role: `b` samples, `t` tokens (positions, places of an image), `f` features.
 """

@@ -301,22 +301,15 @@ class _Walk:
     # --- open widths ---
     def settle(self) -> dict[tuple[str, str], Dim]:
         """What the equations and claims of this walk say of the open widths."""
-        found: dict[tuple[str, str], Dim] = {}
-        for equal in (self.equal, [*self.equal, *self.alike]):
-            if found or self.ambiguous:
-                return found
-            unifier = Unifier()
+        unifier = Unifier()
+        for equal, weak in ((self.equal, False), (self.alike, False), ([], True)):  # Each only where those before say nothing.
             for one, two in equal:
                 unifier.equal(one, two)
-            found = self._claimed(unifier, [item for item in self.claims if not item[2].weak])
-        if not found and not self.ambiguous:
-            found = self._claimed(unifier, [item for item in self.claims if item[2].weak])
-        if not found and not self.ambiguous:
-            for variable, width in self.hints.items():
-                width = unifier.resolve(width)
-                if not variables(width):
-                    found[self.open[variable]] = width
-        return found
+            found = self._claimed(unifier, [item for item in self.claims if item[2].weak == weak])
+            if found or self.ambiguous:
+                return found
+        widths = {self.open[variable]: unifier.resolve(width) for variable, width in self.hints.items()}
+        return {place: width for place, width in widths.items() if not variables(width)}
 
     def _claimed(self, unifier: Unifier, claims: Sequence[tuple[str, Leaf, Claim]]) -> dict[tuple[str, str], Dim]:
         """The open widths that the equations and these claims fix."""
